@@ -1,1 +1,40 @@
-//! x
+//! The domain of Longshore, free of I/O, clocks and randomness.
+//!
+//! Everything here is a value or a pure function: time and random bytes come in as arguments.
+//! The controller, the agent, PID 1 of a job container and the command line share these types.
+//!
+//! Without features only what PID 1 (`longshore-init`) needs is compiled: redaction, the spool's
+//! frames, engine events and the hand-over between agent and init. `domain` adds ids and state machines, `spec`
+//! adds `longshore.yaml`.
+
+pub mod engine_event;
+pub mod init;
+pub mod redact;
+pub mod secret;
+pub mod spool;
+
+#[cfg(feature = "domain")]
+pub mod attempt;
+#[cfg(feature = "domain")]
+pub mod deployment;
+#[cfg(feature = "domain")]
+pub mod fence;
+#[cfg(feature = "domain")]
+pub mod id;
+#[cfg(feature = "domain")]
+pub mod job;
+#[cfg(feature = "domain")]
+pub mod lease;
+#[cfg(feature = "domain")]
+pub mod offer;
+#[cfg(feature = "domain")]
+pub mod placement;
+#[cfg(feature = "domain")]
+pub mod step;
+#[cfg(feature = "domain")]
+pub mod time;
+
+#[cfg(feature = "spec")]
+pub mod expression;
+#[cfg(feature = "spec")]
+pub mod spec;

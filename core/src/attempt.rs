@@ -1,0 +1,590 @@
+//! One try of a job on one agent: the state machine that promises P2, P3 and P10 rest on.
+//!
+//! ```text
+//! Offered --accept--> Preparing --confirm--> Running --last step ended--> Ended
+//!    |  decline, silence  |  silence            |  ^ silence / back
+//!    v                    v                     v  |
+//!  Ended(Abandoned): the job is queued anew    Unknown --proof--> Ended(Lost)
+//! ```
+//!
+//! Before the first confirmed step nothing was started, so silence is safe to act on. After it only the agent's own
+//! report or a proof ends the attempt; no clock does. A cancel is a mark beside the state, because it has to outlive
+//! the way through `Unknown` and back.
+
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use crate::id::{AgentId, AttemptId, DeploymentId, JobId};
+use crate::step::{End, Verdict};
+use crate::time::Timestamp;
+
+/// An attempt as the database has it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Attempt {
+    /// Its id; also the host name of its containers.
+    pub id: AttemptId,
+    /// The job that is tried.
+    pub job: JobId,
+    /// The deployment of the job.
+    pub deployment: DeploymentId,
+    /// The agent that it was offered to.
+    pub agent: AgentId,
+    /// Counter of the job's attempts, from 1.
+    pub epoch: u64,
+    /// Counter of database restores when it was made.
+    pub incarnation: u64,
+    /// Where it stands.
+    pub state: State,
+    /// When the state was entered.
+    pub since: Timestamp,
+    /// When a person asked for a cancel.
+    pub cancel_asked: Option<Timestamp>,
+}
+
+/// Where an attempt stands.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "state", rename_all = "snake_case")]
+pub enum State {
+    /// Sent to the agent, not answered yet.
+    Offered,
+    /// Claimed: the agent pulls images and unpacks the package. Nothing was started.
+    Preparing,
+    /// At least one step was confirmed.
+    Running {
+        /// The step that was confirmed last.
+        step: u32,
+        /// That step has ended; the next one is being prepared.
+        between: bool,
+    },
+    /// Started, and the agent is gone without proof. Holds its locks.
+    Unknown {
+        /// As in `Running`.
+        step: u32,
+        /// As in `Running`.
+        between: bool,
+        /// What is known, for people.
+        reason: String,
+    },
+    /// Over.
+    Ended {
+        /// How.
+        outcome: Outcome,
+    },
+}
+
+/// How an attempt ended.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "outcome", rename_all = "snake_case")]
+pub enum Outcome {
+    /// Every step ended well.
+    Succeeded,
+    /// A step ended badly.
+    Failed {
+        /// Why.
+        reason: String,
+    },
+    /// A person asked for it.
+    Canceled {
+        /// What is known about it.
+        reason: String,
+    },
+    /// Ended by infrastructure after a start, proven.
+    Lost {
+        /// Why.
+        reason: String,
+    },
+    /// Given up before anything was started; the job goes back to the queue.
+    Abandoned {
+        /// Why.
+        reason: String,
+    },
+}
+
+impl Outcome {
+    /// The words for people, if there are any.
+    #[must_use]
+    pub fn reason(&self) -> Option<&str> {
+        match self {
+            Self::Succeeded => None,
+            Self::Failed { reason } | Self::Canceled { reason } | Self::Lost { reason } | Self::Abandoned { reason } => Some(reason),
+        }
+    }
+}
+
+/// How it is known that nothing of an attempt runs any more (promise P3).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Proof {
+    /// The host was booted anew; containers do not survive that.
+    NewBoot,
+    /// The agent is back, and its engine has no container of the attempt.
+    Absent,
+    /// A person took the responsibility.
+    Override {
+        /// Who.
+        by: String,
+        /// The reason that was typed.
+        reason: String,
+    },
+}
+
+/// What happens to an attempt.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Event {
+    /// The agent claims the job.
+    Accepted,
+    /// The agent does not take it.
+    Declined {
+        /// Why.
+        reason: String,
+    },
+    /// The agent asks for the right to start a step.
+    Confirm {
+        /// Index of the step.
+        step: u32,
+    },
+    /// A confirmed step ended.
+    StepEnded {
+        /// Index of the step.
+        step: u32,
+        /// How.
+        verdict: Verdict,
+        /// Index of the step after it.
+        next: Option<u32>,
+    },
+    /// A step could not be started; no container ran for it.
+    NotStarted {
+        /// Index of the step.
+        step: u32,
+        /// Why.
+        reason: String,
+        /// Another agent may do better.
+        agent_fault: bool,
+    },
+    /// A person asks for a cancel.
+    CancelAsked,
+    /// The agent's lease lapsed.
+    Silent,
+    /// The agent is back and still has the attempt.
+    Back,
+    /// Nothing of it runs any more.
+    Proven(Proof),
+    /// The state's limit passed.
+    LimitPassed,
+}
+
+/// What the engine has to do beside saving the new state.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Effect {
+    /// Release the step's secrets to the agent: the grant.
+    Grant {
+        /// Index of the step.
+        step: u32,
+    },
+    /// Tell the agent to cancel.
+    TellCancel,
+    /// Tell the agent that the attempt is not its own any more.
+    TellRevoke,
+    /// The attempt was claimed.
+    Claimed,
+    /// The outcome is not known; `reason` says why.
+    BecameUnknown {
+        /// For people.
+        reason: String,
+    },
+    /// The agent is back with it.
+    CameBack,
+    /// The attempt is over.
+    Over(Outcome),
+}
+
+/// A transition.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Decision {
+    /// The attempt as it has to be saved.
+    pub next: Attempt,
+    /// What follows, in order.
+    pub effects: Vec<Effect>,
+}
+
+/// Why an event was not accepted. Nothing changes then.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Rejected {
+    /// The attempt is over.
+    #[error("attempt `{0}` has ended")]
+    Ended(AttemptId),
+    /// The event does not belong to the state.
+    #[error("attempt `{attempt}` is {state}, which does not admit {event}")]
+    OutOfTurn {
+        /// The attempt.
+        attempt: AttemptId,
+        /// Its state.
+        state: &'static str,
+        /// The event.
+        event: &'static str,
+    },
+    /// A cancel was asked for, so nothing is started any more.
+    #[error("attempt `{0}` is being canceled: nothing is started any more")]
+    Canceled(AttemptId),
+}
+
+/// The time limits of the states.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Limits {
+    /// An offer that is not answered in this time is given up.
+    pub offered: Duration,
+    /// A claim that has not confirmed its first step in this time is given up.
+    pub preparing: Duration,
+    /// Between two steps.
+    pub between: Duration,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self { offered: Duration::from_secs(15), preparing: Duration::from_secs(3_600), between: Duration::from_secs(3_600) }
+    }
+}
+
+/// How long a state may last.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Limit {
+    /// Then [`Event::LimitPassed`] is due.
+    After(Duration),
+    /// Ends by proof or by a person, never by a clock (promise P3).
+    Proof,
+    /// It is over.
+    None,
+}
+
+impl State {
+    /// The state's name, for messages and the database.
+    #[must_use]
+    pub const fn name(&self) -> &'static str {
+        match self {
+            Self::Offered => "offered",
+            Self::Preparing => "preparing",
+            Self::Running { .. } => "running",
+            Self::Unknown { .. } => "unknown",
+            Self::Ended { .. } => "ended",
+        }
+    }
+
+    /// How long the state may last. `step_time` is the running step's timeout with its grace period.
+    ///
+    /// A running step's limit is no reason to believe that it ended: init keeps the deadline on the host, and the
+    /// state becomes `Unknown` when nothing is heard long after it.
+    #[must_use]
+    pub const fn limit(&self, limits: &Limits, step_time: Duration) -> Limit {
+        match self {
+            Self::Offered => Limit::After(limits.offered),
+            Self::Preparing => Limit::After(limits.preparing),
+            Self::Running { between: true, .. } => Limit::After(limits.between),
+            Self::Running { between: false, .. } => Limit::After(step_time.saturating_add(limits.between)),
+            Self::Unknown { .. } => Limit::Proof,
+            Self::Ended { .. } => Limit::None,
+        }
+    }
+}
+
+impl Event {
+    const fn name(&self) -> &'static str {
+        match self {
+            Self::Accepted => "an acceptance",
+            Self::Declined { .. } => "a refusal",
+            Self::Confirm { .. } => "the start of a step",
+            Self::StepEnded { .. } => "the end of a step",
+            Self::NotStarted { .. } => "a failed preparation",
+            Self::CancelAsked => "a cancel",
+            Self::Silent => "a lapsed lease",
+            Self::Back => "the return of the agent",
+            Self::Proven(_) => "a proof",
+            Self::LimitPassed => "a passed limit",
+        }
+    }
+}
+
+/// Decides what an event makes of an attempt.
+///
+/// # Errors
+/// [`Rejected`] when the event does not belong to the state; nothing changes then.
+pub fn decide(attempt: &Attempt, event: &Event, now: Timestamp) -> Result<Decision, Rejected> {
+    match &attempt.state {
+        State::Offered => offered(attempt, event, now),
+        State::Preparing => preparing(attempt, event, now),
+        State::Running { step, between } => running(attempt, (*step, *between), event, now),
+        State::Unknown { step, between, .. } => unknown(attempt, (*step, *between), event, now),
+        State::Ended { .. } => Err(Rejected::Ended(attempt.id)),
+    }
+}
+
+fn offered(attempt: &Attempt, event: &Event, now: Timestamp) -> Result<Decision, Rejected> {
+    match event {
+        Event::Accepted => Ok(attempt.to(State::Preparing, now, vec![Effect::Claimed])),
+        Event::Declined { reason } => Ok(attempt.abandon(&format!("agent `{}` declined: {reason}", attempt.agent), now)),
+        Event::Silent => Ok(attempt.abandon("the agent left before it answered the offer", now)),
+        Event::LimitPassed => Ok(attempt.abandon("the agent did not answer the offer in time", now)),
+        Event::Proven(_) => Ok(attempt.abandon("the agent came back without it", now)),
+        Event::CancelAsked => Ok(attempt.cancel_unstarted(now)),
+        // The answer was lost with the old stream: holding it is an answer.
+        Event::Back => Ok(attempt.to(State::Preparing, now, vec![Effect::Claimed])),
+        Event::Confirm { .. } | Event::StepEnded { .. } | Event::NotStarted { .. } => attempt.reject(event),
+    }
+}
+
+fn preparing(attempt: &Attempt, event: &Event, now: Timestamp) -> Result<Decision, Rejected> {
+    match event {
+        Event::Confirm { step } => Ok(attempt.to(State::Running { step: *step, between: false }, now, vec![Effect::Grant { step: *step }])),
+        Event::NotStarted { agent_fault: true, reason, .. } | Event::Declined { reason } => {
+            Ok(attempt.abandon(&format!("agent `{}` could not prepare it: {reason}", attempt.agent), now))
+        }
+        Event::NotStarted { agent_fault: false, reason, .. } => Ok(attempt.end(Outcome::Failed { reason: reason.clone() }, now, vec![])),
+        Event::Silent => Ok(attempt.abandon("the agent left before anything was started", now)),
+        Event::LimitPassed => Ok(attempt.abandon("the agent took too long to prepare it", now)),
+        Event::Proven(_) => Ok(attempt.abandon("the agent came back without it, before anything was started", now)),
+        Event::CancelAsked => Ok(attempt.cancel_unstarted(now)),
+        Event::Back => Ok(attempt.to(State::Preparing, attempt.since, vec![])),
+        Event::Accepted | Event::StepEnded { .. } => attempt.reject(event),
+    }
+}
+
+fn running(attempt: &Attempt, (step, between): (u32, bool), event: &Event, now: Timestamp) -> Result<Decision, Rejected> {
+    match event {
+        Event::Confirm { step: next } if between && *next > step => {
+            if attempt.cancel_asked.is_some() {
+                return Err(Rejected::Canceled(attempt.id));
+            }
+            Ok(attempt.to(State::Running { step: *next, between: false }, now, vec![Effect::Grant { step: *next }]))
+        }
+        Event::StepEnded { step: ended, verdict, next } if !between && *ended == step => Ok(step_ended(attempt, step, verdict, *next, now)),
+        Event::NotStarted { step: ended, reason, .. } if *ended > step || (*ended == step && !between) => {
+            Ok(attempt.end(Outcome::Failed { reason: reason.clone() }, now, vec![]))
+        }
+        Event::CancelAsked if attempt.cancel_asked.is_some() => Ok(attempt.to(attempt.state.clone(), attempt.since, vec![Effect::TellCancel])),
+        Event::CancelAsked => {
+            let mut decision = attempt.to(attempt.state.clone(), attempt.since, vec![Effect::TellCancel]);
+            decision.next.cancel_asked = Some(now);
+            Ok(decision)
+        }
+        Event::Silent => Ok(attempt.to_unknown(step, between, "the agent does not answer; the step may still be running and writing", now)),
+        Event::LimitPassed => Ok(attempt.to_unknown(step, between, "nothing was heard of the step long after its timeout", now)),
+        Event::Back => Ok(attempt.to(attempt.state.clone(), attempt.since, vec![])),
+        Event::Proven(proof) => Ok(attempt.end(proof.outcome(), now, vec![])),
+        Event::Accepted | Event::Declined { .. } | Event::Confirm { .. } | Event::StepEnded { .. } | Event::NotStarted { .. } => attempt.reject(event),
+    }
+}
+
+fn unknown(attempt: &Attempt, (step, between): (u32, bool), event: &Event, now: Timestamp) -> Result<Decision, Rejected> {
+    match event {
+        Event::Back => Ok(attempt.to(State::Running { step, between }, now, vec![Effect::CameBack])),
+        Event::Proven(proof) => Ok(attempt.end(proof.outcome(), now, vec![])),
+        // A person's wish is kept for the agent's return.
+        Event::CancelAsked => {
+            let mut decision = attempt.to(attempt.state.clone(), attempt.since, vec![]);
+            decision.next.cancel_asked = attempt.cancel_asked.or(Some(now));
+            Ok(decision)
+        }
+        // The report of a current epoch counts, whenever it comes (promise P5).
+        Event::StepEnded { .. } | Event::NotStarted { .. } | Event::Confirm { .. } => {
+            let mut back = decide(&attempt.to(State::Running { step, between }, now, vec![]).next, event, now)?;
+            back.effects.insert(0, Effect::CameBack);
+            Ok(back)
+        }
+        Event::Silent | Event::LimitPassed => Ok(attempt.to(attempt.state.clone(), attempt.since, vec![])),
+        Event::Accepted | Event::Declined { .. } => attempt.reject(event),
+    }
+}
+
+fn step_ended(attempt: &Attempt, step: u32, verdict: &Verdict, next: Option<u32>, now: Timestamp) -> Decision {
+    let reason = || verdict.reason.clone().unwrap_or_default();
+    let outcome = match verdict.end {
+        End::Succeeded => match next {
+            Some(_) if attempt.cancel_asked.is_some() => {
+                Outcome::Canceled { reason: "canceled; the running step ended before the cancel reached it, the next ones were not started".to_owned() }
+            }
+            Some(_) => return attempt.to(State::Running { step, between: true }, now, vec![]),
+            None => Outcome::Succeeded,
+        },
+        End::Failed => Outcome::Failed { reason: reason() },
+        End::Canceled => Outcome::Canceled { reason: reason() },
+        End::Lost => Outcome::Lost { reason: reason() },
+    };
+    attempt.end(outcome, now, vec![])
+}
+
+impl Proof {
+    fn outcome(&self) -> Outcome {
+        Outcome::Lost {
+            reason: match self {
+                Self::NewBoot => "the agent's host was booted anew while the step ran; what the step had done by then stays done".to_owned(),
+                Self::Absent => "the agent's engine has no container of the step any more, and no exit was recorded; what the step had done by then stays done".to_owned(),
+                Self::Override { by, reason } => format!("declared lost by {by}: {reason}"),
+            },
+        }
+    }
+}
+
+impl Attempt {
+    fn to(&self, state: State, since: Timestamp, effects: Vec<Effect>) -> Decision {
+        Decision { next: Self { state, since, ..self.clone() }, effects }
+    }
+
+    fn to_unknown(&self, step: u32, between: bool, reason: &str, now: Timestamp) -> Decision {
+        let state = State::Unknown { step, between, reason: reason.to_owned() };
+        self.to(state, now, vec![Effect::BecameUnknown { reason: reason.to_owned() }])
+    }
+
+    fn end(&self, outcome: Outcome, now: Timestamp, mut effects: Vec<Effect>) -> Decision {
+        effects.push(Effect::Over(outcome.clone()));
+        self.to(State::Ended { outcome }, now, effects)
+    }
+
+    /// Nothing was started, and the fence keeps it so: the agent may be told late or never.
+    fn abandon(&self, reason: &str, now: Timestamp) -> Decision {
+        self.end(Outcome::Abandoned { reason: reason.to_owned() }, now, vec![Effect::TellRevoke])
+    }
+
+    fn cancel_unstarted(&self, now: Timestamp) -> Decision {
+        let outcome = Outcome::Canceled { reason: "canceled before anything was started".to_owned() };
+        let mut decision = self.end(outcome, now, vec![Effect::TellRevoke]);
+        decision.next.cancel_asked = Some(now);
+        decision
+    }
+
+    fn reject<T>(&self, event: &Event) -> Result<T, Rejected> {
+        Err(Rejected::OutOfTurn { attempt: self.id, state: self.state.name(), event: event.name() })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn attempt(state: State) -> Attempt {
+        let at = Timestamp::from_micros(1);
+        Attempt {
+            id: AttemptId::new(at, [1; 10]),
+            job: JobId::new(at, [2; 10]),
+            deployment: DeploymentId::new(at, [3; 10]),
+            agent: AgentId::new(at, [4; 10]),
+            epoch: 1,
+            incarnation: 1,
+            state,
+            since: at,
+            cancel_asked: None,
+        }
+    }
+
+    fn why() -> String {
+        "why".to_owned()
+    }
+
+    fn ended(step: u32, end: End, next: Option<u32>) -> Event {
+        Event::StepEnded { step, verdict: Verdict { end, reason: None }, next }
+    }
+
+    fn states() -> Vec<State> {
+        vec![
+            State::Offered,
+            State::Preparing,
+            State::Running { step: 0, between: false },
+            State::Running { step: 0, between: true },
+            State::Unknown { step: 0, between: false, reason: why() },
+            State::Ended { outcome: Outcome::Succeeded },
+        ]
+    }
+
+    fn events() -> Vec<Event> {
+        vec![
+            Event::Accepted,
+            Event::Declined { reason: why() },
+            Event::Confirm { step: 0 },
+            Event::Confirm { step: 1 },
+            ended(0, End::Succeeded, Some(1)),
+            ended(0, End::Succeeded, None),
+            ended(0, End::Failed, Some(1)),
+            Event::NotStarted { step: 0, reason: why(), agent_fault: true },
+            Event::NotStarted { step: 1, reason: why(), agent_fault: false },
+            Event::CancelAsked,
+            Event::Silent,
+            Event::Back,
+            Event::Proven(Proof::Absent),
+            Event::LimitPassed,
+        ]
+    }
+
+    /// The short form of a state for the table below.
+    fn short(state: &State) -> &'static str {
+        match state {
+            State::Running { between: true, .. } => "between",
+            State::Ended { outcome: Outcome::Abandoned { .. } } => "abandoned",
+            State::Ended { outcome: Outcome::Lost { .. } } => "lost",
+            State::Ended { outcome: Outcome::Failed { .. } } => "failed",
+            State::Ended { outcome: Outcome::Canceled { .. } } => "canceled",
+            State::Ended { outcome: Outcome::Succeeded } => "succeeded",
+            other => other.name(),
+        }
+    }
+
+    #[test]
+    fn every_state_answers_every_event() {
+        let now = Timestamp::from_micros(9);
+        let row = |state: &State| -> Vec<&'static str> {
+            events().iter().map(|event| decide(&attempt(state.clone()), event, now).map_or("-", |d| short(&d.next.state))).collect()
+        };
+        let table: Vec<_> = states().iter().map(row).collect();
+        let (p, r, u) = ("preparing", "running", "unknown");
+        let (a, l, f, s, b) = ("abandoned", "lost", "failed", "succeeded", "between");
+        assert_eq!(
+            table,
+            [
+                // acc decl conf0 conf1 end>1 end fail not0 not1 cancel silent back proof limit
+                [p, a, "-", "-", "-", "-", "-", "-", "-", "canceled", a, p, a, a],
+                ["-", a, r, r, "-", "-", "-", a, f, "canceled", a, p, a, a],
+                ["-", "-", "-", "-", b, s, f, f, f, r, u, r, l, u],
+                ["-", "-", "-", r, "-", "-", "-", "-", f, b, u, b, l, u],
+                ["-", "-", "-", "-", b, s, f, f, f, u, u, r, l, u],
+                ["-"; 14],
+            ]
+        );
+    }
+
+    #[test]
+    fn after_a_cancel_nothing_more_is_started() {
+        let now = Timestamp::from_micros(9);
+        let asked = decide(&attempt(State::Running { step: 0, between: true }), &Event::CancelAsked, now).unwrap();
+        assert_eq!(asked.effects, [Effect::TellCancel]);
+        assert_eq!(decide(&asked.next, &Event::Confirm { step: 1 }, now), Err(Rejected::Canceled(asked.next.id)));
+        let running = decide(&attempt(State::Running { step: 0, between: false }), &Event::CancelAsked, now).unwrap().next;
+        let end = decide(&running, &ended(0, End::Succeeded, Some(1)), now).unwrap().next;
+        assert_eq!(short(&end.state), "canceled");
+    }
+
+    proptest! {
+        /// Whatever comes in whatever order: the end stays the end, secrets are released at most once a step, what was started is
+        /// never abandoned, and only a proof or a report ends the unknown.
+        #[test]
+        fn promises_hold_for_any_history(history in proptest::collection::vec(0..14_usize, 0..40)) {
+            let all = events();
+            let mut current = attempt(State::Offered);
+            let (mut grants, mut started) = (Vec::new(), false);
+            for index in history {
+                let Ok(decision) = decide(&current, &all[index], Timestamp::from_micros(9)) else { continue };
+                prop_assert!(!matches!(current.state, State::Ended { .. }), "the end is the end");
+                for effect in &decision.effects {
+                    if let Effect::Grant { step } = effect {
+                        prop_assert!(!grants.contains(step), "step {} was granted twice", step);
+                        grants.push(*step);
+                        started = true;
+                    }
+                }
+                prop_assert!(!(started && short(&decision.next.state) == "abandoned"), "what was started was abandoned");
+                if matches!(current.state, State::Unknown { .. }) && matches!(decision.next.state, State::Ended { .. }) {
+                    prop_assert!(matches!(all[index], Event::Proven(_) | Event::StepEnded { .. } | Event::NotStarted { .. }));
+                }
+                current = decision.next;
+            }
+        }
+    }
+}

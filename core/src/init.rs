@@ -1,0 +1,188 @@
+//! What the agent hands to `longshore-init`, and what init leaves behind.
+//!
+//! The hand-over happens once, over a unix socket of one attempt's step, as JSON with two file
+//! descriptors beside it: the spool (append-only) and the control file. The types are shared, so agent
+//! and init cannot drift apart: init is embedded in the agent that starts it. A control file, however, may
+//! be read by a *newer* agent after an upgrade, so its layout and [`ExitRecord`] only ever gain fields.
+
+use serde::{Deserialize, Serialize};
+
+/// Where the read-only directory with init and its socket is mounted in every job container.
+pub const MOUNT: &str = "/.longshore";
+/// The program that is PID 1, in [`MOUNT`].
+pub const PROGRAM: &str = "/.longshore/init";
+/// The socket that init connects to once, in [`MOUNT`].
+pub const SOCKET: &str = "/.longshore/init.sock";
+/// The byte init answers when it has read the whole hand-over.
+pub const ACK: u8 = 0x06;
+/// Longest hand-over in bytes; a longer one is refused by init.
+pub const MAX_HANDOVER: u64 = 16 << 20;
+/// The descriptor number a command finds its event pipe at.
+pub const EVENT_FD: i32 = 3;
+/// What stands in a log where a secret was.
+pub const MASK: &str = "[secret]";
+
+/// Everything a step's container is to do. Holds secrets: it exists in memory and on the socket only.
+#[derive(Serialize, Deserialize)]
+pub struct Handover {
+    /// Directories to make and links to lay before the first command, in this order.
+    #[serde(default)]
+    pub prepare: Vec<Prepare>,
+    /// Run one after the other; the first that does not end with 0 ends the step.
+    pub commands: Vec<Command>,
+    /// Added to the image's own environment, replacing what has the same name.
+    pub env: Vec<(String, String)>,
+    /// Working directory of the commands, absolute.
+    pub cwd: String,
+    /// Values that may not appear in what is written to the spool.
+    pub secrets: Vec<String>,
+    /// 32 bytes in hex. Secret outputs are encrypted with it before they touch a disk. `None`: no outputs are captured.
+    #[serde(default)]
+    pub outputs_key: Option<String>,
+}
+
+impl std::fmt::Debug for Handover {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Handover")
+            .field("commands", &self.commands.len())
+            .field("env", &self.env.len())
+            .field("cwd", &self.cwd)
+            .field("secrets", &self.secrets.len())
+            .finish_non_exhaustive()
+    }
+}
+
+/// One change to the container's file system before the first command.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Prepare {
+    /// Makes a directory and its parents (mode 0755); one that is there is left as it is.
+    Directory {
+        /// Absolute path.
+        path: String,
+    },
+    /// For every directory in each of `sources` makes a directory of that name in `target`, filled with
+    /// links to its entries. So a tool sees read-only plugins in a directory of its own that it may write to.
+    LinkFarm {
+        /// Absolute paths; those that are missing or unreadable are passed over.
+        sources: Vec<String>,
+        /// Absolute path, made when missing.
+        target: String,
+    },
+}
+
+/// One program to run in the container.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Command {
+    /// Program and arguments; the program is looked up in the job's `PATH`.
+    pub argv: Vec<String>,
+    /// What becomes of its standard output.
+    #[serde(default)]
+    pub stdout: Stdout,
+    /// Opens a pipe at descriptor [`EVENT_FD`] whose lines are Pulumi engine events.
+    #[serde(default)]
+    pub events: bool,
+    /// Pulumi command whose exit code and summary event decide the step; others (`stack select`) are means to it.
+    #[serde(default)]
+    pub decides: bool,
+    /// Run only when the command before it captured an output shown as `[secret]`.
+    #[serde(default)]
+    pub only_with_secret_outputs: bool,
+}
+
+/// What becomes of a command's standard output.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Stdout {
+    /// Written to the spool.
+    #[default]
+    Log,
+    /// A JSON object of outputs in which secret ones read `[secret]`; kept in memory until the end.
+    MaskedOutputs,
+    /// The same object with the secret values shown; never written anywhere in clear.
+    RevealedOutputs,
+}
+
+/// How a step's container ended, by init's own account: the last record of the spool, and in the control file.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ExitRecord {
+    /// Exit code of the last command that ran; `None` when a signal ended it or it could not be started.
+    pub code: Option<i32>,
+    /// Signal that ended the last command.
+    pub signal: Option<i32>,
+    /// Bytes of standard output and standard error in the spool.
+    pub bytes: u64,
+    /// SHA-256 in hex over those bytes, in the spool's order.
+    pub sha256: String,
+    /// Bytes that could not be kept because the disk was full; more than 0 means the log is cut.
+    #[serde(default)]
+    pub dropped: u64,
+    /// Why a command could not be started, or what else init has to say.
+    #[serde(default)]
+    pub error: Option<String>,
+    /// SIGTERM reached init: someone other than the agent stopped the container, so this is never a success.
+    #[serde(default)]
+    pub outside_stop: bool,
+    /// SIGINT was handed to the command.
+    #[serde(default)]
+    pub interrupted: bool,
+    /// The soft or the hard deadline passed.
+    #[serde(default)]
+    pub deadline: bool,
+    /// The hard deadline passed and everything was killed.
+    #[serde(default)]
+    pub killed: bool,
+    /// Index of the command that ended the step.
+    #[serde(default)]
+    pub command: usize,
+    /// Outputs that are not secret: name and JSON value.
+    #[serde(default)]
+    pub outputs: std::collections::BTreeMap<String, serde_json::Value>,
+    /// Outputs that are secret: name and base64 of nonce (12 bytes) + ChaCha20-Poly1305 ciphertext of the JSON value,
+    /// with the name as associated data.
+    #[serde(default)]
+    pub secret_outputs: std::collections::BTreeMap<String, String>,
+}
+
+/// The control file: a small file that agent and init share by descriptor.
+pub mod control {
+    /// Size of the file; it is allocated before the step starts, so that a full disk cannot stop an exit record.
+    pub const SIZE: u64 = 65_536;
+    /// Offset of the soft deadline: microseconds of `CLOCK_BOOTTIME`, u64 little endian, 0 for none. At it init sends the one SIGINT.
+    pub const SOFT: u64 = 0;
+    /// Offset of the hard deadline, same form. At it init kills everything.
+    pub const HARD: u64 = 8;
+    /// Offset of the exit record: u32 little endian length, then JSON. Length 0: none yet.
+    pub const EXIT: u64 = 512;
+
+    /// The two deadlines as they stand in the file.
+    #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+    pub struct Deadlines {
+        /// Microseconds of `CLOCK_BOOTTIME`; 0: none.
+        pub soft: u64,
+        /// Microseconds of `CLOCK_BOOTTIME`; 0: none.
+        pub hard: u64,
+    }
+
+    impl Deadlines {
+        /// Bytes at [`SOFT`].
+        #[must_use]
+        pub fn to_bytes(self) -> [u8; 16] {
+            let mut out = [0; 16];
+            out[..8].copy_from_slice(&self.soft.to_le_bytes());
+            out[8..].copy_from_slice(&self.hard.to_le_bytes());
+            out
+        }
+
+        /// Reads what [`Deadlines::to_bytes`] wrote.
+        #[must_use]
+        pub fn from_bytes(bytes: [u8; 16]) -> Self {
+            let word = |i: usize| {
+                let mut b = [0; 8];
+                b.copy_from_slice(&bytes[i..i + 8]);
+                u64::from_le_bytes(b)
+            };
+            Self { soft: word(0), hard: word(8) }
+        }
+    }
+}

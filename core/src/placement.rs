@@ -1,0 +1,153 @@
+//! Which agent gets a job, and for every other one the exact predicate that rejected it (promise P11).
+
+use std::collections::BTreeSet;
+
+use crate::id::AgentId;
+use crate::offer::{OfferStep, Profile};
+
+/// An agent as placement sees it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Candidate {
+    /// Its id.
+    pub id: AgentId,
+    /// The pool it belongs to.
+    pub pool: String,
+    /// A stream to it is open.
+    pub connected: bool,
+    /// It takes no more jobs.
+    pub draining: bool,
+    /// Jobs it runs at once.
+    pub slots: u32,
+    /// Jobs that are offered to it or run there.
+    pub busy: u32,
+    /// Names of the host directories jobs may mount.
+    pub mounts: BTreeSet<String>,
+    /// Weakest profile it permits.
+    pub weakest_profile: Profile,
+    /// Container engine answers.
+    pub engine: bool,
+}
+
+/// What a job asks of an agent.
+#[derive(Debug, Clone, Copy)]
+pub struct Request<'a> {
+    /// The pool it must run in.
+    pub pool: &'a str,
+    /// Its steps.
+    pub steps: &'a [OfferStep],
+}
+
+/// Why an agent does not get a job: the predicate's name and the words for people.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Rejection {
+    /// `pool`, `connected`, `draining`, `engine`, `mount`, `profile` or `slots`.
+    pub predicate: &'static str,
+    /// For people.
+    pub message: String,
+}
+
+/// Every predicate that rejects `agent` for the job; none when it may have it.
+#[must_use]
+pub fn rejections(agent: &Candidate, request: &Request<'_>) -> Vec<Rejection> {
+    let mut found = Vec::new();
+    let mut reject = |predicate, message: String| found.push(Rejection { predicate, message });
+    if agent.pool != request.pool {
+        reject("pool", format!("is in pool `{}`, the job asks for `{}`", agent.pool, request.pool));
+    }
+    if !agent.connected {
+        reject("connected", "is not connected".to_owned());
+    }
+    if agent.draining {
+        reject("draining", "is draining and takes no more jobs".to_owned());
+    }
+    if agent.connected && !agent.engine {
+        reject("engine", "its container engine does not answer".to_owned());
+    }
+    for step in request.steps {
+        for mount in step.mounts.iter().filter(|mount| !agent.mounts.contains(*mount)) {
+            reject("mount", format!("has no mount `{mount}`, which step `{}` asks for", step.name));
+        }
+        if !step.profile.permitted_by(agent.weakest_profile) {
+            reject("profile", format!("permits no profile weaker than `{}`, step `{}` asks for `{}`", agent.weakest_profile.as_str(), step.name, step.profile.as_str()));
+        }
+    }
+    if agent.busy >= agent.slots {
+        reject("slots", format!("all {} slots are taken", agent.slots));
+    }
+    found
+}
+
+/// Picks the agent for a job: the one with the most free slots, then the smallest id.
+#[must_use]
+pub fn pick<'a>(agents: impl IntoIterator<Item = &'a Candidate>, request: &Request<'_>) -> Option<&'a Candidate> {
+    agents
+        .into_iter()
+        .filter(|agent| rejections(agent, request).is_empty())
+        .min_by_key(|agent| (std::cmp::Reverse(agent.slots - agent.busy), agent.id))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::offer::Network;
+    use crate::time::Timestamp;
+
+    fn agent(n: u8) -> Candidate {
+        Candidate {
+            id: AgentId::new(Timestamp::from_micros(0), [n; 10]),
+            pool: "default".to_owned(),
+            connected: true,
+            draining: false,
+            slots: 2,
+            busy: 0,
+            mounts: BTreeSet::from(["state".to_owned()]),
+            weakest_profile: Profile::Standard,
+            engine: true,
+        }
+    }
+
+    fn step() -> OfferStep {
+        OfferStep {
+            index: 0,
+            name: "one".to_owned(),
+            image: "tiny".to_owned(),
+            profile: Profile::Standard,
+            network: Network::None,
+            mounts: vec!["state".to_owned()],
+            pulumi: false,
+        }
+    }
+
+    #[test]
+    fn each_predicate_rejects_alone() {
+        let steps = [step()];
+        let request = Request { pool: "default", steps: &steps };
+        let cases: [(&str, fn(&mut Candidate)); 7] = [
+            ("pool", |a| a.pool = "gpu".to_owned()),
+            ("connected", |a| a.connected = false),
+            ("draining", |a| a.draining = true),
+            ("engine", |a| a.engine = false),
+            ("mount", |a| a.mounts.clear()),
+            ("profile", |a| a.weakest_profile = Profile::Locked),
+            ("slots", |a| a.busy = 2),
+        ];
+        assert_eq!(rejections(&agent(1), &request), []);
+        for (predicate, break_it) in cases {
+            let mut one = agent(1);
+            break_it(&mut one);
+            let found: Vec<_> = rejections(&one, &request).into_iter().map(|r| r.predicate).collect();
+            assert_eq!(found, [predicate]);
+            assert_eq!(pick([&one], &request), None);
+        }
+    }
+
+    #[test]
+    fn the_least_busy_agent_is_picked() {
+        let (mut first, second) = (agent(1), agent(2));
+        let steps = [step()];
+        let request = Request { pool: "default", steps: &steps };
+        assert_eq!(pick([&second, &first], &request).unwrap().id, first.id);
+        first.busy = 1;
+        assert_eq!(pick([&second, &first], &request).unwrap().id, second.id);
+    }
+}

@@ -1,0 +1,82 @@
+//! Wire to core and back. A value that core would not accept is an error that names the field.
+
+mod complete;
+mod grant;
+mod offer;
+
+pub use complete::{Completion, Ending};
+
+use std::time::Duration;
+
+use longshore_core::fence::Fence;
+
+use crate::v1;
+
+/// A message that cannot be taken for what it should be.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Error {
+    /// A message or `oneof` that has to be there is not.
+    #[error("field `{0}` is missing")]
+    Missing(&'static str),
+    /// An identifier of the wrong form or kind.
+    #[error("field `{field}` is invalid")]
+    Id {
+        /// The field.
+        field: &'static str,
+        /// What is wrong with it.
+        #[source]
+        source: longshore_core::id::InvalidId,
+    },
+    /// A text that is none of the known words, or a value out of its range.
+    #[error("field `{field}` has the value `{value}`, which is not known")]
+    Value {
+        /// The field.
+        field: &'static str,
+        /// What stands there, cut to 80 characters.
+        value: String,
+    },
+}
+
+impl Error {
+    pub(crate) fn value(field: &'static str, value: &str) -> Self {
+        Self::Value { field, value: value.chars().take(80).collect() }
+    }
+}
+
+/// Unwraps a sub-message that has to be there.
+///
+/// # Errors
+/// [`Error::Missing`] with the field's name.
+pub fn required<T>(field: &'static str, value: Option<T>) -> Result<T, Error> {
+    value.ok_or(Error::Missing(field))
+}
+
+pub(crate) fn id<T: std::str::FromStr<Err = longshore_core::id::InvalidId>>(field: &'static str, text: &str) -> Result<T, Error> {
+    text.parse().map_err(|source| Error::Id { field, source })
+}
+
+pub(crate) fn seconds(duration: Duration) -> u32 {
+    u32::try_from(duration.as_secs()).unwrap_or(u32::MAX)
+}
+
+impl From<Fence> for v1::Fence {
+    fn from(fence: Fence) -> Self {
+        Self { attempt_id: fence.attempt.to_string(), epoch: fence.epoch, incarnation: fence.incarnation }
+    }
+}
+
+impl TryFrom<v1::Fence> for Fence {
+    type Error = Error;
+
+    fn try_from(wire: v1::Fence) -> Result<Self, Error> {
+        Ok(Self { attempt: id("fence.attempt_id", &wire.attempt_id)?, epoch: wire.epoch, incarnation: wire.incarnation })
+    }
+}
+
+/// The fence of a message in which it has to be there.
+///
+/// # Errors
+/// [`Error`] naming what is wrong with it.
+pub fn fence(wire: Option<v1::Fence>) -> Result<Fence, Error> {
+    required("fence", wire)?.try_into()
+}
