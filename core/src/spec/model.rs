@@ -1,0 +1,249 @@
+//! The project as the spec describes it, after every check.
+//!
+//! These types are stored as JSON (the snapshot of a project's revision), so fields are only ever added, with a
+//! default. Expressions are checked against the project, but not yet replaced: that needs an environment.
+
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use crate::expression::{Reference, Template};
+
+/// Time a step may take when it does not say.
+pub const DEFAULT_TIMEOUT: Duration = Duration::from_secs(60 * 60);
+/// Pool that jobs run in when the project does not say.
+pub const DEFAULT_POOL: &str = "default";
+
+/// A whole `longshore.yaml`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Project {
+    /// Version of the format; 1.
+    pub version: u32,
+    /// Name of the project (`project:` in the file).
+    pub name: String,
+    /// Pool whose agents may run its jobs.
+    pub pool: String,
+    /// Targets of its deployments, in the file's order; at least one, names unique.
+    pub environments: Vec<Environment>,
+    /// Values for expressions, in the file's order; names unique.
+    pub variables: Vec<(String, Variable)>,
+    /// What a deployment does, one after the other; at least one, names unique.
+    pub steps: Vec<Step>,
+}
+
+/// A target of deployments.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Environment {
+    /// Its name, also the default name of Pulumi stacks in it.
+    pub name: String,
+    /// Deployments to it need more than the right to deploy.
+    #[serde(default)]
+    pub protected: bool,
+}
+
+/// Where a variable's value comes from.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum Variable {
+    /// The value itself, as it was written.
+    Plain(String),
+    /// Set on the server, never in the file.
+    Secret,
+}
+
+/// One unit of a deployment: one container.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Step {
+    /// Its name.
+    pub name: String,
+    /// Image of the container. Names no secret and no output, since it is pulled before anything runs.
+    /// Check it with [`check_image`](super::check_image) once it is rendered.
+    pub image: Template,
+    /// What runs in the container.
+    pub action: Action,
+    /// Host directories from the pool's list, by name; names unique.
+    #[serde(default)]
+    pub mounts: Vec<String>,
+    /// Environment variables in the file's order; names unique, none of those Longshore sets itself.
+    #[serde(default)]
+    pub env: Vec<(String, Template)>,
+    /// Time it may take; `None`: [`DEFAULT_TIMEOUT`]. In JSON as text, such as `1h30m`.
+    #[serde(default, with = "super::duration::text")]
+    pub timeout: Option<Duration>,
+    /// What it can reach.
+    #[serde(default)]
+    pub network: Network,
+    /// What it may do on its host.
+    #[serde(default)]
+    pub profile: Profile,
+    /// Line in the file where it begins, from 1. Not part of what makes two projects differ.
+    #[serde(default)]
+    pub line: usize,
+}
+
+/// What a step runs.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum Action {
+    /// A script or a program of the image.
+    Run {
+        /// What is run; without expressions.
+        script: Script,
+    },
+    /// A Pulumi operation.
+    Pulumi(Pulumi),
+}
+
+/// The two forms of `run:`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Script {
+    /// Text for `sh -c`; not empty.
+    Shell(String),
+    /// Program and arguments, run without a shell; at least the program.
+    Exec(Vec<String>),
+}
+
+/// A Pulumi operation on one stack.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Pulumi {
+    /// What is done.
+    pub operation: Operation,
+    /// Name of the stack; `None`: the environment's name. Names no secret and no output, since the stack's lock is
+    /// taken before anything runs. See [`Step::pulumi_stack_template`].
+    #[serde(default)]
+    pub stack: Option<Template>,
+    /// Directory of `Pulumi.yaml` in the package; `None`: its root. Names no secret.
+    /// Check it with [`check_dir`](super::check_dir) once it is rendered.
+    #[serde(default)]
+    pub dir: Option<Template>,
+    /// URL of the backend; `None`: what the project's own settings and `PULUMI_BACKEND_URL` say. Names no secret and no output.
+    #[serde(default)]
+    pub backend: Option<Template>,
+    /// Run `pulumi install` first.
+    #[serde(default)]
+    pub install: bool,
+}
+
+/// What Pulumi is to do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Operation {
+    /// Shows what `up` would change.
+    Preview,
+    /// Makes the outside world as the program says.
+    Up,
+    /// Makes the state as the outside world is.
+    Refresh,
+    /// Deletes everything in the stack.
+    Destroy,
+}
+
+/// What a step's container can reach.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Network {
+    /// The `longshore` bridge: the outside, not other containers.
+    #[default]
+    Longshore,
+    /// Nothing.
+    None,
+}
+
+/// What a step's container may do on its host.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Profile {
+    /// As under plain `docker run`, with fewer capabilities.
+    #[default]
+    Standard,
+    /// No capabilities, read-only root.
+    Locked,
+}
+
+impl Operation {
+    /// Its name in the file and on Pulumi's command line.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Preview => "preview",
+            Self::Up => "up",
+            Self::Refresh => "refresh",
+            Self::Destroy => "destroy",
+        }
+    }
+
+    /// Writes to the stack's state. A preview only reads it.
+    #[must_use]
+    pub fn writes(self) -> bool {
+        !matches!(self, Self::Preview)
+    }
+}
+
+impl Project {
+    /// An environment by its name.
+    #[must_use]
+    pub fn environment(&self, name: &str) -> Option<&Environment> {
+        self.environments.iter().find(|e| e.name == name)
+    }
+
+    /// A variable by its name.
+    #[must_use]
+    pub fn variable(&self, name: &str) -> Option<&Variable> {
+        self.variables.iter().find(|(n, _)| n == name).map(|(_, v)| v)
+    }
+
+    /// A step by its name.
+    #[must_use]
+    pub fn step(&self, name: &str) -> Option<&Step> {
+        self.steps.iter().find(|s| s.name == name)
+    }
+
+    /// Bytes that are equal for two projects that mean the same: comments, lines, quoting and the order of
+    /// names in a mapping do not count; the order of environments and steps does. For a digest.
+    #[must_use]
+    pub fn digest_input(&self) -> Vec<u8> {
+        let mut plain = self.clone();
+        plain.variables.sort_by(|a, b| a.0.cmp(&b.0));
+        for step in &mut plain.steps {
+            step.line = 0;
+            step.env.sort_by(|a, b| a.0.cmp(&b.0));
+        }
+        // Through a value: its maps are sorted, so a field that moves in these types changes nothing.
+        serde_json::to_value(&plain).map(|v| v.to_string().into_bytes()).unwrap_or_default()
+    }
+}
+
+impl Step {
+    /// Writes to a Pulumi stack, so that no other attempt may do so at the same time.
+    #[must_use]
+    pub fn writes_stack(&self) -> bool {
+        matches!(&self.action, Action::Pulumi(pulumi) if pulumi.operation.writes())
+    }
+
+    /// Name of the Pulumi stack it works on; `None` for other steps.
+    #[must_use]
+    pub fn pulumi_stack_template(&self) -> Option<Template> {
+        match &self.action {
+            Action::Pulumi(pulumi) => {
+                Some(pulumi.stack.clone().unwrap_or_else(|| Template::reference(Reference::Environment)))
+            }
+            Action::Run { .. } => None,
+        }
+    }
+
+    /// Every template of the step, for whoever needs to know what it refers to.
+    pub fn templates(&self) -> impl Iterator<Item = &Template> {
+        let pulumi = match &self.action {
+            Action::Pulumi(pulumi) => [pulumi.stack.as_ref(), pulumi.dir.as_ref(), pulumi.backend.as_ref()],
+            Action::Run { .. } => [None; 3],
+        };
+        std::iter::once(&self.image).chain(pulumi.into_iter().flatten()).chain(self.env.iter().map(|(_, t)| t))
+    }
+}
