@@ -1,1 +1,13 @@
-//! x
+//! The Longshore agent: claims jobs, runs every step in a container, ships log and result.
+//!
+//! The binary is a thin shell around this library, so that tests can build a whole agent against a fake
+//! controller and a fake container runtime.
+//!
+//! Invariants: only [`tasks`] spawns, only [`clock`] reads clocks and draws random bytes; tonic and the wire types stay in
+//! `session`; the agent decides nothing, it obeys and reports; what it promised is on disk before it says so.
+
+pub mod clock;
+pub mod durable;
+pub mod executor;
+pub mod host;
+pub mod tasks;

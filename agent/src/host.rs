@@ -1,0 +1,98 @@
+//! Facts about the host, for the controller to show and to place jobs by.
+
+use std::path::PathBuf;
+
+use sysinfo::{MemoryRefreshKind, RefreshKind, System};
+
+/// Facts about the host at one moment. Sizes in bytes.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Facts {
+    /// Host name.
+    pub hostname: String,
+    /// Distribution with its version.
+    pub os: String,
+    /// Kernel release.
+    pub kernel: String,
+    /// Architecture, as in `x86_64`.
+    pub arch: String,
+    /// Processors this process may use.
+    pub cpus: u32,
+    /// Memory of the host.
+    pub memory_total: u64,
+    /// Memory that can be had without swapping.
+    pub memory_available: u64,
+    /// One-minute load average.
+    pub load: f64,
+    /// Size of the file system that holds the agent's state.
+    pub disk_total: u64,
+    /// What is left of it for this process.
+    pub disk_available: u64,
+}
+
+/// Reads facts again and again at little cost: what does not change is read once.
+#[derive(Debug)]
+pub struct Probe {
+    system: Option<System>,
+    state_dir: PathBuf,
+    constant: Facts,
+}
+
+impl Probe {
+    /// A probe for the host of this process; the disk is the one that holds `state_dir`.
+    #[must_use]
+    pub fn new(state_dir: PathBuf) -> Self {
+        let kind = RefreshKind::nothing().with_memory(MemoryRefreshKind::nothing().with_ram());
+        let constant = Facts {
+            hostname: hostname(),
+            os: System::long_os_version().unwrap_or_default(),
+            kernel: System::kernel_version().unwrap_or_default(),
+            arch: std::env::consts::ARCH.to_owned(),
+            cpus: std::thread::available_parallelism().ok().and_then(|cpus| u32::try_from(cpus.get()).ok()).unwrap_or(1),
+            ..Facts::default()
+        };
+        Self { system: System::new_with_specifics(kind).ok(), state_dir, constant }
+    }
+
+    /// The facts as they are now; what cannot be read is 0.
+    pub fn read(&mut self) -> Facts {
+        let mut facts = self.constant.clone();
+        if let Some(system) = &mut self.system {
+            system.refresh_memory_specifics(MemoryRefreshKind::nothing().with_ram());
+            facts.memory_total = system.total_memory();
+            facts.memory_available = system.available_memory();
+        }
+        facts.load = System::load_average().map_or(0.0, |load| load.one);
+        if let Ok(disk) = nix::sys::statvfs::statvfs(&self.state_dir) {
+            facts.disk_total = disk.blocks().saturating_mul(disk.fragment_size());
+            facts.disk_available = disk.blocks_available().saturating_mul(disk.fragment_size());
+        }
+        facts
+    }
+}
+
+/// The host's name; `unknown` when the kernel does not say.
+#[must_use]
+pub fn hostname() -> String {
+    nix::unistd::gethostname().map_or_else(|_| "unknown".to_owned(), |name| name.to_string_lossy().into_owned())
+}
+
+/// Names this boot of the host: another one means that every process of before is gone.
+///
+/// # Errors
+/// When `/proc` is not there.
+pub fn boot_id() -> std::io::Result<String> {
+    Ok(std::fs::read_to_string("/proc/sys/kernel/random/boot_id")?.trim().to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn knows_where_it_runs() {
+        let facts = Probe::new(std::env::temp_dir()).read();
+        assert!(facts.cpus > 0 && facts.memory_total > 0 && facts.memory_available > 0 && facts.disk_total > 0, "{facts:?}");
+        assert!(!facts.hostname.is_empty() && !facts.kernel.is_empty() && !facts.arch.is_empty(), "{facts:?}");
+        assert_eq!(boot_id().unwrap().len(), 36);
+    }
+}
