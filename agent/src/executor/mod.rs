@@ -1,0 +1,205 @@
+//! Runs steps in containers, through the Docker Engine API and never the `docker` command line (DESIGN section 5).
+//!
+//! The order for one step: [`Executor::prepare_image`], [`Executor::create`], [`Executor::prepare_workspace`], then the
+//! caller writes its intent and confirms the start, then [`handover`] and [`Executor::start`], [`Executor::wait_end`],
+//! [`Executor::remove`]. After an agent restart [`Executor::list`] finds what is there and `wait_end` goes on.
+//!
+//! Invariants:
+//! - A container's settings come from the allow-list in `settings` alone: never privileged, never the engine's socket.
+//! - Nothing secret is in a container's settings, on a mount or on disk: it goes over the socket of `start` once.
+//! - The exit record of init is the truth about a step's end. A container that is not running and left none is
+//!   [`End::Gone`], which is never a success.
+//! - Nothing here outlives its future: dropping one leaves the engine's objects, which are found again by label.
+
+mod archive;
+mod control;
+mod end;
+mod error;
+mod files;
+mod handover;
+mod image;
+mod initbin;
+mod network;
+mod owner;
+mod pulumi;
+mod settings;
+mod start;
+mod watch;
+mod workspace;
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use bollard::Docker;
+use longshore_core::fence::Fence;
+use longshore_core::id::{AgentId, AttemptId, JobId};
+use longshore_core::offer::{Offer, OfferStep, Profile};
+
+pub use control::{Found, FoundState, Signalled};
+pub use end::End;
+pub use error::{Class, Error};
+pub use files::StepDir;
+pub use handover::handover;
+pub use image::{Image, PullProgress};
+pub use owner::Owner;
+pub use watch::SpoolWatch;
+
+/// What the executor has to know.
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// The engine's unix socket.
+    pub socket: PathBuf,
+    /// The agent's state directory (0700). Holds `attempts/` and the verified copy of init.
+    pub state_dir: PathBuf,
+    /// Label `longshore.controller`.
+    pub controller: String,
+    /// Label `longshore.agent`, by which [`Executor::list`] finds its containers.
+    pub agent: AgentId,
+    /// Host directories that steps may mount by name.
+    pub mounts: Vec<Mount>,
+    /// Bounds of one step's container and of this host.
+    pub limits: Limits,
+    /// Weakest profile a step may ask for.
+    pub weakest_profile: Profile,
+}
+
+/// A host directory that steps may mount by its name.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Mount {
+    /// What a step calls it.
+    pub name: String,
+    /// Directory on the host, absolute.
+    pub source: PathBuf,
+    /// Where it is in the container, absolute.
+    pub target: String,
+    /// Whether steps can only read it.
+    #[serde(default)]
+    pub read_only: bool,
+}
+
+/// Bounds of one step's container and of this host.
+#[derive(Debug, Clone, PartialEq, serde::Serialize, serde::Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Limits {
+    /// Most processes and threads in a container.
+    pub pids: u32,
+    /// Bytes of memory of a container; `None`: nine tenths of the host's, so that a job cannot starve the host.
+    pub memory_bytes: Option<u64>,
+    /// CPUs of a container, such as 1.5; `None`: all.
+    pub cpus: Option<f64>,
+    /// Bytes that have to be free on the state directory's file system before a step is prepared.
+    pub disk_reserve_bytes: u64,
+    /// Most bytes that a package may unpack to.
+    pub package_bytes: u64,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self { pids: 4096, memory_bytes: None, cpus: None, disk_reserve_bytes: 64 << 20, package_bytes: 16 << 30 }
+    }
+}
+
+/// The container engine as it answered.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Engine {
+    /// Its version, such as `20.10.24`.
+    pub version: String,
+    /// The API version that is spoken with it.
+    pub api: String,
+}
+
+/// One step of one attempt.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Step {
+    /// The attempt.
+    pub fence: Fence,
+    /// Its job, which owns the volume.
+    pub job: JobId,
+    /// What the offer says of the step.
+    pub offer: OfferStep,
+}
+
+impl Step {
+    /// The step of an offer with this index (in the deployment's steps); `None` when there is none.
+    #[must_use]
+    pub fn of(offer: &Offer, index: u32) -> Option<Self> {
+        let step = offer.steps.iter().find(|step| step.index == index)?;
+        Some(Self { fence: offer.fence, job: offer.job, offer: step.clone() })
+    }
+}
+
+/// A container that was created for a step and not started.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Created {
+    /// The engine's id of it.
+    pub id: String,
+    /// User and group that the step runs as.
+    pub owner: Owner,
+}
+
+/// The way to the container engine. Cheap to clone.
+#[derive(Debug, Clone)]
+pub struct Executor {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    docker: Docker,
+    config: Config,
+}
+
+impl std::fmt::Debug for Inner {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Executor").field("config", &self.config).finish_non_exhaustive()
+    }
+}
+
+impl Executor {
+    /// Reaches the engine, agrees on an API version and lays out the verified copy of init.
+    pub async fn connect(config: Config) -> Result<Self, Error> {
+        let _ = config;
+        todo!()
+    }
+
+    /// What the engine says of itself. An error means that it does not answer.
+    pub async fn engine(&self) -> Result<Engine, Error> {
+        todo!()
+    }
+
+    /// Directory of one step of one attempt: `attempts/<attempt id>/steps/<index>` in the state directory.
+    #[must_use]
+    pub fn step_dir(&self, attempt: AttemptId, index: u32) -> StepDir {
+        StepDir::new(&self.attempt_dir(attempt), index)
+    }
+
+    /// Directory of one attempt. The caller removes it when the attempt is reported and its containers are removed.
+    #[must_use]
+    pub fn attempt_dir(&self, attempt: AttemptId) -> PathBuf {
+        self.inner.config.state_dir.join("attempts").join(attempt.to_string())
+    }
+
+    /// Makes the step's image present: a local one is used as it is, else it is pulled (once at a time a reference).
+    ///
+    /// `progress` is called from this future while a pull runs.
+    pub async fn prepare_image(&self, reference: &str, progress: impl FnMut(PullProgress) + Send) -> Result<Image, Error> {
+        let _ = (reference, progress);
+        todo!()
+    }
+
+    /// Makes the job's volume, the step's directory and its container, which is not started.
+    ///
+    /// A container of that name from the same attempt that was never started is taken over. Repeating it is safe
+    /// as long as the step was not started.
+    pub async fn create(&self, step: &Step, image: &Image) -> Result<Created, Error> {
+        let _ = (step, image);
+        todo!()
+    }
+
+    /// Makes workspace and HOME ready for the step's user: at the attempt's first step the package (tar.zst on disk) is
+    /// unpacked, at a later one with another user everything is handed over to it. Repeating it is safe.
+    pub async fn prepare_workspace(&self, step: &Step, created: &Created, package: Option<&Path>) -> Result<(), Error> {
+        let _ = (step, created, package);
+        todo!()
+    }
+}
