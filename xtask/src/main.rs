@@ -1,1 +1,71 @@
-fn main() {}
+//! `cargo xtask`: the one list of commands of this repository.
+//!
+//! Each command says what it does before it does it, names what it installs or downloads first, and leaves the checkout clean.
+
+#![expect(clippy::print_stdout, clippy::print_stderr, reason = "a command-line tool talks to its user")]
+
+mod bench;
+mod build;
+mod demo;
+mod docker;
+mod lint;
+mod pulumi_image;
+mod sh;
+mod test;
+
+use std::process::ExitCode;
+
+const USAGE: &str = "usage: cargo xtask COMMAND
+
+  demo [--keep]              shows a first deployment, from nothing, with real Docker and real Pulumi
+  test                       builds what is needed and runs every test
+  lint                       format, clippy, docs, file sizes, dependency direction, cargo-deny where installed
+  ci                         lint, then test
+  bench [NAME...] [--json FILE] [--runs N]
+                             the figures of bench/, as ratios against the floor in the same run
+  pulumi-image [--force]     makes longshore/pulumi:<CLI version> from package registries
+  docker                     makes sure that a Docker engine answers
+";
+
+fn main() -> ExitCode {
+    let args: Vec<String> = std::env::args().skip(1).collect();
+    let Some((command, rest)) = args.split_first() else {
+        eprint!("{USAGE}");
+        return ExitCode::from(2);
+    };
+    match run(command, rest) {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => {
+            eprint!("{USAGE}");
+            ExitCode::from(2)
+        }
+        Err(err) => {
+            eprintln!("xtask {command}: {err:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// Runs a command; `false` when it or its flags are not known.
+fn run(command: &str, rest: &[String]) -> anyhow::Result<bool> {
+    let flag = |name: &str| rest.iter().any(|arg| arg == name);
+    let only = |known: &[&str]| rest.iter().all(|arg| known.contains(&arg.as_str()));
+    match command {
+        "demo" if only(&["--keep"]) => demo::run(flag("--keep"))?,
+        "test" if rest.is_empty() => test::run()?,
+        "lint" if rest.is_empty() => lint::run()?,
+        "ci" if rest.is_empty() => {
+            lint::run()?;
+            test::run()?;
+        }
+        "bench" => return bench::run(rest),
+        "pulumi-image" if only(&["--force"]) => {
+            docker::ensure()?;
+            let image = pulumi_image::run(pulumi_image::Options { force: flag("--force") })?;
+            println!("{} is ready ({:.0} s)", image.reference, image.seconds);
+        }
+        "docker" if rest.is_empty() => println!("Docker {} answers", docker::ensure()?.version),
+        _ => return Ok(false),
+    }
+    Ok(true)
+}

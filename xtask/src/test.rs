@@ -1,0 +1,26 @@
+//! Every test: unit, property, store, fakes, and end to end.
+
+use crate::{build, docker, pulumi_image, sh};
+
+/// Makes sure of engine, images and binaries, then runs all tests.
+pub(crate) fn run() -> anyhow::Result<()> {
+    println!("Docker {} answers", docker::ensure()?.version);
+    if docker::is_root() && docker::is_debian() && !std::path::Path::new("/bin/busybox").exists() {
+        docker::install(&["busybox-static"])?;
+    }
+    let image = pulumi_image::run(pulumi_image::Options::default())?;
+    println!("{} is ready ({:.0} s)", image.reference, image.seconds);
+    // End-to-end tests drive what users run, so they get the release binaries.
+    let binaries = build::binaries("release")?;
+    let mut tests = sh::command("cargo", &["test", "--locked", "--workspace", "--no-fail-fast"]);
+    tests.env("LONGSHORE_BIN_DIR", &binaries);
+    sh::show(tests)?;
+    go_tests()
+}
+
+/// The provider `dock` has tests of its own, in Go.
+fn go_tests() -> anyhow::Result<()> {
+    let mut go = sh::command("go", &["test", "./..."]);
+    go.current_dir(sh::root().join("packaging/pulumi-image"));
+    sh::show(go)
+}
