@@ -196,7 +196,10 @@ impl Project {
     /// A variable by its name.
     #[must_use]
     pub fn variable(&self, name: &str) -> Option<&Variable> {
-        self.variables.iter().find(|(n, _)| n == name).map(|(_, v)| v)
+        self.variables
+            .iter()
+            .find(|(n, _)| n == name)
+            .map(|(_, v)| v)
     }
 
     /// A step by its name.
@@ -206,7 +209,8 @@ impl Project {
     }
 
     /// Bytes that are equal for two projects that mean the same: comments, lines, quoting and the order of
-    /// names in a mapping do not count; the order of environments and steps does. For a digest.
+    /// names in a mapping do not count; the order of environments and steps does. Compare it with that of the stored
+    /// project, read again, rather than with stored bytes: these types gain fields.
     #[must_use]
     pub fn digest_input(&self) -> Vec<u8> {
         let mut plain = self.clone();
@@ -215,8 +219,10 @@ impl Project {
             step.line = 0;
             step.env.sort_by(|a, b| a.0.cmp(&b.0));
         }
-        // Through a value: its maps are sorted, so a field that moves in these types changes nothing.
-        serde_json::to_value(&plain).map(|v| v.to_string().into_bytes()).unwrap_or_default()
+        // These types have neither keys that are no texts nor numbers that are not finite, so this does not fail.
+        let mut value = serde_json::to_value(&plain).unwrap_or_default();
+        value.sort_all_objects();
+        value.to_string().into_bytes()
     }
 }
 
@@ -231,9 +237,12 @@ impl Step {
     #[must_use]
     pub fn pulumi_stack_template(&self) -> Option<Template> {
         match &self.action {
-            Action::Pulumi(pulumi) => {
-                Some(pulumi.stack.clone().unwrap_or_else(|| Template::reference(Reference::Environment)))
-            }
+            Action::Pulumi(pulumi) => Some(
+                pulumi
+                    .stack
+                    .clone()
+                    .unwrap_or_else(|| Template::reference(Reference::Environment)),
+            ),
             Action::Run { .. } => None,
         }
     }
@@ -241,9 +250,15 @@ impl Step {
     /// Every template of the step, for whoever needs to know what it refers to.
     pub fn templates(&self) -> impl Iterator<Item = &Template> {
         let pulumi = match &self.action {
-            Action::Pulumi(pulumi) => [pulumi.stack.as_ref(), pulumi.dir.as_ref(), pulumi.backend.as_ref()],
+            Action::Pulumi(pulumi) => [
+                pulumi.stack.as_ref(),
+                pulumi.dir.as_ref(),
+                pulumi.backend.as_ref(),
+            ],
             Action::Run { .. } => [None; 3],
         };
-        std::iter::once(&self.image).chain(pulumi.into_iter().flatten()).chain(self.env.iter().map(|(_, t)| t))
+        std::iter::once(&self.image)
+            .chain(pulumi.into_iter().flatten())
+            .chain(self.env.iter().map(|(_, t)| t))
     }
 }
