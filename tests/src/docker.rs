@@ -22,7 +22,11 @@ pub fn tiny_image() {
     static ONCE: Once = Once::new();
     ONCE.call_once(|| {
         let engine = docker(&["version", "--format", "{{.Server.Version}}"]);
-        assert_eq!(engine.code, 0, "these tests need a Docker engine (`cargo xtask docker`): {}", engine.stderr);
+        assert_eq!(
+            engine.code, 0,
+            "these tests need a Docker engine (`cargo xtask docker`): {}",
+            engine.stderr
+        );
         if docker(&["image", "inspect", TINY]).code != 0 {
             import(TINY, &[]);
         }
@@ -38,11 +42,24 @@ pub fn import(reference: &str, changes: &[&str]) {
     let bin = root.path().join("bin");
     std::fs::create_dir(&bin).unwrap();
     std::fs::create_dir(root.path().join("tmp")).unwrap();
-    std::fs::copy("/bin/busybox", bin.join("busybox")).expect("Debian's busybox-static is installed");
-    for applet in run(Command::new("/bin/busybox").arg("--list"), b"").ok().text().split_whitespace().filter(|applet| *applet != "busybox") {
+    std::fs::copy("/bin/busybox", bin.join("busybox"))
+        .expect("Debian's busybox-static is installed");
+    for applet in run(Command::new("/bin/busybox").arg("--list"), b"")
+        .ok()
+        .text()
+        .split_whitespace()
+        .filter(|applet| *applet != "busybox")
+    {
         std::os::unix::fs::symlink("busybox", bin.join(applet)).unwrap();
     }
-    let tar = run(Command::new("tar").arg("-C").arg(root.path()).args(["-c", "."]), b"").ok();
+    let tar = run(
+        Command::new("tar")
+            .arg("-C")
+            .arg(root.path())
+            .args(["-c", "."]),
+        b"",
+    )
+    .ok();
     let mut command = Command::new("docker");
     command.arg("import");
     for change in changes {

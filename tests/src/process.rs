@@ -25,7 +25,13 @@ impl Done {
     /// Panics with everything that was printed unless the program ended with 0.
     #[must_use]
     pub fn ok(self) -> Self {
-        assert_eq!(self.code, 0, "stdout: {}\nstderr: {}", self.text(), self.stderr);
+        assert_eq!(
+            self.code,
+            0,
+            "stdout: {}\nstderr: {}",
+            self.text(),
+            self.stderr
+        );
         self
     }
 }
@@ -33,20 +39,32 @@ impl Done {
 /// Runs a command to its end with `stdin` as its standard input.
 #[must_use]
 pub fn run(command: &mut Command, stdin: &[u8]) -> Done {
-    let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("the program starts");
+    let mut child = command
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("the program starts");
     let mut input = child.stdin.take().unwrap();
     // A program that does not read its input may be gone already.
     let _written = input.write_all(stdin);
     drop(input);
     let done = child.wait_with_output().unwrap();
-    Done { code: done.status.code().unwrap_or(-1), stdout: done.stdout, stderr: String::from_utf8_lossy(&done.stderr).into_owned() }
+    Done {
+        code: done.status.code().unwrap_or(-1),
+        stdout: done.stdout,
+        stderr: String::from_utf8_lossy(&done.stderr).into_owned(),
+    }
 }
 
 /// Asks `probe` until it answers; every probe starts a program, which paces the loop.
 ///
 /// # Panics
 /// When there is no answer within two minutes, which is far beyond anything that is waited for.
-#[expect(clippy::disallowed_methods, reason = "an end to waiting, so that a broken product fails the test instead of hanging it")]
+#[expect(
+    clippy::disallowed_methods,
+    reason = "an end to waiting, so that a broken product fails the test instead of hanging it"
+)]
 pub fn wait_for<T>(what: &str, mut probe: impl FnMut() -> Option<T>) -> T {
     let until = Instant::now() + Duration::from_secs(120);
     loop {

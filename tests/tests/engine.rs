@@ -27,11 +27,29 @@ impl Engine {
 
     fn spawn(dir: &Path) -> Child {
         let at = |name: &str| dir.join(name).to_str().unwrap().to_owned();
-        let log = std::fs::File::options().create(true).append(true).open(dir.join("log")).unwrap();
+        let log = std::fs::File::options()
+            .create(true)
+            .append(true)
+            .open(dir.join("log"))
+            .unwrap();
         let mut command = Command::new("dockerd");
-        command.args(["--data-root", &at("data"), "--exec-root", &at("exec"), "--pidfile", &at("pid"), "-H", &format!("unix://{}", at("sock"))]);
+        command.args([
+            "--data-root",
+            &at("data"),
+            "--exec-root",
+            &at("exec"),
+            "--pidfile",
+            &at("pid"),
+            "-H",
+            &format!("unix://{}", at("sock")),
+        ]);
         command.args(["--bridge=none", "--iptables=false"]);
-        command.stdin(Stdio::null()).stdout(log.try_clone().unwrap()).stderr(log).spawn().expect("dockerd starts")
+        command
+            .stdin(Stdio::null())
+            .stdout(log.try_clone().unwrap())
+            .stderr(log)
+            .spawn()
+            .expect("dockerd starts")
     }
 
     fn host(&self) -> String {
@@ -39,11 +57,16 @@ impl Engine {
     }
 
     fn docker(&self, args: &[&str], stdin: &[u8]) -> longshore_tests::process::Done {
-        run(Command::new("docker").args(["-H", &self.host()]).args(args), stdin)
+        run(
+            Command::new("docker").args(["-H", &self.host()]).args(args),
+            stdin,
+        )
     }
 
     fn await_ready(&self) {
-        wait_for("the engine", || (self.docker(&["version"], b"").code == 0).then_some(()));
+        wait_for("the engine", || {
+            (self.docker(&["version"], b"").code == 0).then_some(())
+        });
     }
 
     fn signal(&mut self, signal: Signal) {
@@ -73,8 +96,16 @@ fn an_engine_that_restarts_in_the_middle_of_a_job_means_lost() {
     let mut engine = Engine::start();
     let saved = run(Command::new("docker").args(["save", TINY]), b"").ok();
     let _loaded = engine.docker(&["load"], &saved.stdout).ok();
-    let dev = Dev::start_with(tempfile::tempdir().unwrap(), &[("DOCKER_HOST", &engine.host())]);
-    dev.apply(&spec("engine", "trap 'exit 0' INT TERM; echo begun; while :; do usleep 50000; done", "", ""));
+    let dev = Dev::start_with(
+        tempfile::tempdir().unwrap(),
+        &[("DOCKER_HOST", &engine.host())],
+    );
+    dev.apply(&spec(
+        "engine",
+        "trap 'exit 0' INT TERM; echo begun; while :; do usleep 50000; done",
+        "",
+        "",
+    ));
     for signal in [Signal::SIGTERM, Signal::SIGKILL] {
         let id = dev.deploy("engine", &[]);
         let _container = dev.container(&id);
@@ -85,5 +116,8 @@ fn an_engine_that_restarts_in_the_middle_of_a_job_means_lost() {
         assert_eq!(dev.raw(&id), b"begun\n", "{signal}: the log is kept");
     }
     let after = dev.run("after", &spec("after", "echo again", "", ""));
-    assert_eq!(after["state"], "succeeded", "the agent works on with the engine that came back: {after:#}");
+    assert_eq!(
+        after["state"], "succeeded",
+        "the agent works on with the engine that came back: {after:#}"
+    );
 }

@@ -8,12 +8,16 @@ const LINES: usize = 80;
 
 /// A job of about three seconds that counts, notes its start outside, and ends with 7.
 fn counter() -> String {
-    let script = format!("echo start >> /state/starts\ni=0; while [ $i -lt {LINES} ]; do i=$((i+1)); echo line $i; usleep 40000; done; exit 7");
+    let script = format!(
+        "echo start >> /state/starts\ni=0; while [ $i -lt {LINES} ]; do i=$((i+1)); echo line $i; usleep 40000; done; exit 7"
+    );
     spec("counter", &script, "", "")
 }
 
 fn counted() -> Vec<u8> {
-    (1..=LINES).flat_map(|n| format!("line {n}\n").into_bytes()).collect()
+    (1..=LINES)
+        .flat_map(|n| format!("line {n}\n").into_bytes())
+        .collect()
 }
 
 /// Runs the counter, disturbs it in the middle, and checks that nobody can tell.
@@ -25,14 +29,26 @@ fn nothing_shows(dev: &mut Dev, disturb: impl FnOnce(&mut Dev)) {
     disturb(dev);
     let shown = dev.end(&id);
     let step = &shown["steps"][0];
-    assert_eq!((&shown["state"], &step["exit_code"]), (&"failed".into(), &7.into()), "{shown:#}");
+    assert_eq!(
+        (&shown["state"], &step["exit_code"]),
+        (&"failed".into(), &7.into()),
+        "{shown:#}"
+    );
     assert_eq!(dev.raw(&id), counted());
     assert_eq!(step["log"]["bytes"], counted().len());
     assert_eq!(step["attempts"].as_array().unwrap().len(), 1, "{shown:#}");
     assert_eq!(step["attempts"][0]["container"], container.as_str());
-    assert_eq!(std::fs::read_to_string(dev.state().join("starts")).unwrap(), "start\n");
-    let left = docker(&["ps", "-aq", "--filter", &format!("id={container}")]).ok().text();
-    assert_eq!(left, "", "the container is removed once log and result are durable");
+    assert_eq!(
+        std::fs::read_to_string(dev.state().join("starts")).unwrap(),
+        "start\n"
+    );
+    let left = docker(&["ps", "-aq", "--filter", &format!("id={container}")])
+        .ok()
+        .text();
+    assert_eq!(
+        left, "",
+        "the container is removed once log and result are durable"
+    );
 }
 
 #[test]
@@ -41,7 +57,9 @@ fn kill_9_of_the_agent() {
     nothing_shows(&mut dev, |dev| {
         let old = dev.pid("agent");
         dev.kill9("agent");
-        longshore_tests::process::wait_for("a new agent", || (dev.pid("agent") != old && dev.cli(&["agents"]).code == 0).then_some(()));
+        longshore_tests::process::wait_for("a new agent", || {
+            (dev.pid("agent") != old && dev.cli(&["agents"]).code == 0).then_some(())
+        });
     });
 }
 
@@ -81,11 +99,23 @@ fn a_container_killed_behind_our_back_is_lost() {
 #[test]
 fn a_container_stopped_from_outside_is_lost_even_when_it_ends_with_0() {
     let dev = Dev::start();
-    dev.apply(&spec("stopped", "trap 'exit 0' INT; echo begun; while :; do usleep 50000; done", "", ""));
+    dev.apply(&spec(
+        "stopped",
+        "trap 'exit 0' INT; echo begun; while :; do usleep 50000; done",
+        "",
+        "",
+    ));
     let id = dev.deploy("stopped", &[]);
     let container = dev.container(&id);
     dev.await_log(&id, "begun");
     let _stopped = docker(&["stop", "-t", "10", &container]).ok();
     let shown = dev.end(&id);
-    assert_eq!((shown["state"].as_str(), shown["steps"][0]["exit_code"].as_i64()), (Some("lost"), Some(0)), "{shown:#}");
+    assert_eq!(
+        (
+            shown["state"].as_str(),
+            shown["steps"][0]["exit_code"].as_i64()
+        ),
+        (Some("lost"), Some(0)),
+        "{shown:#}"
+    );
 }

@@ -1,0 +1,75 @@
+//! The image in the Docker engine.
+
+use std::path::Path;
+
+use anyhow::{Context as _, bail};
+
+use crate::sh;
+
+/// The label that holds the digest of everything the image was made of.
+const LABEL: &str = "longshore.inputs";
+
+/// The engine's architecture, as Debian and Go name it.
+pub(super) fn architecture() -> anyhow::Result<String> {
+    let found = sh::output(sh::command(
+        "docker",
+        &["version", "--format", "{{.Server.Arch}}"],
+    ));
+    let found =
+        found.context("no Docker engine answers: `cargo xtask docker` says how to get one")?;
+    match found.trim() {
+        known @ ("amd64" | "arm64") => Ok(known.to_owned()),
+        other => bail!(
+            "the image can be made for amd64 and arm64, and the Docker engine runs on `{other}`"
+        ),
+    }
+}
+
+/// The image that was made of these inputs, if the engine has it.
+pub(super) fn find(digest: &str) -> anyhow::Result<Option<String>> {
+    let filter = format!("label={LABEL}={digest}");
+    let found = sh::output(sh::command(
+        "docker",
+        &["images", "--quiet", "--no-trunc", "--filter", &filter],
+    ))?;
+    Ok(found.lines().next().map(str::to_owned))
+}
+
+/// Names an image.
+pub(super) fn tag(image: &str, reference: &str) -> anyhow::Result<()> {
+    sh::output(sh::command("docker", &["tag", image, reference])).map(drop)
+}
+
+/// Makes the image of a folder that holds all its parts, and removes the one that had its name.
+pub(super) fn build(context: &Path, reference: &str, digest: &str) -> anyhow::Result<()> {
+    println!("putting the parts together with `docker build`; nothing is pulled");
+    let before = id(reference);
+    let label = format!("{LABEL}={digest}");
+    let mut args = vec!["build", "--quiet", "--tag", reference, "--label", &label];
+    // Debian's engine comes without BuildKit's command; where it is, its result must be asked for.
+    let buildkit = sh::succeeds("docker", &["buildx", "version"]);
+    if buildkit {
+        args.push("--load");
+    }
+    let path = context.to_string_lossy();
+    args.push(&path);
+    let mut command = sh::command("docker", &args);
+    command.env("DOCKER_BUILDKIT", if buildkit { "1" } else { "0" });
+    sh::output(command)?;
+    if let Some(before) = before
+        && id(reference).is_some_and(|after| after != before)
+    {
+        // A container may still need it: then it stays.
+        sh::succeeds("docker", &["rmi", &before]);
+    }
+    Ok(())
+}
+
+fn id(reference: &str) -> Option<String> {
+    let found = sh::output(sh::command(
+        "docker",
+        &["images", "--quiet", "--no-trunc", reference],
+    ))
+    .ok()?;
+    found.lines().next().map(str::to_owned)
+}
