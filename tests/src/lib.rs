@@ -5,6 +5,7 @@
 
 pub mod dev;
 pub mod docker;
+pub mod fleet;
 pub mod process;
 
 use sha2::{Digest as _, Sha256};
