@@ -1,0 +1,199 @@
+//! What people and scripts are shown. The JSON of [`DeploymentView`] is fixed by CONTRACT.md.
+
+use std::collections::BTreeMap;
+
+use serde::Serialize;
+use utoipa::ToSchema;
+
+/// One deployment.
+#[derive(Debug, Clone, PartialEq, Serialize, ToSchema)]
+pub struct DeploymentView {
+    /// `dep_...`.
+    pub id: String,
+    /// Name of the project.
+    pub project: String,
+    /// Name of the environment.
+    pub environment: String,
+    /// `queued`, `waiting`, `running`, `canceling`, `unknown`, `succeeded`, `failed`, `canceled` or `lost`.
+    pub state: String,
+    /// Why it is in this state, where that needs words.
+    pub reason: Option<String>,
+    /// What it waits for.
+    pub waiting_for: Option<String>,
+    /// RFC 3339 in UTC, milliseconds.
+    pub created_at: String,
+    /// RFC 3339 in UTC, milliseconds.
+    pub ended_at: Option<String>,
+    /// In order.
+    pub steps: Vec<StepView>,
+}
+
+/// One step of a deployment.
+#[derive(Debug, Clone, PartialEq, Serialize, ToSchema)]
+pub struct StepView {
+    /// Its name.
+    pub name: String,
+    /// As of a deployment, and `skipped`.
+    pub state: String,
+    /// Why it is in this state, where that needs words.
+    pub reason: Option<String>,
+    /// Exit code of the tool.
+    pub exit_code: Option<i32>,
+    /// Signal that ended the tool.
+    pub signal: Option<i32>,
+    /// Outputs by name; secret ones read `[secret]`.
+    pub outputs: BTreeMap<String, serde_json::Value>,
+    /// Resources per operation; empty for a step that is no Pulumi step.
+    pub resources: BTreeMap<String, u64>,
+    /// Plugins that came over the network.
+    pub plugin_downloads: u64,
+    /// Its log.
+    pub log: LogView,
+    /// Starts of it, oldest first.
+    pub attempts: Vec<AttemptView>,
+}
+
+/// The log of a step: standard output and standard error in the order they arrived.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
+pub struct LogView {
+    /// Length of what is stored.
+    pub bytes: u64,
+    /// SHA-256 in hex once the step has ended.
+    pub sha256: Option<String>,
+    /// Bytes are missing because the agent's disk was full.
+    pub truncated: bool,
+}
+
+/// One start of a step.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
+pub struct AttemptView {
+    /// `att_...`.
+    pub id: String,
+    /// `agt_...`.
+    pub agent: String,
+    /// Engine id of the container.
+    pub container: Option<String>,
+    /// As of a step.
+    pub state: String,
+    /// RFC 3339 in UTC, milliseconds.
+    pub started_at: Option<String>,
+    /// RFC 3339 in UTC, milliseconds.
+    pub ended_at: Option<String>,
+}
+
+/// One agent.
+#[derive(Debug, Clone, PartialEq, Serialize, ToSchema)]
+pub struct AgentView {
+    /// `agt_...`.
+    pub id: String,
+    /// The pool it belongs to.
+    pub pool: String,
+    /// `connected`, `draining`, `disconnected` or `revoked`.
+    pub state: String,
+    /// Host name.
+    pub hostname: String,
+    /// Version of the program.
+    pub version: String,
+    /// Jobs it runs at once; 0 when it never connected.
+    pub slots: u32,
+    /// Jobs that are offered to it or run there.
+    pub busy: u32,
+    /// What it said of its host.
+    #[schema(value_type = Object)]
+    pub host: serde_json::Value,
+    /// RFC 3339 in UTC, milliseconds.
+    pub enrolled_at: String,
+    /// RFC 3339 in UTC, milliseconds: when it last said hello, or now when it is connected.
+    pub seen_at: Option<String>,
+    /// Attempts that are not over.
+    pub attempts: Vec<String>,
+}
+
+/// One held lock.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
+pub struct LockView {
+    /// What is locked.
+    pub key: String,
+    /// `dep_...` of the holder.
+    pub deployment: String,
+    /// `att_...` of the holder.
+    pub attempt: Option<String>,
+    /// State of the holder.
+    pub state: String,
+    /// Why it is held although nothing is heard, if so.
+    pub reason: Option<String>,
+    /// RFC 3339 in UTC, milliseconds.
+    pub since: String,
+}
+
+/// What an attempt is doing. Not kept over restarts.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
+pub struct ProgressView {
+    /// Name of the step.
+    pub step: String,
+    /// `pulling`, `unpacking`, `creating`, `running` or `shipping`.
+    pub phase: String,
+    /// For people.
+    pub message: String,
+    /// Bytes done, 0 when not known.
+    pub current: u64,
+    /// Bytes to do, 0 when not known.
+    pub total: u64,
+}
+
+/// Answer to `apply`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
+pub struct AppliedView {
+    /// Name of the project.
+    pub project: String,
+    /// The revision that counts now.
+    pub revision: u64,
+    /// Whether it was made by this.
+    pub changed: bool,
+}
+
+/// One project.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
+pub struct ProjectView {
+    /// Its name.
+    pub name: String,
+    /// Its newest revision.
+    pub revision: u64,
+    /// Names of its environments.
+    pub environments: Vec<String>,
+    /// Names of its steps.
+    pub steps: Vec<String>,
+    /// RFC 3339 in UTC, milliseconds.
+    pub updated_at: String,
+}
+
+/// One variable's value for one environment.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
+pub struct VariableView {
+    /// Its name.
+    pub name: String,
+    /// The environment that it is for; `null`: all.
+    pub environment: Option<String>,
+    /// Whether it is a secret.
+    pub secret: bool,
+    /// The value; always `null` for a secret.
+    pub value: Option<String>,
+    /// Whether there is a value at all.
+    pub set: bool,
+    /// RFC 3339 in UTC, milliseconds; `null` for one from the spec.
+    pub updated_at: Option<String>,
+}
+
+/// One line of the timeline.
+#[derive(Debug, Clone, PartialEq, Serialize, ToSchema)]
+pub struct EventView {
+    /// RFC 3339 in UTC, milliseconds.
+    pub at: String,
+    /// Who.
+    pub actor: String,
+    /// What.
+    pub action: String,
+    /// More.
+    #[schema(value_type = Object)]
+    pub detail: serde_json::Value,
+}

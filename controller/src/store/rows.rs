@@ -1,0 +1,391 @@
+//! What a row holds, in domain types.
+
+use std::collections::BTreeMap;
+
+use longshore_core::attempt::Attempt;
+use longshore_core::deployment::Deployment;
+use longshore_core::fence::Fence;
+use longshore_core::id::{
+    AgentId, AttemptId, ControllerId, DeploymentId, JobId, ProjectId, TokenId,
+};
+use longshore_core::job::Job;
+use longshore_core::offer::{Offer, OfferStep};
+use longshore_core::spec::Project;
+use longshore_core::step::StepState;
+use longshore_core::time::Timestamp;
+use serde::{Deserialize, Serialize};
+
+/// The one row that says which installation this is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct MetaRow {
+    /// Named in container labels.
+    pub controller: ControllerId,
+    /// Counter of restores, from 1.
+    pub incarnation: u64,
+}
+
+/// A project; its content stands in its revisions.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ProjectRow {
+    /// Its id.
+    pub id: ProjectId,
+    /// Its name.
+    pub name: String,
+    /// The newest revision, from 1.
+    pub revision: u64,
+    /// When it was first applied.
+    pub created_at: Timestamp,
+    /// When the newest revision was made.
+    pub updated_at: Timestamp,
+}
+
+/// One state of a project's spec.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RevisionRow {
+    /// The project.
+    pub project: ProjectId,
+    /// Counter of the project's revisions, from 1.
+    pub revision: u64,
+    /// SHA-256 in hex over [`Project::digest_input`].
+    pub digest: String,
+    /// The spec.
+    pub spec: Project,
+    /// When it was applied.
+    pub created_at: Timestamp,
+    /// Who applied it.
+    pub created_by: String,
+}
+
+/// A value that was set on the server.
+#[derive(Clone, PartialEq, Eq)]
+pub enum VariableValue {
+    /// In clear.
+    Plain(String),
+    /// Sealed by the vault.
+    Sealed(Vec<u8>),
+}
+
+impl std::fmt::Debug for VariableValue {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Plain(text) => f.debug_tuple("Plain").field(text).finish(),
+            Self::Sealed(_) => f.write_str("Sealed"),
+        }
+    }
+}
+
+/// One version of a variable's value; versions are only ever added.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct VariableRow {
+    /// Version id, growing. 0 in a row that is to be inserted.
+    pub id: i64,
+    /// The project.
+    pub project: ProjectId,
+    /// The environment it is for; `None`: all.
+    pub environment: Option<String>,
+    /// Its name.
+    pub name: String,
+    /// The value.
+    pub value: VariableValue,
+    /// When it was set.
+    pub created_at: Timestamp,
+    /// Who set it.
+    pub created_by: String,
+}
+
+/// A stored package.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PackageRow {
+    /// SHA-256 in hex.
+    pub sha256: String,
+    /// Its length.
+    pub bytes: u64,
+    /// When it came.
+    pub created_at: Timestamp,
+    /// Who brought it.
+    pub created_by: String,
+}
+
+/// A bearer token; only the hash of it is kept.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TokenRow {
+    /// Its id.
+    pub id: TokenId,
+    /// Who it speaks for.
+    pub name: String,
+    /// When it was made.
+    pub created_at: Timestamp,
+    /// When it ends; `None`: never.
+    pub expires_at: Option<Timestamp>,
+    /// When it was taken back.
+    pub revoked_at: Option<Timestamp>,
+}
+
+/// A one-use token that lets an agent enroll; only the hash of it is kept.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct JoinTokenRow {
+    /// Its id.
+    pub id: TokenId,
+    /// The pool that the agent joins.
+    pub pool: String,
+    /// When it was made.
+    pub created_at: Timestamp,
+    /// Who made it.
+    pub created_by: String,
+    /// When it ends.
+    pub expires_at: Timestamp,
+    /// When it was used.
+    pub used_at: Option<Timestamp>,
+    /// The agent that used it.
+    pub used_by: Option<AgentId>,
+    /// SHA-256 in hex of the signing request it was used with, so that a lost answer can be asked for again.
+    pub used_for: Option<String>,
+}
+
+/// An enrolled agent.
+#[derive(Debug, Clone, PartialEq)]
+pub struct AgentRow {
+    /// Its id.
+    pub id: AgentId,
+    /// The pool it joined.
+    pub pool: String,
+    /// Host name, for people.
+    pub hostname: String,
+    /// Version of the program, for people.
+    pub version: String,
+    /// Serial number of its newest certificate, in hex.
+    pub serial: String,
+    /// Boot id of its host at the last hello.
+    pub boot_id: String,
+    /// What it last said of its host and of itself.
+    pub facts: serde_json::Value,
+    /// When it joined.
+    pub enrolled_at: Timestamp,
+    /// When it last said hello.
+    pub seen_at: Option<Timestamp>,
+    /// When it was cut off.
+    pub revoked_at: Option<Timestamp>,
+}
+
+/// A deployment with the snapshot it was made from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DeploymentRow {
+    /// As decisions see it.
+    pub deployment: Deployment,
+    /// The project.
+    pub project: ProjectId,
+    /// Its name.
+    pub project_name: String,
+    /// Revision of the spec that counts.
+    pub revision: u64,
+    /// The target.
+    pub environment: String,
+    /// SHA-256 in hex of the package.
+    pub package: Option<String>,
+    /// Made by the client, so that a repeated request makes no second deployment.
+    pub operation_id: String,
+    /// Values of plain variables.
+    pub variables: BTreeMap<String, String>,
+    /// Version ids of secret variables.
+    pub secrets: BTreeMap<String, i64>,
+    /// When it was accepted.
+    pub created_at: Timestamp,
+    /// Who asked for it.
+    pub created_by: String,
+}
+
+/// Which deployments to list, newest first.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct DeploymentFilter {
+    /// Of this project.
+    pub project: Option<String>,
+    /// To this environment.
+    pub environment: Option<String>,
+    /// Made before this one.
+    pub before: Option<DeploymentId>,
+    /// At most so many; 0 means 50, and there are never more than 500.
+    pub limit: u32,
+}
+
+/// A job with what dispatching needs.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct JobRow {
+    /// As decisions see it.
+    pub job: Job,
+    /// Place in the queue; 0 in a row that is to be inserted.
+    pub seq: i64,
+    /// The pool it must run in.
+    pub pool: String,
+    /// Its steps.
+    pub steps: Vec<OfferStep>,
+    /// What it must hold while it runs, sorted, without repeats.
+    pub locks: Vec<String>,
+}
+
+/// A value that a step put out.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum OutputRow {
+    /// In clear.
+    Plain(serde_json::Value),
+    /// JSON, sealed by the vault; in hex.
+    Sealed(String),
+}
+
+/// A step of a deployment.
+#[derive(Debug, Clone, PartialEq)]
+pub struct StepRow {
+    /// The deployment.
+    pub deployment: DeploymentId,
+    /// Place in the deployment, from 0.
+    pub index: u32,
+    /// Its name.
+    pub name: String,
+    /// Where it stands.
+    pub state: StepState,
+    /// Exit code of the tool.
+    pub exit_code: Option<i32>,
+    /// Signal that ended the tool.
+    pub signal: Option<i32>,
+    /// Why it ended as it did, for people.
+    pub reason: Option<String>,
+    /// What it put out.
+    pub outputs: BTreeMap<String, OutputRow>,
+    /// Resources per operation, of a Pulumi step.
+    pub resources: BTreeMap<String, u64>,
+    /// Plugins that came over the network.
+    pub plugin_downloads: u64,
+    /// Bytes of standard output and standard error.
+    pub log_bytes: u64,
+    /// SHA-256 in hex over them; `None` before the end.
+    pub log_sha256: Option<String>,
+    /// Bytes were dropped because the agent's disk was full.
+    pub log_truncated: bool,
+    /// When it was confirmed.
+    pub started_at: Option<Timestamp>,
+    /// When it ended.
+    pub ended_at: Option<Timestamp>,
+}
+
+impl StepRow {
+    /// A step that has not begun.
+    #[must_use]
+    pub fn queued(deployment: DeploymentId, index: u32, name: &str) -> Self {
+        Self {
+            deployment,
+            index,
+            name: name.to_owned(),
+            state: StepState::Queued,
+            exit_code: None,
+            signal: None,
+            reason: None,
+            outputs: BTreeMap::new(),
+            resources: BTreeMap::new(),
+            plugin_downloads: 0,
+            log_bytes: 0,
+            log_sha256: None,
+            log_truncated: false,
+            started_at: None,
+            ended_at: None,
+        }
+    }
+}
+
+/// One confirmed start of a step: there is a container of it, or there was.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StepAttemptRow {
+    /// The attempt.
+    pub attempt: AttemptId,
+    /// Index of the step.
+    pub step: u32,
+    /// The deployment.
+    pub deployment: DeploymentId,
+    /// The agent.
+    pub agent: AgentId,
+    /// Engine id of the container.
+    pub container: String,
+    /// Digest of the image as the agent's engine has it.
+    pub image_digest: String,
+    /// The nonce that the grant was given for.
+    pub nonce: String,
+    /// Key of secret outputs, sealed by the vault.
+    pub outputs_key: Vec<u8>,
+    /// Where it stands.
+    pub state: StepState,
+    /// When it was confirmed.
+    pub started_at: Timestamp,
+    /// When it ended.
+    pub ended_at: Option<Timestamp>,
+}
+
+/// A held lock.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LockRow {
+    /// What is locked.
+    pub key: String,
+    /// The job that holds it.
+    pub job: JobId,
+    /// Its deployment.
+    pub deployment: DeploymentId,
+    /// Since when.
+    pub taken_at: Timestamp,
+}
+
+/// What an agent is to be told. Made in the transaction that decided it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ToAgent {
+    /// A job to claim.
+    Offer(Box<Offer>),
+    /// A person asked for an end.
+    Cancel {
+        /// Of what.
+        fence: Fence,
+        /// Seconds between SIGINT and SIGKILL.
+        grace_seconds: u32,
+    },
+    /// It is not the agent's any more.
+    Revoke {
+        /// What.
+        fence: Fence,
+        /// For people.
+        reason: String,
+    },
+}
+
+/// A message that was not handed to the agent's stream yet.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct OutboxRow {
+    /// Growing; 0 in a row that is to be inserted.
+    pub id: i64,
+    /// For whom.
+    pub agent: AgentId,
+    /// What.
+    pub message: ToAgent,
+}
+
+/// One line of the timeline, which is also the audit.
+#[derive(Debug, Clone, PartialEq)]
+pub struct EventRow {
+    /// Growing; 0 in a row that is to be inserted.
+    pub id: i64,
+    /// When.
+    pub at: Timestamp,
+    /// Who: a token's name, an agent's id, or `controller`.
+    pub actor: String,
+    /// What, as `deployment.created`.
+    pub action: String,
+    /// About which deployment.
+    pub deployment: Option<DeploymentId>,
+    /// More, without secrets.
+    pub detail: serde_json::Value,
+}
+
+/// An attempt and when it was made.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AttemptRow {
+    /// As decisions see it.
+    pub attempt: Attempt,
+    /// When it was offered.
+    pub created_at: Timestamp,
+}

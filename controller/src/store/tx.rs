@@ -1,0 +1,141 @@
+//! The row methods. One statement each; what several do together is the engine's affair.
+
+use async_trait::async_trait;
+use longshore_core::attempt::Attempt;
+use longshore_core::deployment::Deployment;
+use longshore_core::id::{AgentId, AttemptId, DeploymentId, JobId, ProjectId, TokenId};
+use longshore_core::job::Job;
+use longshore_core::time::Timestamp;
+
+use super::Error;
+use super::rows::{
+    AgentRow, AttemptRow, DeploymentFilter, DeploymentRow, EventRow, JobRow, JoinTokenRow, LockRow,
+    MetaRow, OutboxRow, PackageRow, ProjectRow, RevisionRow, StepAttemptRow, StepRow, TokenRow,
+    VariableRow,
+};
+
+type Result<T> = std::result::Result<T, Error>;
+
+/// A transaction. `insert_*` fails when a constraint does; `update_*` and the like say with `false` that no row matched.
+#[async_trait]
+pub trait Tx: Send {
+    /// The installation; `None` before the first start.
+    async fn meta(&mut self) -> Result<Option<MetaRow>>;
+    /// Makes the installation.
+    async fn insert_meta(&mut self, row: &MetaRow, at: Timestamp) -> Result<()>;
+    /// The wrapped data key.
+    async fn data_key(&mut self) -> Result<Option<Vec<u8>>>;
+    /// Stores the wrapped data key; there is only ever one.
+    async fn insert_data_key(&mut self, wrapped: &[u8], at: Timestamp) -> Result<()>;
+
+    /// A project by name.
+    async fn project(&mut self, name: &str) -> Result<Option<ProjectRow>>;
+    /// All projects by name.
+    async fn projects(&mut self) -> Result<Vec<ProjectRow>>;
+    /// Inserts a project, or moves it to its new revision.
+    async fn save_project(&mut self, row: &ProjectRow) -> Result<()>;
+    /// Adds a revision.
+    async fn insert_revision(&mut self, row: &RevisionRow) -> Result<()>;
+    /// A revision.
+    async fn revision(&mut self, project: ProjectId, revision: u64) -> Result<Option<RevisionRow>>;
+    /// Adds a version of a variable's value; answers its id.
+    async fn insert_variable(&mut self, row: &VariableRow) -> Result<i64>;
+    /// The newest version of each variable for each environment.
+    async fn variables(&mut self, project: ProjectId) -> Result<Vec<VariableRow>>;
+    /// A version.
+    async fn variable(&mut self, id: i64) -> Result<Option<VariableRow>>;
+    /// A package.
+    async fn package(&mut self, sha256: &str) -> Result<Option<PackageRow>>;
+    /// Records a package; one that is there stays.
+    async fn save_package(&mut self, row: &PackageRow) -> Result<()>;
+
+    /// Adds a bearer token with the SHA-256 of its text.
+    async fn insert_token(&mut self, row: &TokenRow, hash: &[u8]) -> Result<()>;
+    /// The token with this hash.
+    async fn token(&mut self, hash: &[u8]) -> Result<Option<TokenRow>>;
+    /// All tokens, oldest first.
+    async fn tokens(&mut self) -> Result<Vec<TokenRow>>;
+    /// Takes a token back; `false` when there is none that counts.
+    async fn revoke_token(&mut self, id: TokenId, at: Timestamp) -> Result<bool>;
+    /// Adds a join token with the SHA-256 of its text.
+    async fn insert_join_token(&mut self, row: &JoinTokenRow, hash: &[u8]) -> Result<()>;
+    /// The join token with this hash.
+    async fn join_token(&mut self, hash: &[u8]) -> Result<Option<JoinTokenRow>>;
+    /// Uses a join token up; `false` when it was used, has ended or does not exist.
+    async fn use_join_token(&mut self, id: TokenId, agent: AgentId, request: &str, at: Timestamp) -> Result<bool>;
+    /// Adds an agent.
+    async fn insert_agent(&mut self, row: &AgentRow) -> Result<()>;
+    /// Saves what changes of an agent: version, serial, boot id, facts, seen. `false` for one that is revoked.
+    async fn update_agent(&mut self, row: &AgentRow) -> Result<bool>;
+    /// Cuts an agent off; `false` when it is already.
+    async fn revoke_agent(&mut self, id: AgentId, at: Timestamp) -> Result<bool>;
+    /// An agent.
+    async fn agent(&mut self, id: AgentId) -> Result<Option<AgentRow>>;
+    /// All agents, oldest first.
+    async fn agents(&mut self) -> Result<Vec<AgentRow>>;
+
+    /// Adds a deployment.
+    async fn insert_deployment(&mut self, row: &DeploymentRow) -> Result<()>;
+    /// A deployment.
+    async fn deployment(&mut self, id: DeploymentId) -> Result<Option<DeploymentRow>>;
+    /// The deployment that a client's operation made.
+    async fn deployment_by_operation(&mut self, operation: &str) -> Result<Option<DeploymentRow>>;
+    /// Deployments, newest first.
+    async fn deployments(&mut self, filter: &DeploymentFilter) -> Result<Vec<DeploymentRow>>;
+    /// Moves a deployment from `from` to `to`; `false` when it is not at `from` any more.
+    async fn update_deployment(&mut self, from: &Deployment, to: &Deployment) -> Result<bool>;
+    /// Adds a job at the end of the queue.
+    async fn insert_job(&mut self, row: &JobRow) -> Result<()>;
+    /// A job.
+    async fn job(&mut self, id: JobId) -> Result<Option<JobRow>>;
+    /// The job of a deployment.
+    async fn job_of(&mut self, deployment: DeploymentId) -> Result<Option<JobRow>>;
+    /// Jobs in the queue, first come first.
+    async fn queued_jobs(&mut self) -> Result<Vec<JobRow>>;
+    /// Moves a job; `false` when it is not at `from` any more.
+    async fn update_job(&mut self, from: &Job, to: &Job) -> Result<bool>;
+    /// Adds an attempt; fails when the job has a live one.
+    async fn insert_attempt(&mut self, row: &AttemptRow) -> Result<()>;
+    /// An attempt of this agent; another agent's is not there.
+    async fn attempt_of(&mut self, agent: AgentId, id: AttemptId) -> Result<Option<AttemptRow>>;
+    /// An attempt.
+    async fn attempt(&mut self, id: AttemptId) -> Result<Option<AttemptRow>>;
+    /// Attempts that have not ended.
+    async fn live_attempts(&mut self) -> Result<Vec<AttemptRow>>;
+    /// Moves an attempt. The statement checks agent, epoch and incarnation against what counts now (promise P6) and that it
+    /// still is at `from`; `false` when any of it does not hold.
+    async fn update_attempt(&mut self, from: &Attempt, to: &Attempt) -> Result<bool>;
+
+    /// Adds a step.
+    async fn insert_step(&mut self, row: &StepRow) -> Result<()>;
+    /// Steps of a deployment in order.
+    async fn steps(&mut self, deployment: DeploymentId) -> Result<Vec<StepRow>>;
+    /// Saves a step that has not ended; `false` when it has.
+    async fn update_step(&mut self, row: &StepRow) -> Result<bool>;
+    /// Grants a start: adds the row if the attempt of this agent is live, of its job's epoch and of this incarnation; `false`
+    /// when it is not. Fails when the step was confirmed in this attempt before.
+    async fn insert_step_attempt(&mut self, row: &StepAttemptRow, from: &Attempt) -> Result<bool>;
+    /// A confirmed start.
+    async fn step_attempt(&mut self, attempt: AttemptId, step: u32) -> Result<Option<StepAttemptRow>>;
+    /// Confirmed starts of a deployment, oldest first.
+    async fn step_attempts(&mut self, deployment: DeploymentId) -> Result<Vec<StepAttemptRow>>;
+    /// Saves state and end of a confirmed start that has not ended; `false` when it has.
+    async fn update_step_attempt(&mut self, row: &StepAttemptRow) -> Result<bool>;
+
+    /// Takes a lock; `false` when it is held.
+    async fn take_lock(&mut self, row: &LockRow) -> Result<bool>;
+    /// Frees what a job holds; answers the keys.
+    async fn release_locks(&mut self, job: JobId, at: Timestamp) -> Result<Vec<String>>;
+    /// Held locks by key.
+    async fn locks(&mut self) -> Result<Vec<LockRow>>;
+    /// Adds a message for an agent.
+    async fn insert_outbox(&mut self, row: &OutboxRow) -> Result<i64>;
+    /// Messages that were not handed over, in order.
+    async fn outbox(&mut self) -> Result<Vec<OutboxRow>>;
+    /// Removes messages up to `id` for an agent.
+    async fn clear_outbox(&mut self, agent: AgentId, id: i64) -> Result<()>;
+    /// Adds a line to the timeline.
+    async fn insert_event(&mut self, row: &EventRow) -> Result<()>;
+    /// The timeline of a deployment.
+    async fn events(&mut self, deployment: DeploymentId) -> Result<Vec<EventRow>>;
+}
