@@ -42,56 +42,41 @@ pub(crate) struct Image {
 /// Makes sure that the engine has the image of this checkout.
 pub(crate) fn run(options: Options) -> anyhow::Result<Image> {
     let began = now();
-    let recipe = Recipe::load(
-        &sh::root().join("packaging/pulumi-image"),
-        &engine::architecture()?,
-    )?;
+    let recipe = Recipe::load(&sh::root().join("packaging/pulumi-image"), &engine::architecture()?)?;
     let reference = format!("longshore/pulumi:{}", recipe.cli);
-    let found = if options.force {
-        None
-    } else {
-        engine::find(&recipe.digests.image)?
-    };
+    let found = if options.force { None } else { engine::find(&recipe.digests.image)? };
     if let Some(id) = &found {
         engine::tag(id, &reference)?;
     } else {
-        make(&recipe, &reference, options.force)
-            .with_context(|| format!("{reference} could not be made"))?;
+        make(&recipe, &reference, options.force).with_context(|| format!("{reference} could not be made"))?;
     }
-    Ok(Image {
-        reference,
-        cached: found.is_some(),
-        seconds: began.elapsed().as_secs_f64(),
-    })
+    Ok(Image { reference, cached: found.is_some(), seconds: began.elapsed().as_secs_f64() })
 }
 
 /// Makes the parts that are not cached, and the image of them.
 fn make(recipe: &Recipe, reference: &str, force: bool) -> anyhow::Result<()> {
-    println!(
-        "making {reference}; what it is made of is kept in {}",
-        Cache::folder()?.display()
-    );
+    println!("making {reference}; what it is made of is kept in {}", Cache::folder()?.display());
     let cache = Cache::open()?;
-    let get = |kind: &str, digest: &str, part: &dyn Fn(&Path) -> anyhow::Result<()>| {
-        cache.get(kind, digest, force, part)
-    };
-    let base = get("base", &recipe.digests.base, &|dir| {
-        parts::base(recipe, dir)
-    })?;
+    let wanted = |kind: &str, digest: &str| force || !cache.has(kind, digest);
+    // Before minutes are spent on one part, it is known that the others can be made too.
+    if wanted("cli", &recipe.digests.cli) || wanted("dock", &recipe.digests.dock) {
+        tools::go(&recipe.go)?;
+    }
+    if wanted("base", &recipe.digests.base) {
+        tools::mmdebstrap()?;
+    }
+    let get =
+        |kind: &str, digest: &str, part: &dyn Fn(&Path) -> anyhow::Result<()>| cache.get(kind, digest, force, part);
+    let base = get("base", &recipe.digests.base, &|dir| parts::base(recipe, dir))?;
     let cli = get("cli", &recipe.digests.cli, &|dir| parts::cli(recipe, dir))?;
-    let dock = get("dock", &recipe.digests.dock, &|dir| {
-        parts::dock(recipe, dir)
-    })?;
+    let dock = get("dock", &recipe.digests.dock, &|dir| parts::dock(recipe, dir))?;
     let context = cache.scratch("context")?;
     parts::context(recipe, &parts::Made { base, cli, dock }, &context)?;
     engine::build(&context, reference, &recipe.digests.image)
 }
 
 /// The one place here that reads the clock.
-#[expect(
-    clippy::disallowed_methods,
-    reason = "a command of the repository tells its user how long it took"
-)]
+#[expect(clippy::disallowed_methods, reason = "a command of the repository tells its user how long it took")]
 fn now() -> Instant {
     Instant::now()
 }

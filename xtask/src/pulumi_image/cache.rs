@@ -20,15 +20,9 @@ impl Cache {
     /// Where the cache is.
     pub(super) fn folder() -> anyhow::Result<PathBuf> {
         // A relative XDG path is to be ignored, says the specification.
-        let absolute = |name: &str| {
-            std::env::var_os(name)
-                .map(PathBuf::from)
-                .filter(|path| path.is_absolute())
-        };
-        let caches =
-            absolute("XDG_CACHE_HOME").or_else(|| absolute("HOME").map(|home| home.join(".cache")));
-        let caches =
-            caches.context("neither XDG_CACHE_HOME nor HOME says where the cache is to be")?;
+        let absolute = |name: &str| std::env::var_os(name).map(PathBuf::from).filter(|path| path.is_absolute());
+        let caches = absolute("XDG_CACHE_HOME").or_else(|| absolute("HOME").map(|home| home.join(".cache")));
+        let caches = caches.context("neither XDG_CACHE_HOME nor HOME says where the cache is to be")?;
         Ok(caches.join("longshore").join("pulumi-image"))
     }
 
@@ -39,8 +33,7 @@ impl Cache {
 
     fn open_at(root: &Path) -> anyhow::Result<Self> {
         let scratch = root.join("scratch");
-        fs::create_dir_all(root)
-            .with_context(|| format!("the cache `{}` cannot be made", root.display()))?;
+        fs::create_dir_all(root).with_context(|| format!("the cache `{}` cannot be made", root.display()))?;
         let lock = File::create(root.join("lock")).context("the cache's lock cannot be made")?;
         match lock.try_lock() {
             Ok(()) => {}
@@ -52,15 +45,15 @@ impl Cache {
         }
         // With the lock in our hands, whatever is there was left by a process that was killed.
         if scratch.exists() {
-            fs::remove_dir_all(&scratch)
-                .with_context(|| format!("`{}` cannot be removed", scratch.display()))?;
+            fs::remove_dir_all(&scratch).with_context(|| format!("`{}` cannot be removed", scratch.display()))?;
         }
-        fs::create_dir_all(&scratch)
-            .with_context(|| format!("`{}` cannot be made", scratch.display()))?;
-        Ok(Self {
-            root: root.to_path_buf(),
-            _lock: lock,
-        })
+        fs::create_dir_all(&scratch).with_context(|| format!("`{}` cannot be made", scratch.display()))?;
+        Ok(Self { root: root.to_path_buf(), _lock: lock })
+    }
+
+    /// Whether a part was made before.
+    pub(super) fn has(&self, kind: &str, digest: &str) -> bool {
+        self.part(kind, digest).is_dir()
     }
 
     /// The folder of a part, which `make` fills if it is not there, or with `force` anyway.
@@ -73,9 +66,8 @@ impl Cache {
         force: bool,
         make: impl FnOnce(&Path) -> anyhow::Result<()>,
     ) -> anyhow::Result<PathBuf> {
-        let parts = self.root.join(kind);
-        let part = parts.join(digest);
-        if part.is_dir() && !force {
+        let (parts, part) = (self.root.join(kind), self.part(kind, digest));
+        if self.has(kind, digest) && !force {
             return Ok(part);
         }
         let scratch = self.scratch(kind)?;
@@ -83,11 +75,9 @@ impl Cache {
         sync(&scratch)?;
         fs::create_dir_all(&parts)?;
         if part.exists() {
-            fs::remove_dir_all(&part)
-                .with_context(|| format!("`{}` cannot be replaced", part.display()))?;
+            fs::remove_dir_all(&part).with_context(|| format!("`{}` cannot be replaced", part.display()))?;
         }
-        fs::rename(&scratch, &part)
-            .with_context(|| format!("`{}` cannot be made", part.display()))?;
+        fs::rename(&scratch, &part).with_context(|| format!("`{}` cannot be made", part.display()))?;
         File::open(&parts)?.sync_all()?;
         forget(&parts, &part)?;
         Ok(part)
@@ -99,9 +89,12 @@ impl Cache {
         if scratch.exists() {
             bail!("`{}` is in use", scratch.display());
         }
-        fs::create_dir(&scratch)
-            .with_context(|| format!("`{}` cannot be made", scratch.display()))?;
+        fs::create_dir(&scratch).with_context(|| format!("`{}` cannot be made", scratch.display()))?;
         Ok(scratch)
+    }
+
+    fn part(&self, kind: &str, digest: &str) -> PathBuf {
+        self.root.join(kind).join(digest)
     }
 }
 
@@ -119,14 +112,10 @@ fn sync(dir: &Path) -> anyhow::Result<()> {
         if path.is_dir() {
             sync(&path)?;
         } else {
-            File::open(&path)?
-                .sync_all()
-                .with_context(|| format!("`{}` cannot be written", path.display()))?;
+            File::open(&path)?.sync_all().with_context(|| format!("`{}` cannot be written", path.display()))?;
         }
     }
-    File::open(dir)?
-        .sync_all()
-        .with_context(|| format!("`{}` cannot be written", dir.display()))
+    File::open(dir)?.sync_all().with_context(|| format!("`{}` cannot be written", dir.display()))
 }
 
 /// Removes all but the newest versions of a part, and never `current`.
@@ -140,8 +129,7 @@ fn forget(parts: &Path, current: &Path) -> anyhow::Result<()> {
     }
     others.sort();
     for (_, old) in others.iter().rev().skip(KEPT - 1) {
-        fs::remove_dir_all(old)
-            .with_context(|| format!("`{}` cannot be removed", old.display()))?;
+        fs::remove_dir_all(old).with_context(|| format!("`{}` cannot be removed", old.display()))?;
     }
     Ok(())
 }
@@ -155,8 +143,7 @@ mod tests {
 
     impl Fresh {
         fn new(name: &str) -> Self {
-            let root =
-                std::env::temp_dir().join(format!("longshore-cache-{}-{name}", std::process::id()));
+            let root = std::env::temp_dir().join(format!("longshore-cache-{}-{name}", std::process::id()));
             drop(fs::remove_dir_all(&root));
             Self(root)
         }
@@ -180,14 +167,8 @@ mod tests {
     #[test]
     fn a_part_is_made_once() {
         let fresh = Fresh::new("once");
-        let first = fresh
-            .open()
-            .get("kind", "digest", false, writes("one"))
-            .unwrap();
-        let second = fresh
-            .open()
-            .get("kind", "digest", false, |_| bail!("made twice"))
-            .unwrap();
+        let first = fresh.open().get("kind", "digest", false, writes("one")).unwrap();
+        let second = fresh.open().get("kind", "digest", false, |_| bail!("made twice")).unwrap();
         assert_eq!(first, second);
         assert_eq!(fs::read_to_string(second.join("file")).unwrap(), "one");
     }
@@ -195,14 +176,8 @@ mod tests {
     #[test]
     fn force_makes_it_anew() {
         let fresh = Fresh::new("force");
-        fresh
-            .open()
-            .get("kind", "digest", false, writes("one"))
-            .unwrap();
-        let part = fresh
-            .open()
-            .get("kind", "digest", true, writes("two"))
-            .unwrap();
+        fresh.open().get("kind", "digest", false, writes("one")).unwrap();
+        let part = fresh.open().get("kind", "digest", true, writes("two")).unwrap();
         assert_eq!(fs::read_to_string(part.join("file")).unwrap(), "two");
     }
 
@@ -215,15 +190,9 @@ mod tests {
         };
         assert!(fresh.open().get("kind", "digest", false, fails).is_err());
         assert!(!fresh.0.join("kind/digest").exists());
-        fresh
-            .open()
-            .get("kind", "digest", false, writes("whole"))
-            .unwrap();
+        fresh.open().get("kind", "digest", false, writes("whole")).unwrap();
         assert!(fresh.open().get("kind", "digest", true, fails).is_err());
-        assert_eq!(
-            fs::read_to_string(fresh.0.join("kind/digest/file")).unwrap(),
-            "whole"
-        );
+        assert_eq!(fs::read_to_string(fresh.0.join("kind/digest/file")).unwrap(), "whole");
     }
 
     #[test]
@@ -243,10 +212,7 @@ mod tests {
     fn only_a_few_versions_are_kept() {
         let fresh = Fresh::new("few");
         for digest in ["a", "b", "c", "d", "e"] {
-            fresh
-                .open()
-                .get("kind", digest, false, writes(digest))
-                .unwrap();
+            fresh.open().get("kind", digest, false, writes(digest)).unwrap();
         }
         assert_eq!(fs::read_dir(fresh.0.join("kind")).unwrap().count(), KEPT);
         assert!(fresh.0.join("kind/e").exists());

@@ -11,27 +11,18 @@ const LABEL: &str = "longshore.inputs";
 
 /// The engine's architecture, as Debian and Go name it.
 pub(super) fn architecture() -> anyhow::Result<String> {
-    let found = sh::output(sh::command(
-        "docker",
-        &["version", "--format", "{{.Server.Arch}}"],
-    ));
-    let found =
-        found.context("no Docker engine answers: `cargo xtask docker` says how to get one")?;
+    let found = sh::output(sh::command("docker", &["version", "--format", "{{.Server.Arch}}"]));
+    let found = found.context("no Docker engine answers: `cargo xtask docker` says how to get one")?;
     match found.trim() {
         known @ ("amd64" | "arm64") => Ok(known.to_owned()),
-        other => bail!(
-            "the image can be made for amd64 and arm64, and the Docker engine runs on `{other}`"
-        ),
+        other => bail!("the image can be made for amd64 and arm64, and the Docker engine runs on `{other}`"),
     }
 }
 
 /// The image that was made of these inputs, if the engine has it.
 pub(super) fn find(digest: &str) -> anyhow::Result<Option<String>> {
     let filter = format!("label={LABEL}={digest}");
-    let found = sh::output(sh::command(
-        "docker",
-        &["images", "--quiet", "--no-trunc", "--filter", &filter],
-    ))?;
+    let found = sh::output(sh::command("docker", &["images", "--quiet", "--no-trunc", "--filter", &filter]))?;
     Ok(found.lines().next().map(str::to_owned))
 }
 
@@ -66,10 +57,6 @@ pub(super) fn build(context: &Path, reference: &str, digest: &str) -> anyhow::Re
 }
 
 fn id(reference: &str) -> Option<String> {
-    let found = sh::output(sh::command(
-        "docker",
-        &["images", "--quiet", "--no-trunc", reference],
-    ))
-    .ok()?;
+    let found = sh::output(sh::command("docker", &["images", "--quiet", "--no-trunc", reference])).ok()?;
     found.lines().next().map(str::to_owned)
 }

@@ -8,7 +8,7 @@ use std::process::Command;
 use anyhow::Context as _;
 
 use super::recipe::Recipe;
-use super::{tools, watch};
+use super::watch;
 
 /// The Debian release of the base.
 const SUITE: &str = "bookworm";
@@ -38,10 +38,8 @@ pub(super) fn base_options(recipe: &Recipe) -> Vec<String> {
     // Whoever passes an image on passes on its licences too.
     options.push("--dpkgopt=path-include=/usr/share/doc/*/copyright".to_owned());
     // The same user as in the vendor's image for other users than root.
-    options.push(
-        r#"--customize-hook=chroot "$1" useradd --create-home --shell /bin/bash --uid 1000 pulumi"#
-            .to_owned(),
-    );
+    options
+        .push(r#"--customize-hook=chroot "$1" useradd --create-home --shell /bin/bash --uid 1000 pulumi"#.to_owned());
     options.push(SUITE.to_owned());
     options
 }
@@ -56,14 +54,9 @@ pub(super) fn cli_flags(recipe: &Recipe) -> String {
 
 /// Makes `base.tar`, a small Debian.
 pub(super) fn base(recipe: &Recipe, dir: &Path) -> anyhow::Result<()> {
-    tools::mmdebstrap()?;
-    let or =
-        |name: &str, otherwise: &str| std::env::var(name).unwrap_or_else(|_| otherwise.to_owned());
+    let or = |name: &str, otherwise: &str| std::env::var(name).unwrap_or_else(|_| otherwise.to_owned());
     let mirror = or("LONGSHORE_DEBIAN_MIRROR", "http://deb.debian.org/debian");
-    let security = or(
-        "LONGSHORE_DEBIAN_SECURITY_MIRROR",
-        "http://deb.debian.org/debian-security",
-    );
+    let security = or("LONGSHORE_DEBIAN_SECURITY_MIRROR", "http://deb.debian.org/debian-security");
     println!(
         "downloading Debian {SUITE} (minimal, with {}) from {mirror} and {security}: about 75 MB",
         recipe.packages.join(", ")
@@ -75,16 +68,12 @@ pub(super) fn base(recipe: &Recipe, dir: &Path) -> anyhow::Result<()> {
         format!("deb {mirror} {SUITE}-updates main"),
         format!("deb {security} {SUITE}-security main"),
     ]);
-    let step = |line: &str| {
-        line.strip_prefix("I: ")
-            .map(|step| step.trim_end_matches("...").to_owned())
-    };
+    let step = |line: &str| line.strip_prefix("I: ").map(|step| step.trim_end_matches("...").to_owned());
     watch::run(command, "Debian base", step).map(drop)
 }
 
 /// Makes `pulumi` and `pulumi-language-yaml`.
 pub(super) fn cli(recipe: &Recipe, dir: &Path) -> anyhow::Result<()> {
-    tools::go(&recipe.go)?;
     println!(
         "building the Pulumi CLI {} and its YAML language host {} from their Go modules; the first time that downloads the modules into \
          Go's own module cache (`go env GOMODCACHE`, 2 GB) and fills its build cache (`go env GOCACHE`, 2 GB)",
@@ -92,18 +81,12 @@ pub(super) fn cli(recipe: &Recipe, dir: &Path) -> anyhow::Result<()> {
     );
     let flags = cli_flags(recipe);
     build(recipe, "Pulumi CLI", &flags, "tool", dir)?;
-    ["pulumi", "pulumi-language-yaml"]
-        .iter()
-        .try_for_each(|name| executable(&dir.join(name)))
+    ["pulumi", "pulumi-language-yaml"].iter().try_for_each(|name| executable(&dir.join(name)))
 }
 
 /// Makes `pulumi-resource-dock`.
 pub(super) fn dock(recipe: &Recipe, dir: &Path) -> anyhow::Result<()> {
-    tools::go(&recipe.go)?;
-    println!(
-        "building the provider dock {} from the checkout",
-        recipe.dock
-    );
+    println!("building the provider dock {} from the checkout", recipe.dock);
     let output = dir.join("pulumi-resource-dock");
     build(recipe, "provider dock", DOCK_FLAGS, "./dock", &output)?;
     executable(&output)
@@ -112,12 +95,9 @@ pub(super) fn dock(recipe: &Recipe, dir: &Path) -> anyhow::Result<()> {
 /// Puts the parts where the Dockerfile expects them.
 pub(super) fn context(recipe: &Recipe, made: &Made, dir: &Path) -> anyhow::Result<()> {
     let bin = dir.join("bin");
-    let plugin = dir
-        .join("plugins")
-        .join(format!("resource-dock-v{}", recipe.dock));
+    let plugin = dir.join("plugins").join(format!("resource-dock-v{}", recipe.dock));
     for folder in [&bin, &plugin] {
-        fs::create_dir_all(folder)
-            .with_context(|| format!("`{}` cannot be made", folder.display()))?;
+        fs::create_dir_all(folder).with_context(|| format!("`{}` cannot be made", folder.display()))?;
     }
     // The image must not inherit the umask of whoever makes it.
     for folder in [&bin, &dir.join("plugins"), &plugin] {
@@ -130,32 +110,18 @@ pub(super) fn context(recipe: &Recipe, made: &Made, dir: &Path) -> anyhow::Resul
     for name in ["pulumi", "pulumi-language-yaml"] {
         link(made.cli.join(name), bin.join(name))?;
     }
-    link(
-        made.dock.join("pulumi-resource-dock"),
-        plugin.join("pulumi-resource-dock"),
-    )?;
-    fs::copy(recipe.source.join("Dockerfile"), dir.join("Dockerfile"))
-        .context("the Dockerfile cannot be copied")?;
+    link(made.dock.join("pulumi-resource-dock"), plugin.join("pulumi-resource-dock"))?;
+    fs::copy(recipe.source.join("Dockerfile"), dir.join("Dockerfile")).context("the Dockerfile cannot be copied")?;
     Ok(())
 }
 
 /// Builds packages of the module in `packaging/pulumi-image`, with what they need downloaded first.
-fn build(
-    recipe: &Recipe,
-    what: &str,
-    flags: &str,
-    packages: &str,
-    output: &Path,
-) -> anyhow::Result<()> {
+fn build(recipe: &Recipe, what: &str, flags: &str, packages: &str, output: &Path) -> anyhow::Result<()> {
     let mut modules = 0;
-    let listed = watch::run(
-        go(recipe, &["list", "-deps", packages]),
-        &format!("{what}, modules"),
-        |line| {
-            modules += usize::from(line.starts_with("go: downloading "));
-            (modules > 0).then(|| format!("{modules} downloaded"))
-        },
-    )?;
+    let listed = watch::run(go(recipe, &["list", "-deps", packages]), &format!("{what}, modules"), |line| {
+        modules += usize::from(line.starts_with("go: downloading "));
+        (modules > 0).then(|| format!("{modules} downloaded"))
+    })?;
     let all = listed.lines().count();
     let mut compiled = 0;
     let mut command = go(recipe, &["build", "-v", "-ldflags", flags, "-o"]);
@@ -172,14 +138,8 @@ fn go(recipe: &Recipe, args: &[&str]) -> Command {
     let mut command = Command::new("go");
     command.args(args).current_dir(&recipe.source);
     // Without cgo the binaries need no library of the base, and find the user's name by USER where /etc/passwd has none.
-    command
-        .env("CGO_ENABLED", "0")
-        .env("GOOS", "linux")
-        .env("GOARCH", &recipe.architecture);
-    command
-        .env("GOFLAGS", "-mod=readonly -trimpath -buildvcs=false")
-        .env("GOWORK", "off")
-        .env("GOTOOLCHAIN", "local");
+    command.env("CGO_ENABLED", "0").env("GOOS", "linux").env("GOARCH", &recipe.architecture);
+    command.env("GOFLAGS", "-mod=readonly -trimpath -buildvcs=false").env("GOWORK", "off").env("GOTOOLCHAIN", "local");
     command
 }
 

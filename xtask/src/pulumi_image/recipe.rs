@@ -63,32 +63,19 @@ impl Recipe {
     fn digest(&self, module: &str) -> anyhow::Result<Digests> {
         let sums = read(&self.source.join("go.sum"))?;
         let mut base = Inputs::new("base");
-        parts::base_options(self)
-            .iter()
-            .for_each(|option| base.add(option));
+        parts::base_options(self).iter().for_each(|option| base.add(option));
         let mut cli = Inputs::new("cli");
-        [&self.architecture, module, &sums, &parts::cli_flags(self)]
-            .into_iter()
-            .for_each(|input| cli.add(input));
+        [&self.architecture, module, &sums, &parts::cli_flags(self)].into_iter().for_each(|input| cli.add(input));
         let mut dock = Inputs::new("dock");
-        [&self.architecture, module, &sums, parts::DOCK_FLAGS]
-            .into_iter()
-            .for_each(|input| dock.add(input));
+        [&self.architecture, module, &sums, parts::DOCK_FLAGS].into_iter().for_each(|input| dock.add(input));
         for file in files(&self.source.join("dock"))? {
             dock.add(&file.strip_prefix(&self.source)?.to_string_lossy());
             dock.add(&read(&file)?);
         }
         let (base, cli, dock) = (base.finish(), cli.finish(), dock.finish());
         let mut image = Inputs::new("image");
-        [&base, &cli, &dock, &read(&self.source.join("Dockerfile"))?]
-            .into_iter()
-            .for_each(|input| image.add(input));
-        Ok(Digests {
-            base,
-            cli,
-            dock,
-            image: image.finish(),
-        })
+        [&base, &cli, &dock, &read(&self.source.join("Dockerfile"))?].into_iter().for_each(|input| image.add(input));
+        Ok(Digests { base, cli, dock, image: image.finish() })
     }
 }
 
@@ -109,18 +96,13 @@ impl Inputs {
     }
 
     fn finish(self) -> String {
-        self.0
-            .finalize()
-            .iter()
-            .map(|byte| format!("{byte:02x}"))
-            .collect()
+        self.0.finalize().iter().map(|byte| format!("{byte:02x}")).collect()
     }
 }
 
 /// The version, without `v`, that `go.mod` requires of a module.
 fn pinned(module: &str, name: &str) -> anyhow::Result<String> {
-    let version =
-        word_after(module, name).with_context(|| format!("`go.mod` does not require `{name}`"))?;
+    let version = word_after(module, name).with_context(|| format!("`go.mod` does not require `{name}`"))?;
     match version.strip_prefix('v') {
         Some(version) => Ok(version.to_owned()),
         None => bail!("`go.mod` requires `{name}` at `{version}`, which is no version"),
@@ -131,21 +113,14 @@ fn pinned(module: &str, name: &str) -> anyhow::Result<String> {
 fn word_after(module: &str, first: &str) -> Option<String> {
     module.lines().find_map(|line| {
         let mut words = line.split_whitespace().filter(|word| *word != "require");
-        (words.next() == Some(first))
-            .then(|| words.next().map(str::to_owned))
-            .flatten()
+        (words.next() == Some(first)).then(|| words.next().map(str::to_owned)).flatten()
     })
 }
 
 /// The lines of a list that are not empty and not remarks.
 fn list(text: &str) -> Vec<String> {
-    let lines = text
-        .lines()
-        .map(|line| line.split('#').next().unwrap_or_default().trim());
-    lines
-        .filter(|line| !line.is_empty())
-        .map(str::to_owned)
-        .collect()
+    let lines = text.lines().map(|line| line.split('#').next().unwrap_or_default().trim());
+    lines.filter(|line| !line.is_empty()).map(str::to_owned).collect()
 }
 
 /// The files of a folder and its folders that go into a build, in one order everywhere. Tests do not.
@@ -178,26 +153,13 @@ mod tests {
         assert_eq!(pinned(MODULE, "one/x").unwrap(), "1.2.3");
         assert_eq!(pinned(MODULE, "a/b").unwrap(), "0.1.0");
         assert_eq!(word_after(MODULE, "go").unwrap(), "1.25.11");
-        assert!(
-            pinned(MODULE, "a")
-                .unwrap_err()
-                .to_string()
-                .contains("does not require `a`")
-        );
-        assert!(
-            pinned(MODULE, "d")
-                .unwrap_err()
-                .to_string()
-                .contains("no version")
-        );
+        assert!(pinned(MODULE, "a").unwrap_err().to_string().contains("does not require `a`"));
+        assert!(pinned(MODULE, "d").unwrap_err().to_string().contains("no version"));
     }
 
     #[test]
     fn a_list_may_hold_remarks() {
-        assert_eq!(
-            list("# all\n\ngit\n  ca-certificates  # TLS\n"),
-            ["git", "ca-certificates"]
-        );
+        assert_eq!(list("# all\n\ngit\n  ca-certificates  # TLS\n"), ["git", "ca-certificates"]);
     }
 
     #[test]
@@ -214,8 +176,7 @@ mod tests {
 
     #[test]
     fn the_recipe_of_this_checkout_is_whole() {
-        let recipe =
-            Recipe::load(&crate::sh::root().join("packaging/pulumi-image"), "amd64").unwrap();
+        let recipe = Recipe::load(&crate::sh::root().join("packaging/pulumi-image"), "amd64").unwrap();
         assert!(recipe.cli.starts_with("3."), "{}", recipe.cli);
         assert!(recipe.packages.contains(&"ca-certificates".to_owned()));
         let arm = Recipe::load(&recipe.source, "arm64").unwrap();
@@ -228,10 +189,7 @@ mod tests {
         let dir = std::env::temp_dir().join(format!("longshore-recipe-{}", std::process::id()));
         fs::create_dir_all(dir.join("dock/yard")).unwrap();
         let write = |name: &str, text: &str| fs::write(dir.join(name), text).unwrap();
-        write(
-            "go.mod",
-            &format!("go 1.25\nrequire (\n{CLI} v3.1.0\n{YAML} v1.1.0\n)\n"),
-        );
+        write("go.mod", &format!("go 1.25\nrequire (\n{CLI} v3.1.0\n{YAML} v1.1.0\n)\n"));
         for name in ["go.sum", "Dockerfile", "dock/main.go", "dock/yard/yard.go"] {
             write(name, "");
         }
@@ -254,10 +212,7 @@ mod tests {
         assert_eq!((&third.cli, &third.dock), (&second.cli, &second.dock));
         write("Dockerfile", "changed");
         let fourth = digests();
-        assert_eq!(
-            (&fourth.base, &fourth.cli, &fourth.dock),
-            (&third.base, &third.cli, &third.dock)
-        );
+        assert_eq!((&fourth.base, &fourth.cli, &fourth.dock), (&third.base, &third.cli, &third.dock));
         assert_ne!(fourth.image, third.image);
         fs::remove_dir_all(&dir).unwrap();
     }

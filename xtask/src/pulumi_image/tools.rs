@@ -43,10 +43,7 @@ pub(super) fn go(least: &str) -> anyhow::Result<()> {
     );
     // Without this a Go that is too old downloads another one by itself.
     let mut command = Command::new("go");
-    command
-        .args(["env", "GOVERSION"])
-        .current_dir("/")
-        .env("GOTOOLCHAIN", "local");
+    command.args(["env", "GOVERSION"]).current_dir("/").env("GOTOOLCHAIN", "local");
     let found = sh::output(command).with_context(|| how.clone())?;
     let found = found.trim().trim_start_matches("go");
     if !new_enough(found, least) {
@@ -58,14 +55,8 @@ pub(super) fn go(least: &str) -> anyhow::Result<()> {
 /// Whether a version, as `1.26.8` or `1.27rc1`, is `least` or newer.
 fn new_enough(found: &str, least: &str) -> bool {
     let numbers = |version: &str| -> Vec<u32> {
-        let release = version
-            .split(['-', ' ', 'r', 'b'])
-            .next()
-            .unwrap_or_default();
-        release
-            .split('.')
-            .map_while(|number| number.parse().ok())
-            .collect()
+        let release = version.split(['-', ' ', 'r', 'b']).next().unwrap_or_default();
+        release.split('.').map_while(|number| number.parse().ok()).collect()
     };
     let (found, least) = (numbers(found), numbers(least));
     !found.is_empty() && found >= least

@@ -29,10 +29,8 @@ pub(super) fn run(
         .stderr(Stdio::piped())
         .spawn()
         .with_context(|| format!("`{name}` cannot be started"))?;
-    let (mut stdout, stderr) = (
-        child.stdout.take().context("no standard output")?,
-        child.stderr.take().context("no standard error")?,
-    );
+    let (mut stdout, stderr) =
+        (child.stdout.take().context("no standard output")?, child.stderr.take().context("no standard error")?);
     let output = thread::spawn(move || {
         let mut bytes = Vec::new();
         stdout.read_to_end(&mut bytes).map(|_| bytes)
@@ -40,10 +38,7 @@ pub(super) fn run(
     let (sender, lines) = mpsc::channel();
     thread::spawn(move || {
         // The receiver is gone only when nobody wants the lines.
-        BufReader::new(stderr)
-            .split(b'\n')
-            .map_while(Result::ok)
-            .try_for_each(|line| sender.send(line))
+        BufReader::new(stderr).split(b'\n').map_while(Result::ok).try_for_each(|line| sender.send(line))
     });
 
     let mut status = Status::new(what);
@@ -68,14 +63,9 @@ pub(super) fn run(
     let ended = child.wait().with_context(|| format!("`{name}` was lost"))?;
     status.end();
     if !ended.success() {
-        bail!(
-            "{what}: `{name}` ended with {ended}\n{}",
-            Vec::from(tail).join("\n")
-        );
+        bail!("{what}: `{name}` ended with {ended}\n{}", Vec::from(tail).join("\n"));
     }
-    let output = output
-        .join()
-        .map_err(|_| anyhow::anyhow!("the output of `{name}` was lost"))??;
+    let output = output.join().map_err(|_| anyhow::anyhow!("the output of `{name}` was lost"))??;
     Ok(String::from_utf8_lossy(&output).into_owned())
 }
 
@@ -91,21 +81,11 @@ struct Status<'a> {
 impl<'a> Status<'a> {
     fn new(what: &'a str) -> Self {
         let began = now();
-        Self {
-            what,
-            text: String::new(),
-            began,
-            shown: began,
-            terminal: std::io::stderr().is_terminal(),
-        }
+        Self { what, text: String::new(), began, shown: began, terminal: std::io::stderr().is_terminal() }
     }
 
     fn show(&mut self) {
-        let every = if self.terminal {
-            Duration::from_millis(200)
-        } else {
-            Duration::from_secs(10)
-        };
+        let every = if self.terminal { Duration::from_millis(200) } else { Duration::from_secs(10) };
         if self.shown.elapsed() < every {
             return;
         }
@@ -130,12 +110,7 @@ impl<'a> Status<'a> {
 
     fn line(&self) -> String {
         let comma = if self.text.is_empty() { "" } else { ", " };
-        format!(
-            "  {}: {} s{comma}{}",
-            self.what,
-            self.began.elapsed().as_secs(),
-            self.text
-        )
+        format!("  {}: {} s{comma}{}", self.what, self.began.elapsed().as_secs(), self.text)
     }
 }
 
@@ -152,37 +127,24 @@ mod tests {
     #[test]
     fn output_comes_back_and_lines_are_described() {
         let mut lines = Vec::new();
-        let output = run(
-            shell("echo out; echo one >&2; echo two >&2"),
-            "test",
-            |line| {
-                lines.push(line.to_owned());
-                None
-            },
-        );
+        let output = run(shell("echo out; echo one >&2; echo two >&2"), "test", |line| {
+            lines.push(line.to_owned());
+            None
+        });
         assert_eq!(output.unwrap(), "out\n");
         assert_eq!(lines, ["one", "two"]);
     }
 
     #[test]
     fn a_failure_shows_the_end_of_what_was_said() {
-        let err = run(shell("seq 100 >&2; exit 3"), "counting", |_| None)
-            .unwrap_err()
-            .to_string();
-        assert!(
-            err.starts_with("counting: `sh` ended with exit status: 3\n71\n"),
-            "{err}"
-        );
+        let err = run(shell("seq 100 >&2; exit 3"), "counting", |_| None).unwrap_err().to_string();
+        assert!(err.starts_with("counting: `sh` ended with exit status: 3\n71\n"), "{err}");
         assert!(err.ends_with("\n100"), "{err}");
     }
 
     #[test]
     fn a_program_that_is_not_there_is_named() {
         let err = run(Command::new("longshore-no-such-program"), "test", |_| None).unwrap_err();
-        assert!(
-            err.to_string()
-                .contains("`longshore-no-such-program` cannot be started"),
-            "{err}"
-        );
+        assert!(err.to_string().contains("`longshore-no-such-program` cannot be started"), "{err}");
     }
 }
