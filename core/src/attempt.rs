@@ -107,7 +107,10 @@ impl Outcome {
     pub fn reason(&self) -> Option<&str> {
         match self {
             Self::Succeeded => None,
-            Self::Failed { reason } | Self::Canceled { reason } | Self::Lost { reason } | Self::Abandoned { reason } => Some(reason),
+            Self::Failed { reason }
+            | Self::Canceled { reason }
+            | Self::Lost { reason }
+            | Self::Abandoned { reason } => Some(reason),
         }
     }
 }
@@ -241,7 +244,11 @@ pub struct Limits {
 
 impl Default for Limits {
     fn default() -> Self {
-        Self { offered: Duration::from_secs(15), preparing: Duration::from_secs(3_600), between: Duration::from_secs(3_600) }
+        Self {
+            offered: Duration::from_secs(15),
+            preparing: Duration::from_secs(3_600),
+            between: Duration::from_secs(3_600),
+        }
     }
 }
 
@@ -320,7 +327,9 @@ pub fn decide(attempt: &Attempt, event: &Event, now: Timestamp) -> Result<Decisi
 fn offered(attempt: &Attempt, event: &Event, now: Timestamp) -> Result<Decision, Rejected> {
     match event {
         Event::Accepted => Ok(attempt.to(State::Preparing, now, vec![Effect::Claimed])),
-        Event::Declined { reason } => Ok(attempt.abandon(&format!("agent `{}` declined: {reason}", attempt.agent), now)),
+        Event::Declined { reason } => {
+            Ok(attempt.abandon(&format!("agent `{}` declined: {reason}", attempt.agent), now))
+        }
         Event::Silent => Ok(attempt.abandon("the agent left before it answered the offer", now)),
         Event::LimitPassed => Ok(attempt.abandon("the agent did not answer the offer in time", now)),
         Event::Proven(_) => Ok(attempt.abandon("the agent came back without it", now)),
@@ -333,11 +342,15 @@ fn offered(attempt: &Attempt, event: &Event, now: Timestamp) -> Result<Decision,
 
 fn preparing(attempt: &Attempt, event: &Event, now: Timestamp) -> Result<Decision, Rejected> {
     match event {
-        Event::Confirm { step } => Ok(attempt.to(State::Running { step: *step, between: false }, now, vec![Effect::Grant { step: *step }])),
+        Event::Confirm { step } => {
+            Ok(attempt.to(State::Running { step: *step, between: false }, now, vec![Effect::Grant { step: *step }]))
+        }
         Event::NotStarted { agent_fault: true, reason, .. } | Event::Declined { reason } => {
             Ok(attempt.abandon(&format!("agent `{}` could not prepare it: {reason}", attempt.agent), now))
         }
-        Event::NotStarted { agent_fault: false, reason, .. } => Ok(attempt.end(Outcome::Failed { reason: reason.clone() }, now, vec![])),
+        Event::NotStarted { agent_fault: false, reason, .. } => {
+            Ok(attempt.end(Outcome::Failed { reason: reason.clone() }, now, vec![]))
+        }
         Event::Silent => Ok(attempt.abandon("the agent left before anything was started", now)),
         Event::LimitPassed => Ok(attempt.abandon("the agent took too long to prepare it", now)),
         Event::Proven(_) => Ok(attempt.abandon("the agent came back without it, before anything was started", now)),
@@ -347,7 +360,12 @@ fn preparing(attempt: &Attempt, event: &Event, now: Timestamp) -> Result<Decisio
     }
 }
 
-fn running(attempt: &Attempt, (step, between): (u32, bool), event: &Event, now: Timestamp) -> Result<Decision, Rejected> {
+fn running(
+    attempt: &Attempt,
+    (step, between): (u32, bool),
+    event: &Event,
+    now: Timestamp,
+) -> Result<Decision, Rejected> {
     match event {
         Event::Confirm { step: next } if between && *next > step => {
             if attempt.cancel_asked.is_some() {
@@ -355,25 +373,45 @@ fn running(attempt: &Attempt, (step, between): (u32, bool), event: &Event, now: 
             }
             Ok(attempt.to(State::Running { step: *next, between: false }, now, vec![Effect::Grant { step: *next }]))
         }
-        Event::StepEnded { step: ended, verdict, next } if !between && *ended == step => Ok(step_ended(attempt, step, verdict, *next, now)),
+        Event::StepEnded { step: ended, verdict, next } if !between && *ended == step => {
+            Ok(step_ended(attempt, step, verdict, *next, now))
+        }
         Event::NotStarted { step: ended, reason, .. } if *ended > step || (*ended == step && !between) => {
             Ok(attempt.end(Outcome::Failed { reason: reason.clone() }, now, vec![]))
         }
-        Event::CancelAsked if attempt.cancel_asked.is_some() => Ok(attempt.to(attempt.state.clone(), attempt.since, vec![Effect::TellCancel])),
+        Event::CancelAsked if attempt.cancel_asked.is_some() => {
+            Ok(attempt.to(attempt.state.clone(), attempt.since, vec![Effect::TellCancel]))
+        }
         Event::CancelAsked => {
             let mut decision = attempt.to(attempt.state.clone(), attempt.since, vec![Effect::TellCancel]);
             decision.next.cancel_asked = Some(now);
             Ok(decision)
         }
-        Event::Silent => Ok(attempt.to_unknown(step, between, "the agent does not answer; the step may still be running and writing", now)),
-        Event::LimitPassed => Ok(attempt.to_unknown(step, between, "nothing was heard of the step long after its timeout", now)),
+        Event::Silent => Ok(attempt.to_unknown(
+            step,
+            between,
+            "the agent does not answer; the step may still be running and writing",
+            now,
+        )),
+        Event::LimitPassed => {
+            Ok(attempt.to_unknown(step, between, "nothing was heard of the step long after its timeout", now))
+        }
         Event::Back => Ok(attempt.to(attempt.state.clone(), attempt.since, vec![])),
         Event::Proven(proof) => Ok(attempt.end(proof.outcome(), now, vec![])),
-        Event::Accepted | Event::Declined { .. } | Event::Confirm { .. } | Event::StepEnded { .. } | Event::NotStarted { .. } => attempt.reject(event),
+        Event::Accepted
+        | Event::Declined { .. }
+        | Event::Confirm { .. }
+        | Event::StepEnded { .. }
+        | Event::NotStarted { .. } => attempt.reject(event),
     }
 }
 
-fn unknown(attempt: &Attempt, (step, between): (u32, bool), event: &Event, now: Timestamp) -> Result<Decision, Rejected> {
+fn unknown(
+    attempt: &Attempt,
+    (step, between): (u32, bool),
+    event: &Event,
+    now: Timestamp,
+) -> Result<Decision, Rejected> {
     match event {
         Event::Back => Ok(attempt.to(State::Running { step, between }, now, vec![Effect::CameBack])),
         Event::Proven(proof) => Ok(attempt.end(proof.outcome(), now, vec![])),
@@ -398,9 +436,10 @@ fn step_ended(attempt: &Attempt, step: u32, verdict: &Verdict, next: Option<u32>
     let reason = || verdict.reason.clone().unwrap_or_default();
     let outcome = match verdict.end {
         End::Succeeded => match next {
-            Some(_) if attempt.cancel_asked.is_some() => {
-                Outcome::Canceled { reason: "canceled; the running step ended before the cancel reached it, the next ones were not started".to_owned() }
-            }
+            Some(_) if attempt.cancel_asked.is_some() => Outcome::Canceled {
+                reason: "canceled; the running step ended before the cancel reached it, the next ones were not started"
+                    .to_owned(),
+            },
             Some(_) => return attempt.to(State::Running { step, between: true }, now, vec![]),
             None => Outcome::Succeeded,
         },
@@ -531,7 +570,10 @@ mod tests {
     fn every_state_answers_every_event() {
         let now = Timestamp::from_micros(9);
         let row = |state: &State| -> Vec<&'static str> {
-            events().iter().map(|event| decide(&attempt(state.clone()), event, now).map_or("-", |d| short(&d.next.state))).collect()
+            events()
+                .iter()
+                .map(|event| decide(&attempt(state.clone()), event, now).map_or("-", |d| short(&d.next.state)))
+                .collect()
         };
         let table: Vec<_> = states().iter().map(row).collect();
         let (p, r, u) = ("preparing", "running", "unknown");
@@ -556,7 +598,8 @@ mod tests {
         let asked = decide(&attempt(State::Running { step: 0, between: true }), &Event::CancelAsked, now).unwrap();
         assert_eq!(asked.effects, [Effect::TellCancel]);
         assert_eq!(decide(&asked.next, &Event::Confirm { step: 1 }, now), Err(Rejected::Canceled(asked.next.id)));
-        let running = decide(&attempt(State::Running { step: 0, between: false }), &Event::CancelAsked, now).unwrap().next;
+        let running =
+            decide(&attempt(State::Running { step: 0, between: false }), &Event::CancelAsked, now).unwrap().next;
         let end = decide(&running, &ended(0, End::Succeeded, Some(1)), now).unwrap().next;
         assert_eq!(short(&end.state), "canceled");
     }

@@ -82,8 +82,16 @@ pub enum Rejected {
 
 impl DeploymentState {
     /// Every state, for tables.
-    pub const ALL: [Self; 8] =
-        [Self::Queued, Self::Running, Self::Canceling, Self::Unknown, Self::Succeeded, Self::Failed, Self::Canceled, Self::Lost];
+    pub const ALL: [Self; 8] = [
+        Self::Queued,
+        Self::Running,
+        Self::Canceling,
+        Self::Unknown,
+        Self::Succeeded,
+        Self::Failed,
+        Self::Canceled,
+        Self::Lost,
+    ];
 
     /// Whether nothing follows.
     #[must_use]
@@ -127,8 +135,12 @@ pub fn decide(deployment: &Deployment, event: &Event, now: Timestamp) -> Result<
     let active = if deployment.cancel_asked.is_some() { S::Canceling } else { S::Running };
     match (state, event) {
         (S::Queued, Event::JobClaimed) => (next.state, next.reason) = (active, None),
-        (S::Queued | S::Running | S::Canceling, Event::JobRequeued { reason }) => (next.state, next.reason) = (S::Queued, Some(reason.clone())),
-        (S::Running | S::Canceling | S::Unknown, Event::JobUnknown { reason }) => (next.state, next.reason) = (S::Unknown, Some(reason.clone())),
+        (S::Queued | S::Running | S::Canceling, Event::JobRequeued { reason }) => {
+            (next.state, next.reason) = (S::Queued, Some(reason.clone()))
+        }
+        (S::Running | S::Canceling | S::Unknown, Event::JobUnknown { reason }) => {
+            (next.state, next.reason) = (S::Unknown, Some(reason.clone()))
+        }
         (S::Unknown, Event::JobBack) => (next.state, next.reason) = (active, None),
         (S::Running | S::Canceling, Event::JobBack) => {}
         (S::Queued | S::Running | S::Canceling | S::Unknown, Event::JobOver(outcome)) => {
@@ -145,7 +157,9 @@ pub fn decide(deployment: &Deployment, event: &Event, now: Timestamp) -> Result<
         (S::Queued, Event::JobUnknown { .. } | Event::JobBack)
         | (S::Running | S::Canceling | S::Unknown, Event::JobClaimed)
         | (S::Unknown, Event::JobRequeued { .. })
-        | (S::Succeeded | S::Failed | S::Canceled | S::Lost, _) => return Err(Rejected::OutOfTurn(deployment.id, state.as_str())),
+        | (S::Succeeded | S::Failed | S::Canceled | S::Lost, _) => {
+            return Err(Rejected::OutOfTurn(deployment.id, state.as_str()));
+        }
     }
     Ok(next)
 }
@@ -165,7 +179,13 @@ mod tests {
     use super::*;
 
     fn deployment(state: DeploymentState) -> Deployment {
-        Deployment { id: DeploymentId::new(Timestamp::from_micros(1), [1; 10]), state, reason: None, cancel_asked: None, ended_at: None }
+        Deployment {
+            id: DeploymentId::new(Timestamp::from_micros(1), [1; 10]),
+            state,
+            reason: None,
+            cancel_asked: None,
+            ended_at: None,
+        }
     }
 
     fn text() -> String {
@@ -183,13 +203,20 @@ mod tests {
             Event::CancelAsked,
         ];
         let row = |state| -> Vec<&str> {
-            events.iter().map(|event| decide(&deployment(state), event, Timestamp::from_micros(9)).map_or("-", |d| d.state.as_str())).collect()
+            events
+                .iter()
+                .map(|event| {
+                    decide(&deployment(state), event, Timestamp::from_micros(9)).map_or("-", |d| d.state.as_str())
+                })
+                .collect()
         };
         assert_eq!(row(DeploymentState::Queued), ["running", "queued", "-", "-", "succeeded", "queued"]);
         assert_eq!(row(DeploymentState::Running), ["-", "queued", "unknown", "running", "succeeded", "canceling"]);
         assert_eq!(row(DeploymentState::Canceling), ["-", "queued", "unknown", "canceling", "succeeded", "canceling"]);
         assert_eq!(row(DeploymentState::Unknown), ["-", "-", "unknown", "running", "succeeded", "unknown"]);
-        for end in [DeploymentState::Succeeded, DeploymentState::Failed, DeploymentState::Canceled, DeploymentState::Lost] {
+        for end in
+            [DeploymentState::Succeeded, DeploymentState::Failed, DeploymentState::Canceled, DeploymentState::Lost]
+        {
             assert_eq!(row(end), ["-"; 6], "{end:?} is terminal");
         }
     }

@@ -133,7 +133,14 @@ mod tests {
         let err = made.parse::<JobId>().unwrap_err().to_string();
         assert!(err.contains("not a job id") && err.contains(&made), "{err}");
         let hex = id(1, 1).hex();
-        for bad in [String::new(), "dep_".to_owned(), hex.clone(), format!("dep_{}", hex.to_uppercase()), format!("dep_{hex}0"), "dep_é".to_owned()] {
+        for bad in [
+            String::new(),
+            "dep_".to_owned(),
+            hex.clone(),
+            format!("dep_{}", hex.to_uppercase()),
+            format!("dep_{hex}0"),
+            "dep_é".to_owned(),
+        ] {
             assert!(bad.parse::<DeploymentId>().is_err(), "{bad}");
         }
     }

@@ -15,6 +15,10 @@ pub const PROGRAM: &str = "/.longshore/init";
 pub const SOCKET: &str = "/.longshore/init.sock";
 /// The byte init answers when it has read the whole hand-over.
 pub const ACK: u8 = 0x06;
+/// Longest captured output of one command in bytes; both kinds together fit into an exit record.
+pub const MAX_OUTPUTS: usize = 256 << 10;
+/// Exit code of init itself when it got no hand-over and so ran nothing and left no exit record.
+pub const NOT_STARTED: u8 = 125;
 /// Longest hand-over in bytes; a longer one is refused by init.
 pub const MAX_HANDOVER: u64 = 16 << 20;
 /// The descriptor number a command finds its event pipe at.
@@ -85,7 +89,11 @@ pub struct Command {
     /// Pulumi command whose exit code and summary event decide the step; others (`stack select`) are means to it.
     #[serde(default)]
     pub decides: bool,
-    /// Run only when the command before it captured an output shown as `[secret]`.
+    /// Takes the stack's outputs from its engine events (needs `events`), as if [`Stdout::MaskedOutputs`] had captured them:
+    /// so no `pulumi stack output` is needed to know those that are not secret.
+    #[serde(default)]
+    pub event_outputs: bool,
+    /// Run only when a command before it captured an output shown as `[secret]`.
     #[serde(default)]
     pub only_with_secret_outputs: bool,
 }
@@ -114,16 +122,19 @@ pub struct ExitRecord {
     pub bytes: u64,
     /// SHA-256 in hex over those bytes, in the spool's order.
     pub sha256: String,
-    /// Bytes that could not be kept because the disk was full; more than 0 means the log is cut.
+    /// Bytes of log and events that could not be kept because the disk was full; more than 0 means the log is cut.
+    /// Then the spool may end inside a record, and have no exit record.
     #[serde(default)]
     pub dropped: u64,
-    /// Why a command could not be started, or what else init has to say.
+    /// Why a command could not be started, or what else went wrong in init's own work (outputs that could not be
+    /// captured or kept). Masked like the log. With an error the step has failed, whatever the exit code.
     #[serde(default)]
     pub error: Option<String>,
     /// SIGTERM reached init: someone other than the agent stopped the container, so this is never a success.
     #[serde(default)]
     pub outside_stop: bool,
-    /// SIGINT was handed to the command.
+    /// The step was asked to stop: SIGINT was handed to the command that ran, or the next command was not started
+    /// (then `code` and `signal` are `None` and `error` says so).
     #[serde(default)]
     pub interrupted: bool,
     /// The soft or the hard deadline passed.

@@ -136,14 +136,22 @@ pub fn decide(job: &Job, event: &Event, now: Timestamp) -> Result<Decision, Reje
             decision.next.epoch += 1;
             Ok(decision)
         }
-        (State::Queued, Event::CancelAsked) => Ok(job.end(Outcome::Canceled { reason: "canceled before anything was started".to_owned() }, now)),
-        (State::Queued, Event::LimitPassed) => {
-            Ok(job.end(Outcome::Failed { reason: format!("waited {} days in the queue; nothing was started", MAX_QUEUED.as_secs() / 86_400) }, now))
+        (State::Queued, Event::CancelAsked) => {
+            Ok(job.end(Outcome::Canceled { reason: "canceled before anything was started".to_owned() }, now))
         }
+        (State::Queued, Event::LimitPassed) => Ok(job.end(
+            Outcome::Failed {
+                reason: format!("waited {} days in the queue; nothing was started", MAX_QUEUED.as_secs() / 86_400),
+            },
+            now,
+        )),
         (State::Assigned { .. }, Event::AttemptOver(Outcome::Abandoned { reason })) => Ok(job.requeue(reason, now)),
         (State::Assigned { .. }, Event::AttemptOver(outcome)) => Ok(job.end(outcome.clone(), now)),
-        (State::Assigned { attempt }, Event::CancelAsked) => Ok(job.to(job.state.clone(), job.since, vec![Effect::CancelAttempt(*attempt)])),
-        (State::Queued, Event::AttemptOver(_)) | (State::Assigned { .. }, Event::Assign { .. } | Event::LimitPassed) => {
+        (State::Assigned { attempt }, Event::CancelAsked) => {
+            Ok(job.to(job.state.clone(), job.since, vec![Effect::CancelAttempt(*attempt)]))
+        }
+        (State::Queued, Event::AttemptOver(_))
+        | (State::Assigned { .. }, Event::Assign { .. } | Event::LimitPassed) => {
             Err(Rejected::OutOfTurn(job.id, job.state.name()))
         }
     }
@@ -161,7 +169,14 @@ impl Job {
     fn requeue(&self, reason: &str, now: Timestamp) -> Decision {
         let abandoned = self.abandoned + 1;
         if abandoned >= MAX_ABANDONED {
-            let mut decision = self.end(Outcome::Failed { reason: format!("{abandoned} attempts were given up before anything was started; the last: {reason}") }, now);
+            let mut decision = self.end(
+                Outcome::Failed {
+                    reason: format!(
+                        "{abandoned} attempts were given up before anything was started; the last: {reason}"
+                    ),
+                },
+                now,
+            );
             decision.next.abandoned = abandoned;
             return decision;
         }
@@ -178,7 +193,14 @@ mod tests {
 
     fn job(state: State) -> Job {
         let at = Timestamp::from_micros(1);
-        Job { id: JobId::new(at, [1; 10]), deployment: DeploymentId::new(at, [2; 10]), state, since: at, epoch: 3, abandoned: 0 }
+        Job {
+            id: JobId::new(at, [1; 10]),
+            deployment: DeploymentId::new(at, [2; 10]),
+            state,
+            since: at,
+            epoch: 3,
+            abandoned: 0,
+        }
     }
 
     fn attempt() -> AttemptId {
@@ -196,11 +218,22 @@ mod tests {
     #[test]
     fn every_state_answers_every_event() {
         let states = [State::Queued, State::Assigned { attempt: attempt() }, State::Ended { outcome: lost() }];
-        let events = [Event::Assign { attempt: attempt() }, abandoned(), Event::AttemptOver(lost()), Event::CancelAsked, Event::LimitPassed];
+        let events = [
+            Event::Assign { attempt: attempt() },
+            abandoned(),
+            Event::AttemptOver(lost()),
+            Event::CancelAsked,
+            Event::LimitPassed,
+        ];
         let now = Timestamp::from_micros(9);
         let table: Vec<Vec<&str>> = states
             .iter()
-            .map(|state| events.iter().map(|event| decide(&job(state.clone()), event, now).map_or("-", |d| d.next.state.name())).collect())
+            .map(|state| {
+                events
+                    .iter()
+                    .map(|event| decide(&job(state.clone()), event, now).map_or("-", |d| d.next.state.name()))
+                    .collect()
+            })
             .collect();
         assert_eq!(
             table,
@@ -214,7 +247,8 @@ mod tests {
 
     #[test]
     fn a_new_attempt_has_a_new_epoch() {
-        let next = decide(&job(State::Queued), &Event::Assign { attempt: attempt() }, Timestamp::from_micros(9)).unwrap().next;
+        let next =
+            decide(&job(State::Queued), &Event::Assign { attempt: attempt() }, Timestamp::from_micros(9)).unwrap().next;
         assert_eq!(next.epoch, 4);
     }
 
@@ -228,12 +262,19 @@ mod tests {
             assert!(decision.effects.contains(&Effect::FreeLocks), "round {round}");
             current = decision.next;
         }
-        assert!(matches!(&current.state, State::Ended { outcome: Outcome::Failed { reason } } if reason.contains("left")));
+        assert!(
+            matches!(&current.state, State::Ended { outcome: Outcome::Failed { reason } } if reason.contains("left"))
+        );
     }
 
     #[test]
     fn what_was_started_is_never_queued_anew() {
-        let decision = decide(&job(State::Assigned { attempt: attempt() }), &Event::AttemptOver(lost()), Timestamp::from_micros(9)).unwrap();
+        let decision = decide(
+            &job(State::Assigned { attempt: attempt() }),
+            &Event::AttemptOver(lost()),
+            Timestamp::from_micros(9),
+        )
+        .unwrap();
         assert_eq!(decision.effects, [Effect::FreeLocks, Effect::Over(lost())]);
     }
 }

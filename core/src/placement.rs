@@ -68,7 +68,15 @@ pub fn rejections(agent: &Candidate, request: &Request<'_>) -> Vec<Rejection> {
             reject("mount", format!("has no mount `{mount}`, which step `{}` asks for", step.name));
         }
         if !step.profile.permitted_by(agent.weakest_profile) {
-            reject("profile", format!("permits no profile weaker than `{}`, step `{}` asks for `{}`", agent.weakest_profile.as_str(), step.name, step.profile.as_str()));
+            reject(
+                "profile",
+                format!(
+                    "permits no profile weaker than `{}`, step `{}` asks for `{}`",
+                    agent.weakest_profile.as_str(),
+                    step.name,
+                    step.profile.as_str()
+                ),
+            );
         }
     }
     if agent.busy >= agent.slots {

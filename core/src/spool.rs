@@ -163,35 +163,21 @@ impl Header {
             return Err(Error::Magic { offset, found });
         }
         if version != VERSION {
-            return Err(Error::Version {
-                offset,
-                found: version,
-            });
+            return Err(Error::Version { offset, found: version });
         }
         let Some(stream) = Stream::from_number(stream) else {
-            return Err(Error::Stream {
-                offset,
-                found: stream,
-            });
+            return Err(Error::Stream { offset, found: stream });
         };
         let len = u32::from_le_bytes([l0, l1, l2, l3]);
         if len as usize > MAX_PAYLOAD {
             return Err(Error::TooLong { offset, found: len });
         }
-        Ok(Self {
-            len,
-            stream,
-            seq: word(seq),
-            at: word(at),
-        })
+        Ok(Self { len, stream, seq: word(seq), at: word(at) })
     }
 }
 
 fn word(bytes: &[u8]) -> u64 {
-    bytes
-        .iter()
-        .rev()
-        .fold(0, |word, byte| (word << 8) | u64::from(*byte))
+    bytes.iter().rev().fold(0, |word, byte| (word << 8) | u64::from(*byte))
 }
 
 /// A run of bytes of one record's payload.
@@ -282,13 +268,7 @@ impl Decoder {
         // `take` is at most `left`, so this is exact.
         let position_after = u32::try_from(take).map_or(header.len, |taken| position + taken);
         let last = position_after == header.len;
-        let piece = Piece {
-            header,
-            record: self.record,
-            position,
-            data,
-            last,
-        };
+        let piece = Piece { header, record: self.record, position, data, last };
         if last {
             self.record += HEADER as u64 + u64::from(header.len);
             self.filled = 0;
@@ -302,9 +282,7 @@ impl Decoder {
 
     fn header(&mut self, input: &mut &[u8]) -> Result<Option<Header>, Error> {
         if self.ended && !input.is_empty() {
-            return Err(Error::AfterExit {
-                offset: self.record,
-            });
+            return Err(Error::AfterExit { offset: self.record });
         }
         let take = input.len().min(HEADER - self.filled);
         let (bytes, rest) = input.split_at(take);
@@ -316,11 +294,7 @@ impl Decoder {
         }
         let header = Header::parse(&self.head, self.record)?;
         if let Some(expected) = self.next_seq.filter(|expected| *expected != header.seq) {
-            return Err(Error::Sequence {
-                offset: self.record,
-                expected,
-                found: header.seq,
-            });
+            return Err(Error::Sequence { offset: self.record, expected, found: header.seq });
         }
         self.next_seq = Some(header.seq.wrapping_add(1));
         Ok(Some(header))
@@ -335,9 +309,7 @@ impl Decoder {
     /// Offset of the first byte not yet taken.
     #[must_use]
     pub fn offset(&self) -> u64 {
-        self.record
-            + self.filled as u64
-            + self.current.map_or(0, |(_, position)| u64::from(position))
+        self.record + self.filled as u64 + self.current.map_or(0, |(_, position)| u64::from(position))
     }
 
     /// Whether the exit record was read to its end.
@@ -353,10 +325,7 @@ impl Decoder {
             None if self.filled > 0 => (HEADER - self.filled) as u64,
             None => return Ok(()),
         };
-        Err(Error::Cut {
-            offset: self.record,
-            missing,
-        })
+        Err(Error::Cut { offset: self.record, missing })
     }
 }
 
@@ -416,11 +385,7 @@ mod tests {
     }
 
     fn log_stream() -> impl Strategy<Value = Stream> {
-        prop_oneof![
-            Just(Stream::Stdout),
-            Just(Stream::Stderr),
-            Just(Stream::Events)
-        ]
+        prop_oneof![Just(Stream::Stdout), Just(Stream::Stderr), Just(Stream::Events)]
     }
 
     proptest! {
@@ -447,80 +412,34 @@ mod tests {
 
     #[test]
     fn errors_name_the_offset() {
-        let mut bytes = spool(&[
-            (Stream::Stdout, b"one".to_vec()),
-            (Stream::Stderr, b"two".to_vec()),
-        ]);
+        let mut bytes = spool(&[(Stream::Stdout, b"one".to_vec()), (Stream::Stderr, b"two".to_vec())]);
         let second = HEADER + 3;
         bytes[second + 4] = 9;
-        assert_eq!(
-            read(&bytes, &[5]),
-            Err(Error::Stream {
-                offset: 27,
-                found: 9
-            })
-        );
+        assert_eq!(read(&bytes, &[5]), Err(Error::Stream { offset: 27, found: 9 }));
         bytes[second + 8] = 5;
         bytes[second + 4] = 2;
-        assert_eq!(
-            read(&bytes, &[500]),
-            Err(Error::Sequence {
-                offset: 27,
-                expected: 1,
-                found: 5
-            })
-        );
+        assert_eq!(read(&bytes, &[500]), Err(Error::Sequence { offset: 27, expected: 1, found: 5 }));
         bytes[second + 3] = 1;
-        assert_eq!(
-            read(&bytes, &[1]),
-            Err(Error::TooLong {
-                offset: 27,
-                found: 0x0100_0003
-            })
-        );
+        assert_eq!(read(&bytes, &[1]), Err(Error::TooLong { offset: 27, found: 0x0100_0003 }));
         bytes[second + 6] = 0;
-        assert!(matches!(
-            read(&bytes, &[1]),
-            Err(Error::Magic { offset: 27, .. })
-        ));
-        assert_eq!(
-            read(&bytes[..20], &[1]),
-            Err(Error::Cut {
-                offset: 0,
-                missing: 4
-            })
-        );
-        assert_eq!(
-            read(&bytes[..25], &[1]),
-            Err(Error::Cut {
-                offset: 0,
-                missing: 2
-            })
-        );
+        assert!(matches!(read(&bytes, &[1]), Err(Error::Magic { offset: 27, .. })));
+        assert_eq!(read(&bytes[..20], &[1]), Err(Error::Cut { offset: 0, missing: 4 }));
+        assert_eq!(read(&bytes[..25], &[1]), Err(Error::Cut { offset: 0, missing: 2 }));
     }
 
     #[test]
     fn nothing_may_follow_the_exit_record() {
-        let bytes = spool(&[
-            (Stream::Exit, b"{}".to_vec()),
-            (Stream::Stdout, b"late".to_vec()),
-        ]);
+        let bytes = spool(&[(Stream::Exit, b"{}".to_vec()), (Stream::Stdout, b"late".to_vec())]);
         assert_eq!(read(&bytes, &[3]), Err(Error::AfterExit { offset: 26 }));
     }
 
     #[test]
     fn a_reader_may_begin_at_any_boundary() {
-        let bytes = spool(&[
-            (Stream::Stdout, b"one".to_vec()),
-            (Stream::Stderr, b"two".to_vec()),
-        ]);
+        let bytes = spool(&[(Stream::Stdout, b"one".to_vec()), (Stream::Stderr, b"two".to_vec())]);
         let mut decoder = Decoder::new(27);
         let mut input = &bytes[27..];
         let piece = decoder.decode(&mut input).unwrap().unwrap();
-        assert_eq!(
-            (piece.header.seq, piece.record, piece.data),
-            (1, 27, &b"two"[..])
-        );
+        assert_eq!((piece.header.seq, piece.record, piece.data), (1, 27, &b"two"[..]));
         assert_eq!(decoder.boundary(), bytes.len() as u64);
     }
 }

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use crate::engine_event::Summary;
+use crate::engine_event::{Outcome, Summary};
 use crate::init::ExitRecord;
 
 /// State of a step, as CONTRACT names it.
@@ -33,8 +33,16 @@ pub enum StepState {
 
 impl StepState {
     /// Every state, for tables.
-    pub const ALL: [Self; 8] =
-        [Self::Queued, Self::Running, Self::Unknown, Self::Succeeded, Self::Failed, Self::Canceled, Self::Lost, Self::Skipped];
+    pub const ALL: [Self; 8] = [
+        Self::Queued,
+        Self::Running,
+        Self::Unknown,
+        Self::Succeeded,
+        Self::Failed,
+        Self::Canceled,
+        Self::Lost,
+        Self::Skipped,
+    ];
 
     /// Whether nothing follows.
     #[must_use]
@@ -163,8 +171,18 @@ pub fn judge(record: &ExitRecord, step: Judged<'_>) -> Verdict {
         return Verdict::new(End::Canceled, how);
     }
     if record.deadline {
-        let end = if record.killed { "it was interrupted and, when it did not end, killed" } else { "it was interrupted and ended by itself" };
-        return Verdict::new(End::Failed, format!("took longer than its timeout of {} s; {end}", step.timeout.as_secs()));
+        let end = if record.killed {
+            "it was interrupted and, when it did not end, killed"
+        } else {
+            "it was interrupted and ended by itself"
+        };
+        return Verdict::new(
+            End::Failed,
+            format!(
+                "its deadline passed (a timeout of {} s, or less when its agent was without a controller for too long); {end}",
+                step.timeout.as_secs()
+            ),
+        );
     }
     if let Some(error) = &record.error {
         return Verdict::new(End::Failed, error.clone());
@@ -178,21 +196,123 @@ pub fn judge(record: &ExitRecord, step: Judged<'_>) -> Verdict {
 }
 
 fn judge_pulumi_success(step: Judged<'_>) -> Verdict {
+    let succeeded = Verdict { end: End::Succeeded, reason: None };
     if !step.pulumi {
-        return Verdict { end: End::Succeeded, reason: None };
+        return succeeded;
     }
+    let failed = |what: &str| Verdict::new(End::Failed, failure(what, step));
     match step.summary {
-        None => Verdict::new(End::Failed, "pulumi ended with exit code 0 but reported no summary, so what it did is not known; look at the log and the stack's state"),
-        Some(summary) if summary.maybe_corrupt => Verdict::new(End::Failed, failure("pulumi says that the state may be corrupt", step)),
-        Some(summary) if !summary.succeeded() => Verdict::new(End::Failed, failure("pulumi ended with exit code 0 but reported a failure", step)),
-        Some(_) => Verdict { end: End::Succeeded, reason: None },
+        None | Some(Summary { totals: None, .. }) => failed(
+            "pulumi ended with exit code 0 but reported no summary, so what it did is not known; look at the log and the stack's state",
+        ),
+        Some(summary) if summary.maybe_corrupt() => failed("pulumi says that the state may be corrupt"),
+        Some(summary) if summary.mandatory_violations > 0 => failed("a mandatory policy was violated"),
+        // Before 3.237.0 the summary names no result; the exit code stands alone then.
+        Some(summary) => match summary.result() {
+            None | Some(RunResult::Succeeded) => succeeded,
+            Some(_) => failed("pulumi ended with exit code 0 but reported a failure"),
+        },
     }
 }
 
 /// Adds the first error that the engine reported, which says more than an exit code.
 fn failure(what: &str, step: Judged<'_>) -> String {
-    match step.summary.and_then(Summary::first_error) {
+    match step.summary.and_then(|summary| summary.errors.first()) {
         Some(error) => format!("{what}: {error}"),
         None => what.to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::engine_event::Totals;
+
+    fn exited(code: i32) -> ExitRecord {
+        ExitRecord { code: Some(code), ..ExitRecord::default() }
+    }
+
+    fn judged(record: &ExitRecord, pulumi: bool, summary: Option<&Summary>, cancel: bool) -> End {
+        let timeout = Duration::from_secs(60);
+        judge(record, Judged { pulumi, summary, cancel_carried_out: cancel, timeout }).end
+    }
+
+    fn summary(result: Option<RunResult>, maybe_corrupt: bool) -> Summary {
+        Summary { totals: Some(Totals { result, maybe_corrupt, ..Totals::default() }), ..Summary::default() }
+    }
+
+    #[test]
+    fn the_exit_code_decides_a_script() {
+        assert_eq!(judged(&exited(0), false, None, false), End::Succeeded);
+        assert_eq!(judged(&exited(7), false, None, false), End::Failed);
+        assert_eq!(judged(&ExitRecord { signal: Some(9), ..ExitRecord::default() }, false, None, false), End::Failed);
+        assert_eq!(
+            judged(&ExitRecord { error: Some("cannot start".to_owned()), ..exited(0) }, false, None, false),
+            End::Failed
+        );
+        assert_eq!(judged(&ExitRecord::default(), false, None, false), End::Lost);
+    }
+
+    #[test]
+    fn a_stop_from_outside_is_never_success() {
+        for code in [0, 1] {
+            let record = ExitRecord { outside_stop: true, interrupted: true, ..exited(code) };
+            assert_eq!(judged(&record, false, None, false), End::Lost);
+            assert_eq!(judged(&record, false, None, true), End::Lost);
+        }
+    }
+
+    #[test]
+    fn a_cancel_counts_only_when_it_reached_the_tool() {
+        assert_eq!(judged(&exited(0), false, None, true), End::Succeeded);
+        assert_eq!(judged(&exited(3), false, None, true), End::Failed);
+        for record in
+            [ExitRecord { interrupted: true, ..exited(0) }, ExitRecord { killed: true, ..ExitRecord::default() }]
+        {
+            assert_eq!(judged(&record, false, None, true), End::Canceled);
+        }
+    }
+
+    #[test]
+    fn a_deadline_is_a_failure_whatever_the_code() {
+        let record = ExitRecord { deadline: true, interrupted: true, ..exited(0) };
+        assert_eq!(judged(&record, false, None, false), End::Failed);
+    }
+
+    #[test]
+    fn pulumi_needs_a_summary_that_agrees() {
+        let good = summary(Some(RunResult::Succeeded), false);
+        assert_eq!(judged(&exited(0), true, Some(&good), false), End::Succeeded);
+        assert_eq!(judged(&exited(1), true, Some(&good), false), End::Failed);
+        assert_eq!(judged(&exited(0), true, Some(&summary(None, false)), false), End::Succeeded);
+        assert_eq!(judged(&exited(0), true, Some(&summary(Some(RunResult::Failed), false)), false), End::Failed);
+        assert_eq!(judged(&exited(0), true, Some(&summary(None, true)), false), End::Failed);
+        assert_eq!(judged(&exited(0), true, Some(&Summary::default()), false), End::Failed);
+        assert_eq!(judged(&exited(0), true, None, false), End::Failed);
+        let violated = Summary { mandatory_violations: 1, ..good };
+        assert_eq!(judged(&exited(0), true, Some(&violated), false), End::Failed);
+    }
+
+    #[test]
+    fn the_first_error_says_why() {
+        let summary = Summary { errors: vec!["no room".to_owned()], ..summary(Some(RunResult::Failed), false) };
+        let step = Judged { pulumi: true, summary: Some(&summary), cancel_carried_out: false, timeout: Duration::ZERO };
+        assert_eq!(judge(&exited(1), step).reason.as_deref(), Some("exit code 1: no room"));
+    }
+
+    #[test]
+    fn a_step_that_ended_stays_ended() {
+        let events = [
+            StepEvent::Confirmed,
+            StepEvent::Silent,
+            StepEvent::Back,
+            StepEvent::Ended(End::Succeeded),
+            StepEvent::JobEnded,
+        ];
+        for state in StepState::ALL.into_iter().filter(|state| state.is_terminal()) {
+            assert!(events.iter().all(|event| state.after(*event).is_none()), "{state:?}");
+        }
+        assert_eq!(StepState::Unknown.after(StepEvent::Ended(End::Lost)), Some(StepState::Lost));
+        assert_eq!(StepState::Queued.after(StepEvent::JobEnded), Some(StepState::Skipped));
     }
 }

@@ -9,12 +9,14 @@
 //! Invariant: an event serialises to less than half a spool record ([`crate::spool::MAX_PAYLOAD`]); longer
 //! texts are cut.
 
+mod outputs;
 mod raw;
 mod summary;
 #[cfg(test)]
 mod tests;
 mod words;
 
+pub use outputs::stack_outputs;
 pub use raw::Error;
 pub use summary::{MAX_ERRORS, Summary};
 pub use words::{Enforcement, Op, Outcome, ProgressKind, Severity};
@@ -155,24 +157,14 @@ impl EngineEvent {
     /// Stands for a line of so many bytes that [`EngineEvent::parse`] refused.
     #[must_use]
     pub fn unreadable(bytes: u64) -> Self {
-        Self {
-            sequence: 0,
-            at: 0,
-            kind: Kind::Unreadable { bytes },
-        }
+        Self { sequence: 0, at: 0, kind: Kind::Unreadable { bytes } }
     }
 
     /// Whether it is of no use to anyone but developers of Pulumi, and is left out of the spool
     /// (`--event-log` adds debug messages that the display does not show).
     #[must_use]
     pub fn is_noise(&self) -> bool {
-        matches!(
-            &self.kind,
-            Kind::Diagnostic {
-                severity: Severity::Debug,
-                ..
-            }
-        )
+        matches!(&self.kind, Kind::Diagnostic { severity: Severity::Debug, .. })
     }
 
     /// The event as the payload of a spool record of stream 3.

@@ -3,8 +3,8 @@
 //! Unknown fields and events are passed over: a newer engine must not break a deployment.
 
 use super::{
-    Enforcement, EngineEvent, Kind, MAX_DIFFS, MAX_MESSAGE, MAX_NAME, Op, Outcome, ProgressKind,
-    Resource, Severity, Totals,
+    Enforcement, EngineEvent, Kind, MAX_DIFFS, MAX_MESSAGE, MAX_NAME, Op, Outcome, ProgressKind, Resource, Severity,
+    Totals,
 };
 use serde::Deserialize;
 use std::collections::BTreeMap;
@@ -111,20 +111,11 @@ struct Sum {
     result: Option<String>,
 }
 
-pub(super) fn parse(
-    line: &[u8],
-    mask: &mut dyn FnMut(&str) -> String,
-) -> Result<EngineEvent, Error> {
-    let raw: Line = serde_json::from_slice(line).map_err(|error| Error {
-        bytes: line.len(),
-        column: error.column(),
-    })?;
+pub(super) fn parse(line: &[u8], mask: &mut dyn FnMut(&str) -> String) -> Result<EngineEvent, Error> {
+    let raw: Line =
+        serde_json::from_slice(line).map_err(|error| Error { bytes: line.len(), column: error.column() })?;
     let (sequence, at) = (raw.sequence, raw.timestamp);
-    Ok(EngineEvent {
-        sequence,
-        at,
-        kind: kind(raw, &mut Masked(mask)),
-    })
+    Ok(EngineEvent { sequence, at, kind: kind(raw, &mut Masked(mask)) })
 }
 
 /// Masks whole texts, then cuts them: a text cut first could leave half a secret.
@@ -146,23 +137,13 @@ impl Masked<'_> {
     }
 
     fn resource(&mut self, step: Step) -> Resource {
-        let Metadata {
-            op,
-            urn,
-            type_token,
-            diffs,
-        } = step.metadata;
+        let Metadata { op, urn, type_token, diffs } = step.metadata;
         Resource {
             op: Op::from_word(&op),
             urn: self.name(&urn),
             type_token: self.name(&type_token),
             planning: step.planning,
-            diffs: diffs
-                .unwrap_or_default()
-                .iter()
-                .take(MAX_DIFFS)
-                .map(|name| self.name(name))
-                .collect(),
+            diffs: diffs.unwrap_or_default().iter().take(MAX_DIFFS).map(|name| self.name(name)).collect(),
         }
     }
 }
@@ -170,10 +151,7 @@ impl Masked<'_> {
 /// Shortens a text to at most `most` bytes and three dots, at a character boundary.
 pub(super) fn cut(text: &mut String, most: usize) {
     if text.len() > most {
-        let end = (0..=most)
-            .rev()
-            .find(|at| text.is_char_boundary(*at))
-            .unwrap_or(0);
+        let end = (0..=most).rev().find(|at| text.is_char_boundary(*at)).unwrap_or(0);
         text.truncate(end);
         text.push_str("...");
     }
@@ -183,9 +161,7 @@ fn kind(raw: Line, mask: &mut Masked<'_>) -> Kind {
     if raw.prelude_event.is_some() {
         Kind::Prelude
     } else if let Some(event) = raw.stdout_event {
-        Kind::Output {
-            message: mask.message(&event.message),
-        }
+        Kind::Output { message: mask.message(&event.message) }
     } else if let Some(event) = raw.diagnostic_event {
         Kind::Diagnostic {
             severity: Severity::from_word(&event.severity),
@@ -220,9 +196,7 @@ fn kind(raw: Line, mask: &mut Masked<'_>) -> Kind {
     } else if let Some(event) = raw.summary_event {
         Kind::Summary(totals(event))
     } else if let Some(event) = raw.error_event {
-        Kind::Error {
-            message: mask.message(&event.error),
-        }
+        Kind::Error { message: mask.message(&event.error) }
     } else if raw.cancel_event.is_some() {
         Kind::Cancel
     } else {
@@ -239,10 +213,7 @@ fn totals(event: Sum) -> Totals {
     Totals {
         changes,
         preview: event.is_preview,
-        result: event
-            .result
-            .filter(|word| !word.is_empty())
-            .map(|word| Outcome::from_word(&word)),
+        result: event.result.filter(|word| !word.is_empty()).map(|word| Outcome::from_word(&word)),
         maybe_corrupt: event.maybe_corrupt,
         duration_seconds: event.duration_seconds,
     }

@@ -39,23 +39,13 @@ impl Summary {
         self.events += 1;
         match &event.kind {
             Kind::Summary(totals) => self.totals = Some(totals.clone()),
-            Kind::Diagnostic {
-                severity: Severity::Error,
-                message,
-                ..
+            Kind::Diagnostic { severity: Severity::Error, message, .. } | Kind::Error { message } => {
+                self.add_error(message)
             }
-            | Kind::Error { message } => self.add_error(message),
-            Kind::Policy {
-                enforcement: Enforcement::Mandatory,
-                ..
-            } => self.mandatory_violations += 1,
+            Kind::Policy { enforcement: Enforcement::Mandatory, .. } => self.mandatory_violations += 1,
             Kind::Policy { .. } => self.other_violations += 1,
             // Every download has an install after it; a plugin installed from a local file is no download.
-            Kind::Progress {
-                kind: ProgressKind::PluginDownload,
-                id,
-                ..
-            } if self.downloads.len() < MAX_DOWNLOADS => {
+            Kind::Progress { kind: ProgressKind::PluginDownload, id, .. } if self.downloads.len() < MAX_DOWNLOADS => {
                 self.downloads.insert(id.clone());
             }
             Kind::Unreadable { .. } => self.unreadable += 1,
@@ -75,10 +65,7 @@ impl Summary {
     /// Resources per operation of the last run; empty when the engine gave no account.
     #[must_use]
     pub fn changes(&self) -> BTreeMap<Op, u64> {
-        self.totals
-            .as_ref()
-            .map(|totals| totals.changes.clone())
-            .unwrap_or_default()
+        self.totals.as_ref().map(|totals| totals.changes.clone()).unwrap_or_default()
     }
 
     /// How the last run ended by the engine's account.
@@ -90,9 +77,7 @@ impl Summary {
     /// Whether the engine said that its state may be wrong.
     #[must_use]
     pub fn maybe_corrupt(&self) -> bool {
-        self.totals
-            .as_ref()
-            .is_some_and(|totals| totals.maybe_corrupt)
+        self.totals.as_ref().is_some_and(|totals| totals.maybe_corrupt)
     }
 
     /// How many plugins came over the network.

@@ -17,16 +17,15 @@ pub const OPEN: &str = "${{";
 /// What closes an expression.
 pub const CLOSE: &str = "}}";
 /// What an expression may say, for messages.
-pub const ALLOWED: &str = "`vars.NAME`, `secrets.NAME`, `steps.STEP.outputs.NAME`, `environment`, `project` or `deployment`";
+pub const ALLOWED: &str =
+    "`vars.NAME`, `secrets.NAME`, `steps.STEP.outputs.NAME`, `environment`, `project` or `deployment`";
 
 /// Why a template cannot be parsed or rendered.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
     /// `${{` without a `}}` after it.
-    #[error(
-        "`${{{{` is not closed: write `}}}}` after the expression, or `$${{{{` for the text itself"
-    )]
+    #[error("`${{{{` is not closed: write `}}}}` after the expression, or `$${{{{` for the text itself")]
     Unclosed {
         /// Byte offset of the expression in the template's source.
         offset: usize,
@@ -48,9 +47,7 @@ pub enum Error {
         name: String,
     },
     /// A secret variable has no value where the template is rendered.
-    #[error(
-        "secret `{name}` has no value: set it with `longshore variable set PROJECT {name} --secret`"
-    )]
+    #[error("secret `{name}` has no value: set it with `longshore variable set PROJECT {name} --secret`")]
     NoSecret {
         /// Its name.
         name: String,
@@ -139,33 +136,20 @@ impl Template {
     /// # Errors
     /// [`Error::Unclosed`] and [`Error::NotAnExpression`]; whether the names exist is for the caller to check.
     pub fn parse(source: &str) -> Result<Self, Error> {
-        Ok(Self {
-            parts: parse::parts(source)?,
-            source: source.to_owned(),
-        })
+        Ok(Self { parts: parse::parts(source)?, source: source.to_owned() })
     }
 
     /// The template that renders to exactly `text`, whatever stands in it.
     #[must_use]
     pub fn literal(text: &str) -> Self {
-        let parts = if text.is_empty() {
-            Vec::new()
-        } else {
-            vec![Part::Literal(text.to_owned())]
-        };
-        Self {
-            source: text.replace(OPEN, "$${{"),
-            parts,
-        }
+        let parts = if text.is_empty() { Vec::new() } else { vec![Part::Literal(text.to_owned())] };
+        Self { source: text.replace(OPEN, "$${{"), parts }
     }
 
     /// A template of one reference.
     #[must_use]
     pub fn reference(to: Reference) -> Self {
-        Self {
-            source: format!("${{{{ {to} }}}}"),
-            parts: vec![Part::Reference { offset: 0, to }],
-        }
+        Self { source: format!("${{{{ {to} }}}}"), parts: vec![Part::Reference { offset: 0, to }] }
     }
 
     /// The text as it was written.

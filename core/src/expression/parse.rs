@@ -46,10 +46,7 @@ fn reference(expression: &str) -> Result<Reference, String> {
         ["vars", name] if names::is_variable(name) => Ok(Reference::Vars((*name).to_owned())),
         ["secrets", name] if names::is_variable(name) => Ok(Reference::Secrets((*name).to_owned())),
         ["steps", step, "outputs", name] if names::is_name(step) && names::is_output(name) => {
-            Ok(Reference::Output {
-                step: (*step).to_owned(),
-                name: (*name).to_owned(),
-            })
+            Ok(Reference::Output { step: (*step).to_owned(), name: (*name).to_owned() })
         }
         ["environment"] => Ok(Reference::Environment),
         ["project"] => Ok(Reference::Project),
@@ -62,14 +59,7 @@ fn reference(expression: &str) -> Result<Reference, String> {
 
 /// A guess at what was meant by an expression whose first word is not known, or whose rest does not fit.
 fn guess(first: &str, more: &[&str]) -> String {
-    const WORDS: [&str; 6] = [
-        "vars",
-        "secrets",
-        "steps",
-        "environment",
-        "project",
-        "deployment",
-    ];
+    const WORDS: [&str; 6] = ["vars", "secrets", "steps", "environment", "project", "deployment"];
     let meant = match first {
         "var" | "variables" | "variable" => Some("vars"),
         "secret" => Some("secrets"),

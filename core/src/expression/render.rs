@@ -68,17 +68,9 @@ impl std::fmt::Debug for Rendered {
 }
 
 /// Shows a text unless it is secret.
-fn debug(
-    f: &mut std::fmt::Formatter<'_>,
-    name: &str,
-    text: &str,
-    secret: bool,
-) -> std::fmt::Result {
+fn debug(f: &mut std::fmt::Formatter<'_>, name: &str, text: &str, secret: bool) -> std::fmt::Result {
     let shown = if secret { crate::init::MASK } else { text };
-    f.debug_struct(name)
-        .field("text", &shown)
-        .field("secret", &secret)
-        .finish()
+    f.debug_struct(name).field("text", &shown).field("secret", &secret).finish()
 }
 
 impl Template {
@@ -87,10 +79,7 @@ impl Template {
     /// # Errors
     /// [`Error::NoVariable`], [`Error::NoSecret`], [`Error::NoOutput`] for the first value that is missing.
     pub fn render(&self, context: &impl Context) -> Result<Rendered, Error> {
-        let mut out = Rendered {
-            text: String::new(),
-            secret: false,
-        };
+        let mut out = Rendered { text: String::new(), secret: false };
         for part in &self.parts {
             match part {
                 Part::Literal(text) => out.text.push_str(text),
@@ -105,23 +94,17 @@ impl Template {
 fn append(out: &mut Rendered, to: &Reference, context: &impl Context) -> Result<(), Error> {
     match to {
         Reference::Vars(name) => {
-            let value = context
-                .variable(name)
-                .ok_or_else(|| Error::NoVariable { name: name.clone() })?;
+            let value = context.variable(name).ok_or_else(|| Error::NoVariable { name: name.clone() })?;
             out.text.push_str(value);
         }
         Reference::Secrets(name) => {
-            let value = context
-                .secret(name)
-                .ok_or_else(|| Error::NoSecret { name: name.clone() })?;
+            let value = context.secret(name).ok_or_else(|| Error::NoSecret { name: name.clone() })?;
             out.text.push_str(value.expose());
             out.secret = true;
         }
         Reference::Output { step, name } => {
-            let value = context.output(step, name).ok_or_else(|| Error::NoOutput {
-                step: step.clone(),
-                name: name.clone(),
-            })?;
+            let value =
+                context.output(step, name).ok_or_else(|| Error::NoOutput { step: step.clone(), name: name.clone() })?;
             out.text.push_str(&value.text);
             out.secret |= value.secret;
         }

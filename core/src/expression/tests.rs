@@ -24,10 +24,7 @@ impl Context for Values {
 
     fn output(&self, step: &str, name: &str) -> Option<Output<'_>> {
         let (value, secret) = self.outputs.get(&(step.to_owned(), name.to_owned()))?;
-        Some(Output {
-            text: output_text(value),
-            secret: *secret,
-        })
+        Some(Output { text: output_text(value), secret: *secret })
     }
 
     fn environment(&self) -> &str {
@@ -46,13 +43,9 @@ impl Context for Values {
 fn values() -> Values {
     let mut values = Values::default();
     values.vars.insert("region".to_owned(), "eu".to_owned());
-    values
-        .secrets
-        .insert("token".to_owned(), Secret::new("hunter2".to_owned()));
+    values.secrets.insert("token".to_owned(), Secret::new("hunter2".to_owned()));
     let mut output = |name: &str, value, secret| {
-        values
-            .outputs
-            .insert(("infra".to_owned(), name.to_owned()), (value, secret));
+        values.outputs.insert(("infra".to_owned(), name.to_owned()), (value, secret));
     };
     output("url", serde_json::json!("http://x"), false);
     output("ports", serde_json::json!([80, 443]), false);
@@ -61,9 +54,7 @@ fn values() -> Values {
 }
 
 fn render(source: &str) -> Result<(String, bool), Error> {
-    Template::parse(source)?
-        .render(&values())
-        .map(|r| (r.text, r.secret))
+    Template::parse(source)?.render(&values()).map(|r| (r.text, r.secret))
 }
 
 #[test]
@@ -72,30 +63,19 @@ fn every_reference_is_replaced() {
         assert_eq!(render(source), Ok((text.to_owned(), secret)), "{source}");
     };
     ok("", "", false);
-    ok(
-        "plain $HOME ${HOME} {{ }}",
-        "plain $HOME ${HOME} {{ }}",
-        false,
-    );
+    ok("plain $HOME ${HOME} {{ }}", "plain $HOME ${HOME} {{ }}", false);
     ok("a-${{ vars.region }}-b", "a-eu-b", false);
     ok("${{vars.region}}${{   vars.region\n}}", "eueu", false);
     ok("x${{ secrets.token }}", "xhunter2", true);
     ok("${{ steps.infra.outputs.url }}", "http://x", false);
     ok("${{ steps.infra.outputs.ports }}", "[80,443]", false);
     ok("${{ steps.infra.outputs.bucket-key }}", "k", true);
-    ok(
-        "${{ project }}/${{ environment }}/${{ deployment }}",
-        "shop/dev/dep_1",
-        false,
-    );
+    ok("${{ project }}/${{ environment }}/${{ deployment }}", "shop/dev/dep_1", false);
 }
 
 #[test]
 fn a_doubled_dollar_stands_for_the_text() {
-    assert_eq!(
-        render("$${{ vars.region }} ${{ vars.region }}"),
-        Ok(("${{ vars.region }} eu".to_owned(), false))
-    );
+    assert_eq!(render("$${{ vars.region }} ${{ vars.region }}"), Ok(("${{ vars.region }} eu".to_owned(), false)));
     assert_eq!(render("$$${{ x"), Ok(("$${{ x".to_owned(), false)));
     assert_eq!(render("}} $${{"), Ok(("}} ${{".to_owned(), false)));
 }
@@ -104,10 +84,7 @@ fn a_doubled_dollar_stands_for_the_text() {
 fn what_cannot_be_read_says_where_and_what() {
     let error = |source: &str| Template::parse(source).unwrap_err();
     assert_eq!(error("ab ${{ vars.x"), Error::Unclosed { offset: 3 });
-    assert_eq!(
-        error("${{ vars.x ${{ vars.y }}"),
-        Error::Unclosed { offset: 0 }
-    );
+    assert_eq!(error("${{ vars.x ${{ vars.y }}"), Error::Unclosed { offset: 0 });
     assert_eq!(error("é${{ vars.x }}${{ y }}").offset(), Some(15));
     for bad in [
         "",
@@ -123,54 +100,25 @@ fn what_cannot_be_read_says_where_and_what() {
         "toJson(x)",
     ] {
         let error = error(&format!("${{{{ {bad} }}}}"));
-        assert!(
-            error
-                .to_string()
-                .contains("is no expression: write `vars.NAME`"),
-            "{bad}: {error}"
-        );
+        assert!(error.to_string().contains("is no expression: write `vars.NAME`"), "{bad}: {error}");
     }
 }
 
 #[test]
 fn a_value_that_is_missing_is_an_error() {
-    assert_eq!(
-        render("${{ vars.x }}"),
-        Err(Error::NoVariable {
-            name: "x".to_owned()
-        })
-    );
-    assert_eq!(
-        render("${{ secrets.region }}"),
-        Err(Error::NoSecret {
-            name: "region".to_owned()
-        })
-    );
-    let output = Error::NoOutput {
-        step: "infra".to_owned(),
-        name: "x".to_owned(),
-    };
+    assert_eq!(render("${{ vars.x }}"), Err(Error::NoVariable { name: "x".to_owned() }));
+    assert_eq!(render("${{ secrets.region }}"), Err(Error::NoSecret { name: "region".to_owned() }));
+    let output = Error::NoOutput { step: "infra".to_owned(), name: "x".to_owned() };
     assert_eq!(render("${{ steps.infra.outputs.x }}"), Err(output));
 }
 
 #[test]
 fn a_secret_is_not_shown_by_debug() {
-    let rendered = Template::parse("a${{ secrets.token }}")
-        .unwrap()
-        .render(&values())
-        .unwrap();
-    assert_eq!(
-        format!("{rendered:?}"),
-        "Rendered { text: \"[secret]\", secret: true }"
-    );
+    let rendered = Template::parse("a${{ secrets.token }}").unwrap().render(&values()).unwrap();
+    assert_eq!(format!("{rendered:?}"), "Rendered { text: \"[secret]\", secret: true }");
     assert_eq!(rendered.into_secret().expose(), "ahunter2");
-    let output = values()
-        .output("infra", "bucket-key")
-        .map(|o| format!("{o:?}"));
-    assert_eq!(
-        output.as_deref(),
-        Some("Output { text: \"[secret]\", secret: true }")
-    );
+    let output = values().output("infra", "bucket-key").map(|o| format!("{o:?}"));
+    assert_eq!(output.as_deref(), Some("Output { text: \"[secret]\", secret: true }"));
 }
 
 #[test]

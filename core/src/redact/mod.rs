@@ -52,11 +52,7 @@ pub struct Patterns(Option<Arc<Matcher>>);
 
 impl std::fmt::Debug for Patterns {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str(if self.0.is_some() {
-            "Patterns([secret])"
-        } else {
-            "Patterns()"
-        })
+        f.write_str(if self.0.is_some() { "Patterns([secret])" } else { "Patterns()" })
     }
 }
 
@@ -78,11 +74,7 @@ impl Patterns {
 
     /// Masks these byte strings and no other form of them.
     pub fn exactly<S: AsRef<[u8]>>(patterns: &[S]) -> Result<Self, Error> {
-        let patterns: Vec<&[u8]> = patterns
-            .iter()
-            .map(AsRef::as_ref)
-            .filter(|pattern| !pattern.is_empty())
-            .collect();
+        let patterns: Vec<&[u8]> = patterns.iter().map(AsRef::as_ref).filter(|pattern| !pattern.is_empty()).collect();
         if patterns.is_empty() {
             return Ok(Self(None));
         }
@@ -146,23 +138,13 @@ struct Matcher {
 impl Matcher {
     fn new(patterns: &[&[u8]]) -> Result<Self, Error> {
         let build = || {
-            let nfa = noncontiguous::Builder::new()
-                .match_kind(MatchKind::Standard)
-                .prefilter(false)
-                .build(patterns)?;
-            let nfa = contiguous::Builder::new()
-                .prefilter(false)
-                .build_from_noncontiguous(&nfa)?;
+            let nfa = noncontiguous::Builder::new().match_kind(MatchKind::Standard).prefilter(false).build(patterns)?;
+            let nfa = contiguous::Builder::new().prefilter(false).build_from_noncontiguous(&nfa)?;
             Ok((nfa, patterns))
         };
         let (nfa, patterns): (contiguous::NFA, _) = build().map_err(Error::Build)?;
         let root = nfa.start_state(Anchored::No).unwrap_or_default();
-        let mut matcher = Self {
-            nfa,
-            root,
-            hold: Vec::new(),
-            pairs: Box::new([0; 1024]),
-        };
+        let mut matcher = Self { nfa, root, hold: Vec::new(), pairs: Box::new([0; 1024]) };
         matcher.hold_states(patterns);
         for pattern in patterns {
             matcher.pair(pattern);
@@ -203,9 +185,8 @@ impl Matcher {
         leaves.sort_by_key(|(len, ..)| *len);
         for (_, state, pattern) in leaves {
             if self.hold(state) == 0 {
-                let suffix = pattern[1..].iter().fold(self.root, |at, byte| {
-                    self.nfa.next_state(Anchored::No, at, *byte)
-                });
+                let suffix =
+                    pattern[1..].iter().fold(self.root, |at, byte| self.nfa.next_state(Anchored::No, at, *byte));
                 self.set_hold(state, self.hold(suffix));
             }
         }
@@ -225,20 +206,12 @@ impl Matcher {
 
     /// Reads `text` from `state` and returns the state after it. `found` gets, for each position where a
     /// pattern ends, the index behind it and the length of the longest pattern that ends there.
-    fn scan(
-        &self,
-        mut state: StateID,
-        text: &[u8],
-        mut found: impl FnMut(usize, usize),
-    ) -> StateID {
+    fn scan(&self, mut state: StateID, text: &[u8], mut found: impl FnMut(usize, usize)) -> StateID {
         let mut at = 0;
         while at < text.len() {
             if state == self.root {
                 // No pattern begins with these two bytes, so after the second the automaton is where it would be without the first.
-                match text[at..]
-                    .windows(2)
-                    .position(|pair| self.begins(pair[0], pair[1]))
-                {
+                match text[at..].windows(2).position(|pair| self.begins(pair[0], pair[1])) {
                     Some(skip) => at += skip,
                     None => at = text.len() - 1,
                 }

@@ -20,27 +20,14 @@ pub struct Redactor {
 
 impl std::fmt::Debug for Redactor {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Redactor")
-            .field("held", &self.held.len())
-            .finish_non_exhaustive()
+        f.debug_struct("Redactor").field("held", &self.held.len()).finish_non_exhaustive()
     }
 }
 
 impl Redactor {
     pub(super) fn new(patterns: Patterns) -> Self {
-        let state = patterns
-            .0
-            .as_ref()
-            .map(|matcher| matcher.root)
-            .unwrap_or_default();
-        Self {
-            patterns,
-            state,
-            held: Vec::new(),
-            base: 0,
-            matches: Vec::new(),
-            masked: 0,
-        }
+        let state = patterns.0.as_ref().map(|matcher| matcher.root).unwrap_or_default();
+        Self { patterns, state, held: Vec::new(), base: 0, matches: Vec::new(), masked: 0 }
     }
 
     /// Whether everything passes unchanged, so that the caller may leave this redactor out.
@@ -102,12 +89,7 @@ impl Redactor {
         }
         self.matches.drain(..done);
         if at < certain {
-            copy(
-                &self.held,
-                chunk,
-                (at - self.base, certain - self.base),
-                out,
-            );
+            copy(&self.held, chunk, (at - self.base, certain - self.base), out);
             at = certain;
         }
         self.hold(chunk, at, end);

@@ -7,11 +7,7 @@ use proptest::prelude::*;
 fn reference(patterns: &[Vec<u8>], text: &[u8]) -> Vec<u8> {
     let mut found: Vec<(usize, usize)> = Vec::new();
     for begin in 0..text.len() {
-        let longest = patterns
-            .iter()
-            .filter(|p| !p.is_empty() && text[begin..].starts_with(p))
-            .map(Vec::len)
-            .max();
+        let longest = patterns.iter().filter(|p| !p.is_empty() && text[begin..].starts_with(p)).map(Vec::len).max();
         let Some(len) = longest else { continue };
         match found.last_mut() {
             Some((_, end)) if *end > begin => *end = (*end).max(begin + len),
@@ -34,17 +30,9 @@ fn streamed(patterns: &[Vec<u8>], redactor: &mut Redactor, text: &[u8], cuts: &[
     for cut in cuts.iter().copied().chain([text.len()]) {
         let cut = cut.clamp(at, text.len());
         redactor.push(&text[at..cut], &mut out);
-        let may_begin = (1..=cut).rev().find(|len| {
-            patterns
-                .iter()
-                .any(|p| p.len() > *len && p.starts_with(&text[cut - len..cut]))
-        });
-        assert!(
-            redactor.held() <= may_begin.unwrap_or(0),
-            "holds {} of {:?} at {cut}",
-            redactor.held(),
-            text
-        );
+        let may_begin =
+            (1..=cut).rev().find(|len| patterns.iter().any(|p| p.len() > *len && p.starts_with(&text[cut - len..cut])));
+        assert!(redactor.held() <= may_begin.unwrap_or(0), "holds {} of {:?} at {cut}", redactor.held(), text);
         at = cut;
     }
     redactor.finish(&mut out);
@@ -54,18 +42,11 @@ fn streamed(patterns: &[Vec<u8>], redactor: &mut Redactor, text: &[u8], cuts: &[
 fn check(patterns: &[&str], text: &str, want: &str) {
     let patterns: Vec<Vec<u8>> = patterns.iter().map(|p| p.as_bytes().to_vec()).collect();
     let mut redactor = Patterns::exactly(&patterns).unwrap().redactor();
-    assert_eq!(
-        String::from_utf8_lossy(&reference(&patterns, text.as_bytes())),
-        want
-    );
+    assert_eq!(String::from_utf8_lossy(&reference(&patterns, text.as_bytes())), want);
     for first in 0..=text.len() {
         for second in first..=text.len() {
             let got = streamed(&patterns, &mut redactor, text.as_bytes(), &[first, second]);
-            assert_eq!(
-                String::from_utf8_lossy(&got),
-                want,
-                "cut at {first} and {second}"
-            );
+            assert_eq!(String::from_utf8_lossy(&got), want, "cut at {first} and {second}");
         }
     }
 }
@@ -75,45 +56,18 @@ fn what_breaks_other_maskers() {
     check(&["s3s3cret"], "s3s3s3cret", "s3[secret]");
     check(&["11112222"], "111112222", "1[secret]");
     check(&["ababac-99"], "abababac-99!", "ab[secret]!");
-    check(
-        &["key", "key-extended"],
-        "key key-extended key-ext",
-        "[secret] [secret] [secret]-ext",
-    );
-    check(
-        &["abcd", "cdef"],
-        "xabcdefx abcd cdef",
-        "x[secret]x [secret] [secret]",
-    );
-    check(
-        &["aaa"],
-        "aa aaa aaaa aaaaaaa",
-        "aa [secret] [secret] [secret]",
-    );
-    check(
-        &["bcd", "abcdef"],
-        "abcdeX abcdef bcd",
-        "a[secret]eX [secret] [secret]",
-    );
-    check(
-        &["b", "abc"],
-        "b ab abc bb",
-        "[secret] a[secret] [secret] [secret][secret]",
-    );
+    check(&["key", "key-extended"], "key key-extended key-ext", "[secret] [secret] [secret]-ext");
+    check(&["abcd", "cdef"], "xabcdefx abcd cdef", "x[secret]x [secret] [secret]");
+    check(&["aaa"], "aa aaa aaaa aaaaaaa", "aa [secret] [secret] [secret]");
+    check(&["bcd", "abcdef"], "abcdeX abcdef bcd", "a[secret]eX [secret] [secret]");
+    check(&["b", "abc"], "b ab abc bb", "[secret] a[secret] [secret] [secret][secret]");
     check(&["tok"], "toktok", "[secret][secret]");
-    check(
-        &["ab", "bcde", "d"],
-        "abcd abcde",
-        "[secret]c[secret] [secret]",
-    );
+    check(&["ab", "bcde", "d"], "abcd abcde", "[secret]c[secret] [secret]");
 }
 
 /// Small alphabets, so that patterns overlap, repeat and contain each other all the time.
 fn letters(len: std::ops::Range<usize>) -> impl Strategy<Value = Vec<u8>> {
-    proptest::collection::vec(
-        prop_oneof![4 => Just(b'a'), 3 => Just(b'b'), 1 => Just(0), 1 => Just(0xff)],
-        len,
-    )
+    proptest::collection::vec(prop_oneof![4 => Just(b'a'), 3 => Just(b'b'), 1 => Just(0), 1 => Just(0xff)], len)
 }
 
 proptest! {
@@ -164,31 +118,17 @@ fn hides(secret: &str, shown: &str, want: &str) {
     let patterns = Patterns::new(&[secret]).unwrap();
     assert_eq!(patterns.mask(shown), want, "of {shown:?}");
     let (mut redactor, mut out) = (patterns.redactor(), Vec::new());
-    shown
-        .bytes()
-        .for_each(|byte| redactor.push(&[byte], &mut out));
+    shown.bytes().for_each(|byte| redactor.push(&[byte], &mut out));
     redactor.finish(&mut out);
-    assert_eq!(
-        String::from_utf8_lossy(&out),
-        want,
-        "of {shown:?} byte by byte"
-    );
+    assert_eq!(String::from_utf8_lossy(&out), want, "of {shown:?} byte by byte");
 }
 
 #[test]
 fn encodings_as_tools_print_them() {
     let secret = "p@ss w/ö'rd\"<&>$1";
     hides(secret, "x p@ss w/ö'rd\"<&>$1 y", "x [secret] y");
-    hides(
-        secret,
-        "p%40ss%20w%2F%C3%B6%27rd%22%3C%26%3E%241",
-        "[secret]",
-    );
-    hides(
-        secret,
-        "p%40ss%20w%2f%c3%b6%27rd%22%3c%26%3e%241",
-        "[secret]",
-    );
+    hides(secret, "p%40ss%20w%2F%C3%B6%27rd%22%3C%26%3E%241", "[secret]");
+    hides(secret, "p%40ss%20w%2f%c3%b6%27rd%22%3c%26%3e%241", "[secret]");
     hides(secret, "p%40ss+w%2F%C3%B6%27rd%22%3C%26%3E%241", "[secret]");
     hides(secret, "p%40ss%20w/%C3%B6%27rd%22%3C%26%3E%241", "[secret]");
     hides(secret, r#"{"p@ss w/ö'rd\"<&>$1"}"#, r#"{"[secret]"}"#);
@@ -208,19 +148,12 @@ fn encodings_as_tools_print_them() {
 fn base64_wherever_it_stands() {
     let secret = "correct horse battery";
     hides(secret, &BASE64_STANDARD.encode(secret), "[secret]");
-    hides(
-        secret,
-        &BASE64_STANDARD.encode(format!("{secret}\n")),
-        "[secret]",
-    );
+    hides(secret, &BASE64_STANDARD.encode(format!("{secret}\n")), "[secret]");
     hides(secret, &BASE64_URL_SAFE_NO_PAD.encode(secret), "[secret]");
     for user in ["a", "ab", "abc", "abcd"] {
         let shown = BASE64_STANDARD.encode(format!("{user}:{secret}"));
         let masked = Patterns::new(&[secret]).unwrap().mask(&shown);
-        assert!(
-            masked.ends_with("[secret]") && masked.len() <= 8 + 8,
-            "{shown} became {masked}"
-        );
+        assert!(masked.ends_with("[secret]") && masked.len() <= 8 + 8, "{shown} became {masked}");
     }
     let long: String = ('!'..='~').cycle().take(300).collect();
     for columns in [64, 76] {
@@ -231,11 +164,7 @@ fn base64_wherever_it_stands() {
             .map(|line| String::from_utf8_lossy(line).into_owned())
             .collect();
         hides(&long, &lines.join("\n"), "[secret]");
-        hides(
-            &long,
-            &lines.join("\n  "),
-            &vec!["[secret]"; lines.len()].join("\n  "),
-        );
+        hides(&long, &lines.join("\n  "), &vec!["[secret]"; lines.len()].join("\n  "));
     }
 }
 
@@ -247,11 +176,7 @@ fn lines_of_a_secret() {
     hides(secret, &secret.replace('\n', "\r\n"), "[secret]\r\n");
     hides(secret, &secret.replace('\n', " "), "[secret] ");
     hides(secret, &secret.replace('\n', "\\n"), "[secret]");
-    hides(
-        secret,
-        "a { and MIIEpAIB/AAK+CAQ and Q9x=",
-        "a { and [secret] and [secret]",
-    );
+    hides(secret, "a { and MIIEpAIB/AAK+CAQ and Q9x=", "a { and [secret] and [secret]");
     hides(secret, &hex(b"MIIEpAIB/AAK+CAQ"), "[secret]");
     assert!(MIN_LINE > "{".len());
 }
@@ -268,10 +193,7 @@ fn short_secrets_are_masked_raw_alone() {
 #[test]
 fn binary_secrets_and_text() {
     let patterns = Patterns::new(&[b"\x00\xff\xfe".as_slice()]).unwrap();
-    assert_eq!(
-        patterns.mask_bytes(b"a\x00\xff\x00\xff\xfe\xff"),
-        b"a\x00\xff[secret]\xff"
-    );
+    assert_eq!(patterns.mask_bytes(b"a\x00\xff\x00\xff\xfe\xff"), b"a\x00\xff[secret]\xff");
     assert!(patterns.found_in(b"a\x00\xff\x00\xff\xfe\xff") && !patterns.found_in(b"a\x00\xff"));
 }
 
@@ -284,19 +206,11 @@ fn nothing_is_held_that_can_begin_no_secret() {
     redactor.push(b"e", &mut out);
     assert_eq!((&out[..], redactor.held()), (&b"progress: 10 %, he"[..], 0));
     redactor.push(b"hunter2", &mut out);
-    assert_eq!(
-        (&out[..], redactor.held()),
-        (&b"progress: 10 %, he[secret]"[..], 0)
-    );
+    assert_eq!((&out[..], redactor.held()), (&b"progress: 10 %, he[secret]"[..], 0));
 }
 
 #[test]
 fn secrets_too_long_are_refused_by_length_only() {
-    let error = Patterns::new(&["x1%".repeat(400_000)])
-        .unwrap_err()
-        .to_string();
-    assert!(
-        error.starts_with("secrets of 1200000 bytes in all are too long"),
-        "{error}"
-    );
+    let error = Patterns::new(&["x1%".repeat(400_000)]).unwrap_err().to_string();
+    assert!(error.starts_with("secrets of 1200000 bytes in all are too long"), "{error}");
 }

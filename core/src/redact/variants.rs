@@ -28,22 +28,13 @@ const COLUMNS: [usize; 2] = [64, 76];
 /// Adds all forms of `secret`.
 pub(super) fn add(secret: &[u8], all: &mut BTreeSet<Vec<u8>>) {
     let mut forms = BTreeSet::from([secret.to_vec(), secret.trim_ascii().to_vec()]);
-    let lines = || {
-        secret
-            .trim_ascii()
-            .split(|byte| *byte == b'\n')
-            .map(<[u8]>::trim_ascii)
-    };
+    let lines = || secret.trim_ascii().split(|byte| *byte == b'\n').map(<[u8]>::trim_ascii);
     if secret.trim_ascii().contains(&b'\n') {
         let unix: Vec<_> = lines().collect();
         for line_end in [&b"\n"[..], b"\r\n", b" "] {
             forms.insert(unix.join(line_end));
         }
-        forms.extend(
-            lines()
-                .filter(|line| line.len() >= MIN_LINE)
-                .map(<[u8]>::to_vec),
-        );
+        forms.extend(lines().filter(|line| line.len() >= MIN_LINE).map(<[u8]>::to_vec));
     }
     for form in forms {
         if form.len() >= MIN_ENCODED_FROM {
@@ -55,11 +46,7 @@ pub(super) fn add(secret: &[u8], all: &mut BTreeSet<Vec<u8>>) {
             if let Ok(text) = std::str::from_utf8(&form) {
                 json(text, &mut encoded);
             }
-            all.extend(
-                encoded
-                    .into_iter()
-                    .filter(|pattern| pattern.len() >= MIN_ENCODED),
-            );
+            all.extend(encoded.into_iter().filter(|pattern| pattern.len() >= MIN_ENCODED));
         }
         if !form.is_empty() {
             all.insert(form);
@@ -77,8 +64,7 @@ fn base64_forms(form: &[u8], out: &mut Vec<Vec<u8>>) {
                 let whole = encoder.encode(&text).into_bytes();
                 // The digits before hold bits of the bytes in front.
                 let first = [0, 2, 3][shift];
-                let unpadded =
-                    whole.len() - whole.iter().rev().take_while(|byte| **byte == b'=').count();
+                let unpadded = whole.len() - whole.iter().rev().take_while(|byte| **byte == b'=').count();
                 out.push(whole[first..].to_vec());
                 out.push(whole[first..unpadded].to_vec());
                 if end.is_empty() {
@@ -98,12 +84,7 @@ fn wrapped(whole: &[u8], out: &mut Vec<Vec<u8>>) {
         if whole.len() > columns {
             let lines: Vec<&[u8]> = whole.chunks(columns).collect();
             out.extend([lines.join(&b"\n"[..]), lines.join(&b"\r\n"[..])]);
-            out.extend(
-                lines
-                    .iter()
-                    .filter(|line| line.len() >= MIN_WRAPPED)
-                    .map(|line| line.to_vec()),
-            );
+            out.extend(lines.iter().filter(|line| line.len() >= MIN_WRAPPED).map(|line| line.to_vec()));
         }
     }
 }
@@ -111,19 +92,12 @@ fn wrapped(whole: &[u8], out: &mut Vec<Vec<u8>>) {
 const HEX: [&[u8; 16]; 2] = [b"0123456789abcdef", b"0123456789ABCDEF"];
 
 fn hex_digits(byte: u8, digits: &[u8; 16]) -> [u8; 2] {
-    [
-        digits[usize::from(byte >> 4)],
-        digits[usize::from(byte & 15)],
-    ]
+    [digits[usize::from(byte >> 4)], digits[usize::from(byte & 15)]]
 }
 
 fn hex(form: &[u8], out: &mut Vec<Vec<u8>>) {
     for digits in HEX {
-        out.push(
-            form.iter()
-                .flat_map(|byte| hex_digits(*byte, digits))
-                .collect(),
-        );
+        out.push(form.iter().flat_map(|byte| hex_digits(*byte, digits)).collect());
     }
 }
 
@@ -196,17 +170,10 @@ fn json_text(text: &str, by_number: &str, slash: bool, ascii: bool, digits: &[u8
         };
         if let Some(short) = short {
             out.extend([b'\\', short as u8]);
-        } else if character < ' '
-            || by_number.contains(character)
-            || (ascii && !character.is_ascii())
-        {
+        } else if character < ' ' || by_number.contains(character) || (ascii && !character.is_ascii()) {
             for unit in character.encode_utf16(&mut units) {
                 out.extend(b"\\u");
-                out.extend(
-                    unit.to_be_bytes()
-                        .iter()
-                        .flat_map(|byte| hex_digits(*byte, digits)),
-                );
+                out.extend(unit.to_be_bytes().iter().flat_map(|byte| hex_digits(*byte, digits)));
             }
         } else {
             out.extend(character.encode_utf8(&mut [0; 4]).bytes());
@@ -216,25 +183,14 @@ fn json_text(text: &str, by_number: &str, slash: bool, ascii: bool, digits: &[u8
 }
 
 fn shell(form: &[u8], out: &mut Vec<Vec<u8>>) {
-    out.push(replaced(form, |byte| {
-        (byte == b'\'').then(|| br"'\''".to_vec())
-    }));
-    out.push(replaced(form, |byte| {
-        (byte == b'\'').then(|| br#"'"'"'"#.to_vec())
-    }));
-    out.push(replaced(form, |byte| {
-        b"\\\"$`".contains(&byte).then(|| vec![b'\\', byte])
-    }));
-    out.push(replaced(form, |byte| {
-        b"\\\"$`!".contains(&byte).then(|| vec![b'\\', byte])
-    }));
+    out.push(replaced(form, |byte| (byte == b'\'').then(|| br"'\''".to_vec())));
+    out.push(replaced(form, |byte| (byte == b'\'').then(|| br#"'"'"'"#.to_vec())));
+    out.push(replaced(form, |byte| b"\\\"$`".contains(&byte).then(|| vec![b'\\', byte])));
+    out.push(replaced(form, |byte| b"\\\"$`!".contains(&byte).then(|| vec![b'\\', byte])));
     // `printf %q` of bash and of others.
     for kept in [&b"_@%+=:,./-"[..], b"_@%+=:./-", b"_./-"] {
-        let plain =
-            |byte: u8| byte.is_ascii_alphanumeric() || !byte.is_ascii() || kept.contains(&byte);
-        out.push(replaced(form, |byte| {
-            (!plain(byte)).then(|| vec![b'\\', byte])
-        }));
+        let plain = |byte: u8| byte.is_ascii_alphanumeric() || !byte.is_ascii() || kept.contains(&byte);
+        out.push(replaced(form, |byte| (!plain(byte)).then(|| vec![b'\\', byte])));
     }
     for octal in [false, true] {
         out.push(replaced(form, |byte| dollar(byte, octal)));
@@ -254,12 +210,7 @@ fn dollar(byte: u8, octal: bool) -> Option<Vec<u8>> {
         12 => b'f',
         27 => b'E',
         byte if byte < b' ' || byte == 127 || (octal && !byte.is_ascii()) => {
-            return Some(vec![
-                b'\\',
-                b'0' + (byte >> 6),
-                b'0' + (byte >> 3 & 7),
-                b'0' + (byte & 7),
-            ]);
+            return Some(vec![b'\\', b'0' + (byte >> 6), b'0' + (byte >> 3 & 7), b'0' + (byte & 7)]);
         }
         _ => return None,
     };
@@ -267,7 +218,5 @@ fn dollar(byte: u8, octal: bool) -> Option<Vec<u8>> {
 }
 
 fn replaced(form: &[u8], by: impl Fn(u8) -> Option<Vec<u8>>) -> Vec<u8> {
-    form.iter()
-        .flat_map(|byte| by(*byte).unwrap_or_else(|| vec![*byte]))
-        .collect()
+    form.iter().flat_map(|byte| by(*byte).unwrap_or_else(|| vec![*byte])).collect()
 }

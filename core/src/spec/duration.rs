@@ -3,13 +3,7 @@
 use std::time::Duration;
 
 /// Units from large to small, with their length in milliseconds.
-const UNITS: [(&str, u64); 5] = [
-    ("d", 86_400_000),
-    ("h", 3_600_000),
-    ("m", 60_000),
-    ("s", 1_000),
-    ("ms", 1),
-];
+const UNITS: [(&str, u64); 5] = [("d", 86_400_000), ("h", 3_600_000), ("m", 60_000), ("s", 1_000), ("ms", 1)];
 
 /// Reads a duration: whole numbers with `d`, `h`, `m`, `s`, `ms`, each at most once, from large to small.
 /// `None` when it is written in another way or does not fit.
@@ -21,16 +15,10 @@ pub fn parse(text: &str) -> Option<Duration> {
     while !rest.is_empty() {
         let digits = rest.find(|c: char| !c.is_ascii_digit())?;
         let (number, behind) = rest.split_at_checked(digits)?;
-        let end = behind
-            .find(|c: char| c.is_ascii_digit())
-            .unwrap_or(behind.len());
+        let end = behind.find(|c: char| c.is_ascii_digit()).unwrap_or(behind.len());
         let (unit, behind) = behind.split_at_checked(end)?;
         let (_, length) = units.find(|(name, _)| *name == unit)?;
-        millis = number
-            .parse::<u64>()
-            .ok()?
-            .checked_mul(*length)?
-            .checked_add(millis)?;
+        millis = number.parse::<u64>().ok()?.checked_mul(*length)?.checked_add(millis)?;
         rest = behind;
     }
     (!text.is_empty()).then(|| Duration::from_millis(millis))
@@ -47,11 +35,7 @@ pub fn format(duration: Duration) -> String {
             left %= length;
         }
     }
-    if text.is_empty() {
-        "0s".to_owned()
-    } else {
-        text
-    }
+    if text.is_empty() { "0s".to_owned() } else { text }
 }
 
 /// `#[serde(with = "...")]` for an optional duration, kept as text.
@@ -70,11 +54,8 @@ pub(super) mod text {
         deserializer: D,
     ) -> Result<Option<std::time::Duration>, D::Error> {
         let text = Option::<String>::deserialize(deserializer)?;
-        text.map(|t| {
-            super::parse(&t)
-                .ok_or_else(|| serde::de::Error::custom(format!("`{t}` is no duration")))
-        })
-        .transpose()
+        text.map(|t| super::parse(&t).ok_or_else(|| serde::de::Error::custom(format!("`{t}` is no duration"))))
+            .transpose()
     }
 }
 
@@ -97,20 +78,7 @@ mod tests {
 
     #[test]
     fn refuses_everything_else() {
-        for bad in [
-            "",
-            "30",
-            "m",
-            "1.5h",
-            "30 m",
-            "-1s",
-            "1m1h",
-            "1s1s",
-            "1y",
-            "99999999999999999999s",
-            "1h ",
-            "٣s",
-        ] {
+        for bad in ["", "30", "m", "1.5h", "30 m", "-1s", "1m1h", "1s1s", "1y", "99999999999999999999s", "1h ", "٣s"] {
             assert_eq!(parse(bad), None, "{bad}");
         }
         assert_eq!(parse(&format!("{}d", u64::MAX)), None);

@@ -23,8 +23,8 @@ mod yaml;
 use serde::{Deserialize, Serialize};
 
 pub use model::{
-    Action, DEFAULT_POOL, DEFAULT_TIMEOUT, Environment, Network, Operation, Profile, Project,
-    Pulumi, Script, Step, Variable,
+    Action, DEFAULT_POOL, DEFAULT_TIMEOUT, Environment, Network, Operation, Profile, Project, Pulumi, Script, Step,
+    Variable,
 };
 pub use values::{check_backend, check_dir, check_image, check_stack};
 
@@ -74,11 +74,7 @@ pub fn parse_bytes(bytes: &[u8]) -> Result<Project, Vec<SpecError>> {
             let before = bytes.get(..error.valid_up_to()).unwrap_or_default();
             let line = 1 + before.iter().filter(|b| **b == b'\n').count();
             let message = "the file is not UTF-8 text: save it as UTF-8".to_owned();
-            Err(vec![SpecError {
-                line,
-                field: String::new(),
-                message,
-            }])
+            Err(vec![SpecError { line, field: String::new(), message }])
         }
     }
 }

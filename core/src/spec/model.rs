@@ -196,10 +196,7 @@ impl Project {
     /// A variable by its name.
     #[must_use]
     pub fn variable(&self, name: &str) -> Option<&Variable> {
-        self.variables
-            .iter()
-            .find(|(n, _)| n == name)
-            .map(|(_, v)| v)
+        self.variables.iter().find(|(n, _)| n == name).map(|(_, v)| v)
     }
 
     /// A step by its name.
@@ -237,12 +234,9 @@ impl Step {
     #[must_use]
     pub fn pulumi_stack_template(&self) -> Option<Template> {
         match &self.action {
-            Action::Pulumi(pulumi) => Some(
-                pulumi
-                    .stack
-                    .clone()
-                    .unwrap_or_else(|| Template::reference(Reference::Environment)),
-            ),
+            Action::Pulumi(pulumi) => {
+                Some(pulumi.stack.clone().unwrap_or_else(|| Template::reference(Reference::Environment)))
+            }
             Action::Run { .. } => None,
         }
     }
@@ -250,15 +244,9 @@ impl Step {
     /// Every template of the step, for whoever needs to know what it refers to.
     pub fn templates(&self) -> impl Iterator<Item = &Template> {
         let pulumi = match &self.action {
-            Action::Pulumi(pulumi) => [
-                pulumi.stack.as_ref(),
-                pulumi.dir.as_ref(),
-                pulumi.backend.as_ref(),
-            ],
+            Action::Pulumi(pulumi) => [pulumi.stack.as_ref(), pulumi.dir.as_ref(), pulumi.backend.as_ref()],
             Action::Run { .. } => [None; 3],
         };
-        std::iter::once(&self.image)
-            .chain(pulumi.into_iter().flatten())
-            .chain(self.env.iter().map(|(_, t)| t))
+        std::iter::once(&self.image).chain(pulumi.into_iter().flatten()).chain(self.env.iter().map(|(_, t)| t))
     }
 }

@@ -15,9 +15,7 @@ const MAX_VARIABLE: usize = 128;
 pub fn is_name(text: &str) -> bool {
     text.len() <= 63
         && text.starts_with(|c: char| c.is_ascii_lowercase())
-        && text
-            .bytes()
-            .all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-')
+        && text.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-')
 }
 
 /// Name of a variable or of an environment variable: `[A-Za-z_][A-Za-z0-9_]*`, at most 128 bytes.
@@ -40,13 +38,7 @@ pub(super) fn as_name(text: &str) -> Option<String> {
     let lower: String = text
         .trim()
         .chars()
-        .map(|c| {
-            if c.is_ascii_alphanumeric() {
-                c.to_ascii_lowercase()
-            } else {
-                '-'
-            }
-        })
+        .map(|c| if c.is_ascii_alphanumeric() { c.to_ascii_lowercase() } else { '-' })
         .skip_while(|c| !c.is_ascii_lowercase())
         .take(63)
         .collect();
@@ -63,18 +55,7 @@ mod tests {
         for good in ["a", "shop", "shop-2", &"x".repeat(63)] {
             assert!(is_name(good), "{good}");
         }
-        for bad in [
-            "",
-            "2a",
-            "-a",
-            "Shop",
-            "a_b",
-            "a.b",
-            "a b",
-            "é",
-            "a\n",
-            &"x".repeat(64),
-        ] {
+        for bad in ["", "2a", "-a", "Shop", "a_b", "a.b", "a b", "é", "a\n", &"x".repeat(64)] {
             assert!(!is_name(bad), "{bad}");
         }
     }
@@ -84,17 +65,7 @@ mod tests {
         for good in ["a", "_", "A_1", "PULUMI_CONFIG_PASSPHRASE"] {
             assert!(is_variable(good), "{good}");
         }
-        for bad in [
-            "",
-            "1a",
-            "a-b",
-            "a=b",
-            "a b",
-            "é",
-            "a\n",
-            "a\0",
-            &"x".repeat(129),
-        ] {
+        for bad in ["", "1a", "a-b", "a=b", "a b", "é", "a\n", "a\0", &"x".repeat(129)] {
             assert!(!is_variable(bad), "{bad}");
         }
         assert!(is_output("bucket-name") && !is_output("-name") && !is_output("a.b"));

@@ -7,14 +7,7 @@ use super::tree::{At, Errors, Node, Value, shown};
 use super::{names, suggest, values};
 use crate::expression::Template;
 
-const FIELDS: [&str; 6] = [
-    "version",
-    "project",
-    "pool",
-    "environments",
-    "variables",
-    "steps",
-];
+const FIELDS: [&str; 6] = ["version", "project", "pool", "environments", "variables", "steps"];
 /// Most environments, variables or steps.
 const MAX_ELEMENTS: usize = 500;
 
@@ -25,33 +18,22 @@ pub(super) fn project(root: &Node, errors: &mut Errors) -> Option<Project> {
         && let Some(text) = at.text(errors)
         && text != "1"
     {
-        at.error(
-            format!("version `{}` is not known: write `version: 1`", shown(text)),
-            errors,
-        );
+        at.error(format!("version `{}` is not known: write `version: 1`", shown(text)), errors);
     }
-    let name = fields
-        .require("project", "project: NAME", errors)
-        .and_then(|at| at.name(errors));
+    let name = fields.require("project", "project: NAME", errors).and_then(|at| at.name(errors));
     let pool = match fields.get("pool") {
         Some(at) => at.name(errors),
         None => Some(DEFAULT_POOL.to_owned()),
     };
     let environments = fields.require("environments", "environments: [{name: dev}]", errors);
     let environments = environments.and_then(|at| environments_of(at, errors));
-    let declared = fields
-        .get("variables")
-        .map(|at| variables(at, errors))
-        .unwrap_or_default();
+    let declared = fields.get("variables").map(|at| variables(at, errors)).unwrap_or_default();
     let example = "steps: [{name: hello, image: alpine, run: echo hello}]";
     let (steps, declared) = match fields.require("steps", example, errors) {
         Some(at) => steps(at, declared, errors),
         None => (None, declared),
     };
-    let variables = declared
-        .into_iter()
-        .map(|(name, variable)| Some((name, variable?)))
-        .collect::<Option<_>>();
+    let variables = declared.into_iter().map(|(name, variable)| Some((name, variable?))).collect::<Option<_>>();
     Some(Project {
         version: 1,
         name: name?,
@@ -65,20 +47,14 @@ pub(super) fn project(root: &Node, errors: &mut Errors) -> Option<Project> {
 fn environments_of(at: &At<'_>, errors: &mut Errors) -> Option<Vec<Environment>> {
     let elements = at.list(MAX_ELEMENTS, errors)?;
     if elements.is_empty() {
-        at.error(
-            "at least one environment is needed: write `- name: dev`",
-            errors,
-        );
+        at.error("at least one environment is needed: write `- name: dev`", errors);
     }
     let mut environments: Vec<Environment> = Vec::new();
     for element in elements {
         let Some(fields) = element.fields(&["name", "protected"], errors) else {
             continue;
         };
-        let protected = fields
-            .get("protected")
-            .and_then(|at| at.boolean(errors))
-            .unwrap_or_default();
+        let protected = fields.get("protected").and_then(|at| at.boolean(errors)).unwrap_or_default();
         let Some(at) = fields.require("name", "name: dev", errors) else {
             continue;
         };
@@ -99,11 +75,7 @@ fn variables(at: &At<'_>, errors: &mut Errors) -> Vec<(String, Option<Variable>)
     let mut variables = Vec::new();
     for (name, value) in at.map(MAX_ELEMENTS, errors).unwrap_or_default() {
         if !names::is_variable(name) {
-            let message = format!(
-                "`{}` cannot name a variable: write {}",
-                shown(name),
-                names::VARIABLE_RULE
-            );
+            let message = format!("`{}` cannot name a variable: write {}", shown(name), names::VARIABLE_RULE);
             errors.add(value.name_line, &value.field, message);
         }
         variables.push((name.to_owned(), variable(name, &value, errors)));
@@ -114,8 +86,7 @@ fn variables(at: &At<'_>, errors: &mut Errors) -> Vec<(String, Option<Variable>)
 fn variable(name: &str, at: &At<'_>, errors: &mut Errors) -> Option<Variable> {
     match &at.node.value {
         Value::Map(entries) => {
-            if entries.iter().any(|e| e.key == "secret") && entries.iter().any(|e| e.key == "value")
-            {
+            if entries.iter().any(|e| e.key == "secret") && entries.iter().any(|e| e.key == "value") {
                 let message = format!(
                     "a secret's value never stands in the file: write `{name}: {{secret: true}}` and set it with \
                      `longshore variable set PROJECT {name} --secret`"
@@ -123,13 +94,9 @@ fn variable(name: &str, at: &At<'_>, errors: &mut Errors) -> Option<Variable> {
                 at.error(message, errors);
                 return None;
             }
-            if !entries
-                .iter()
-                .any(|e| suggest::field(&e.key, &["secret"]).is_some())
-            {
-                let message = format!(
-                    "write `{name}: VALUE` for a plain variable, `{name}: {{secret: true}}` for a secret one"
-                );
+            if !entries.iter().any(|e| suggest::field(&e.key, &["secret"]).is_some()) {
+                let message =
+                    format!("write `{name}: VALUE` for a plain variable, `{name}: {{secret: true}}` for a secret one");
                 at.error(message, errors);
                 return None;
             }
@@ -138,29 +105,19 @@ fn variable(name: &str, at: &At<'_>, errors: &mut Errors) -> Option<Variable> {
             if secret.boolean(errors)? {
                 return Some(Variable::Secret);
             }
-            secret.error(
-                format!("a plain variable is written `{name}: VALUE`"),
-                errors,
-            );
+            secret.error(format!("a plain variable is written `{name}: VALUE`"), errors);
             None
         }
         Value::List(_) => {
-            let message =
-                "a variable has one value, not a list: write a text, which the step may take apart";
+            let message = "a variable has one value, not a list: write a text, which the step may take apart";
             at.error(message, errors);
             None
         }
         Value::Null => {
-            at.error(
-                format!("a value is missing: write `{name}: VALUE` or `{name}: {{secret: true}}`"),
-                errors,
-            );
+            at.error(format!("a value is missing: write `{name}: VALUE` or `{name}: {{secret: true}}`"), errors);
             None
         }
-        Value::Scalar(scalar) => match Template::parse(&scalar.text)
-            .as_ref()
-            .map(Template::as_literal)
-        {
+        Value::Scalar(scalar) => match Template::parse(&scalar.text).as_ref().map(Template::as_literal) {
             Ok(Some(text)) => match values::check_argument(text) {
                 Ok(()) => Some(Variable::Plain(text.to_owned())),
                 Err(message) => {
@@ -188,10 +145,7 @@ fn steps(at: &At<'_>, variables: Declared, errors: &mut Errors) -> (Option<Vec<S
     if elements.is_empty() {
         at.error("at least one step is needed: write `- name: hello`, `image: alpine` and `run: echo hello`", errors);
     }
-    let outlines: Vec<_> = elements
-        .into_iter()
-        .map(|element| Outline::read(element, errors))
-        .collect();
+    let outlines: Vec<_> = elements.into_iter().map(|element| Outline::read(element, errors)).collect();
     let mut names: Vec<(String, Kind)> = Vec::new();
     for outline in &outlines {
         let name = outline.as_ref().and_then(Outline::name).unwrap_or_default();
@@ -199,20 +153,11 @@ fn steps(at: &At<'_>, variables: Declared, errors: &mut Errors) -> (Option<Vec<S
             && !name.is_empty()
             && names.iter().any(|(other, _)| other == name)
         {
-            outline
-                .name_at()
-                .error(format!("there is already a step `{name}`"), errors);
+            outline.name_at().error(format!("there is already a step `{name}`"), errors);
         }
-        names.push((
-            name.to_owned(),
-            outline.as_ref().map_or(Kind::Unclear, Outline::kind),
-        ));
+        names.push((name.to_owned(), outline.as_ref().map_or(Kind::Unclear, Outline::kind)));
     }
-    let mut scope = Scope {
-        variables,
-        steps: names,
-        current: 0,
-    };
+    let mut scope = Scope { variables, steps: names, current: 0 };
     let mut steps = Vec::new();
     for (current, outline) in outlines.into_iter().enumerate() {
         scope.current = current;

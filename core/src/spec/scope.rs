@@ -3,9 +3,7 @@
 use super::model::Variable;
 use super::suggest;
 use super::tree::{At, Errors};
-use super::values::{
-    check_argument, check_backend, check_dir, check_image, check_stack, check_template,
-};
+use super::values::{check_argument, check_backend, check_dir, check_image, check_stack, check_template};
 use crate::expression::{Error, OPEN, Part, Reference, Template};
 
 /// What a step is, as far as expressions in later ones care.
@@ -56,9 +54,9 @@ impl Place {
             Self::Backend => Some(
                 "a secret would be shown here: leave `backend` out and give it as `PULUMI_BACKEND_URL` under `env`",
             ),
-            Self::Image | Self::Stack | Self::Dir => Some(
-                "a secret would be shown here: secrets are allowed in the values of `env` only",
-            ),
+            Self::Image | Self::Stack | Self::Dir => {
+                Some("a secret would be shown here: secrets are allowed in the values of `env` only")
+            }
         }
     }
 
@@ -66,9 +64,7 @@ impl Place {
     fn refuses_outputs(self) -> Option<&'static str> {
         match self {
             Self::Env | Self::Dir => None,
-            Self::Image => {
-                Some("the image is pulled before any step runs, so it cannot name an output")
-            }
+            Self::Image => Some("the image is pulled before any step runs, so it cannot name an output"),
             Self::Stack | Self::Backend => {
                 Some("the stack is locked before any step runs, so this cannot name an output")
             }
@@ -78,12 +74,7 @@ impl Place {
 
 impl Scope {
     /// Reads a value that may hold expressions, and checks it.
-    pub(super) fn template(
-        &self,
-        at: &At<'_>,
-        place: Place,
-        errors: &mut Errors,
-    ) -> Option<Template> {
+    pub(super) fn template(&self, at: &At<'_>, place: Place, errors: &mut Errors) -> Option<Template> {
         let scalar = at.scalar(errors)?;
         // An error's line is that of the expression it is about.
         let opened: Vec<usize> = scalar.text.match_indices(OPEN).map(|(i, _)| i).collect();
@@ -122,13 +113,9 @@ impl Scope {
     /// An error of parsing, with a better guess where the name alone was written.
     fn explained(&self, error: &Error) -> String {
         if let Error::NotAnExpression { expression, .. } = error
-            && let Some((name, variable)) =
-                self.variables.iter().find(|(name, _)| name == expression)
+            && let Some((name, variable)) = self.variables.iter().find(|(name, _)| name == expression)
         {
-            return format!(
-                "`{name}` alone is no expression: write `{}`",
-                written(name, variable.as_ref())
-            );
+            return format!("`{name}` alone is no expression: write `{}`", written(name, variable.as_ref()));
         }
         error.to_string()
     }
@@ -138,15 +125,11 @@ impl Scope {
             Reference::Vars(name) => self.check_variable(name, false),
             Reference::Secrets(name) => {
                 self.check_variable(name, true)?;
-                place
-                    .refuses_secrets()
-                    .map_or(Ok(()), |why| Err(why.to_owned()))
+                place.refuses_secrets().map_or(Ok(()), |why| Err(why.to_owned()))
             }
             Reference::Output { step, .. } => {
                 self.check_step(step)?;
-                place
-                    .refuses_outputs()
-                    .map_or(Ok(()), |why| Err(why.to_owned()))
+                place.refuses_outputs().map_or(Ok(()), |why| Err(why.to_owned()))
             }
             Reference::Environment | Reference::Project | Reference::Deployment => Ok(()),
         }
@@ -155,52 +138,28 @@ impl Scope {
     fn check_variable(&self, name: &str, secret: bool) -> Result<(), String> {
         let Some((_, variable)) = self.variables.iter().find(|(known, _)| known == name) else {
             let hint = suggest::hint(name, self.variables.iter().map(|(known, _)| known.as_str()));
-            let declare = if secret {
-                format!("`{name}: {{secret: true}}`")
-            } else {
-                format!("`{name}: VALUE`")
-            };
-            return Err(format!(
-                "variable `{name}` is not defined: add {declare} under `variables`{hint}"
-            ));
+            let declare = if secret { format!("`{name}: {{secret: true}}`") } else { format!("`{name}: VALUE`") };
+            return Err(format!("variable `{name}` is not defined: add {declare} under `variables`{hint}"));
         };
         match (variable, secret) {
-            (Some(Variable::Secret), false) => Err(format!(
-                "`{name}` is a secret: write `${{{{ secrets.{name} }}}}`"
-            )),
-            (Some(Variable::Plain(_)), true) => Err(format!(
-                "`{name}` is no secret: write `${{{{ vars.{name} }}}}`"
-            )),
+            (Some(Variable::Secret), false) => Err(format!("`{name}` is a secret: write `${{{{ secrets.{name} }}}}`")),
+            (Some(Variable::Plain(_)), true) => Err(format!("`{name}` is no secret: write `${{{{ vars.{name} }}}}`")),
             _ => Ok(()),
         }
     }
 
     fn check_step(&self, name: &str) -> Result<(), String> {
         let Some(index) = self.steps.iter().position(|(known, _)| known == name) else {
-            let earlier = self
-                .steps
-                .iter()
-                .take(self.current)
-                .map(|(known, _)| known.as_str());
-            return Err(format!(
-                "there is no step `{name}`{}",
-                suggest::hint(name, earlier)
-            ));
+            let earlier = self.steps.iter().take(self.current).map(|(known, _)| known.as_str());
+            return Err(format!("there is no step `{name}`{}", suggest::hint(name, earlier)));
         };
         match index.cmp(&self.current) {
             std::cmp::Ordering::Equal => Err("a step cannot use its own outputs".to_owned()),
-            std::cmp::Ordering::Greater => Err(format!(
-                "step `{name}` runs later: only outputs of earlier steps are there"
-            )),
-            std::cmp::Ordering::Less
-                if self
-                    .steps
-                    .get(index)
-                    .is_some_and(|(_, kind)| *kind == Kind::Run) =>
-            {
-                Err(format!(
-                    "step `{name}` has no outputs: only `pulumi` steps do"
-                ))
+            std::cmp::Ordering::Greater => {
+                Err(format!("step `{name}` runs later: only outputs of earlier steps are there"))
+            }
+            std::cmp::Ordering::Less if self.steps.get(index).is_some_and(|(_, kind)| *kind == Kind::Run) => {
+                Err(format!("step `{name}` has no outputs: only `pulumi` steps do"))
             }
             std::cmp::Ordering::Less => Ok(()),
         }
@@ -209,10 +168,6 @@ impl Scope {
 
 /// How a variable is written in an expression.
 fn written(name: &str, variable: Option<&Variable>) -> String {
-    let space = if matches!(variable, Some(Variable::Secret)) {
-        "secrets"
-    } else {
-        "vars"
-    };
+    let space = if matches!(variable, Some(Variable::Secret)) { "secrets" } else { "vars" };
     format!("${{{{ {space}.{name} }}}}")
 }

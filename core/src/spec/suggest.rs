@@ -9,12 +9,7 @@ pub(crate) fn closest<'a>(word: &str, known: impl IntoIterator<Item = &'a str>) 
     };
     known
         .into_iter()
-        .map(|candidate| {
-            (
-                distance(&word.to_lowercase(), &candidate.to_lowercase()),
-                candidate,
-            )
-        })
+        .map(|candidate| (distance(&word.to_lowercase(), &candidate.to_lowercase()), candidate))
         .filter(|(d, candidate)| *d <= limit && *d < candidate.chars().count())
         .min_by_key(|(d, _)| *d)
         .map(|(_, candidate)| candidate)
@@ -38,10 +33,7 @@ const SYNONYMS: [(&str, &str); 7] = [
 
 /// The field that was meant by an unknown one.
 pub(super) fn field(word: &str, known: &[&'static str]) -> Option<&'static str> {
-    let synonym = SYNONYMS
-        .iter()
-        .find(|(other, ours)| *other == word && known.contains(ours))
-        .map(|(_, ours)| *ours);
+    let synonym = SYNONYMS.iter().find(|(other, ours)| *other == word && known.contains(ours)).map(|(_, ours)| *ours);
     synonym.or_else(|| closest(word, known.iter().copied()))
 }
 
@@ -58,9 +50,7 @@ fn distance(a: &str, b: &str) -> usize {
     for (i, x) in a.iter().enumerate() {
         let mut row = vec![i + 1];
         for (j, y) in b.iter().enumerate() {
-            let mut best = (last[j] + usize::from(x != y))
-                .min(last[j + 1] + 1)
-                .min(row[j] + 1);
+            let mut best = (last[j] + usize::from(x != y)).min(last[j + 1] + 1).min(row[j] + 1);
             if i > 0 && j > 0 && *x == b[j - 1] && a[i - 1] == *y {
                 best = best.min(older[j - 1] + 1);
             }

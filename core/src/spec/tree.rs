@@ -63,11 +63,7 @@ impl Errors {
     }
 
     pub(super) fn add(&mut self, line: usize, field: &str, message: impl Into<String>) {
-        self.push(SpecError {
-            line,
-            field: field.to_owned(),
-            message: message.into(),
-        });
+        self.push(SpecError { line, field: field.to_owned(), message: message.into() });
     }
 
     /// In the order of their lines.
@@ -91,12 +87,7 @@ pub(super) struct At<'a> {
 
 impl<'a> At<'a> {
     pub(super) fn root(node: &'a Node) -> Self {
-        Self {
-            line: node.line,
-            name_line: node.line,
-            field: String::new(),
-            node,
-        }
+        Self { line: node.line, name_line: node.line, field: String::new(), node }
     }
 
     /// Records an error about this value.
@@ -128,11 +119,7 @@ impl<'a> At<'a> {
         let scalar = self.scalar(errors)?;
         if scalar.text.contains(OPEN) {
             let line = scalar.expressions.first().copied().unwrap_or(self.line);
-            errors.add(
-                line,
-                &self.field,
-                "expressions are not allowed here: write the value itself",
-            );
+            errors.add(line, &self.field, "expressions are not allowed here: write the value itself");
             return None;
         }
         Some(&scalar.text)
@@ -144,16 +131,8 @@ impl<'a> At<'a> {
         if names::is_name(text) {
             return Some(text.to_owned());
         }
-        let meant =
-            names::as_name(text).map_or_else(String::new, |name| format!("; for example `{name}`"));
-        self.error(
-            format!(
-                "`{}` is no name: write {}{meant}",
-                shown(text),
-                names::NAME_RULE
-            ),
-            errors,
-        );
+        let meant = names::as_name(text).map_or_else(String::new, |name| format!("; for example `{name}`"));
+        self.error(format!("`{}` is no name: write {}{meant}", shown(text), names::NAME_RULE), errors);
         None
     }
 
@@ -163,42 +142,25 @@ impl<'a> At<'a> {
     }
 
     /// One of some words.
-    pub(super) fn choice<T: Copy>(
-        &self,
-        words: &[(&'static str, T)],
-        errors: &mut Errors,
-    ) -> Option<T> {
+    pub(super) fn choice<T: Copy>(&self, words: &[(&'static str, T)], errors: &mut Errors) -> Option<T> {
         let text = self.text(errors)?;
         if let Some((_, value)) = words.iter().find(|(word, _)| *word == text) {
             return Some(*value);
         }
         let known = words.iter().map(|(word, _)| *word);
         let meant = suggest::hint(text, known.clone());
-        self.error(
-            format!(
-                "`{}` is not known here: write {}{meant}",
-                shown(text),
-                listed(known, "or")
-            ),
-            errors,
-        );
+        self.error(format!("`{}` is not known here: write {}{meant}", shown(text), listed(known, "or")), errors);
         None
     }
 
     /// The elements of a list of at most `most`.
     pub(super) fn list(&self, most: usize, errors: &mut Errors) -> Option<Vec<At<'a>>> {
         let Value::List(nodes) = &self.node.value else {
-            self.error(
-                "a list is needed here: one line that begins with `- ` for each element",
-                errors,
-            );
+            self.error("a list is needed here: one line that begins with `- ` for each element", errors);
             return None;
         };
         if nodes.len() > most {
-            self.error(
-                format!("{} elements are too many: at most {most}", nodes.len()),
-                errors,
-            );
+            self.error(format!("{} elements are too many: at most {most}", nodes.len()), errors);
             return None;
         }
         let element = |(i, node): (usize, &'a Node)| At {
@@ -213,17 +175,11 @@ impl<'a> At<'a> {
     /// The entries of a mapping of at most `most`; a name that stands there twice is an error, the first counts.
     pub(super) fn map(&self, most: usize, errors: &mut Errors) -> Option<Vec<(&'a str, At<'a>)>> {
         let Value::Map(entries) = &self.node.value else {
-            self.error(
-                "a mapping is needed here: one line `name: value` for each entry",
-                errors,
-            );
+            self.error("a mapping is needed here: one line `name: value` for each entry", errors);
             return None;
         };
         if entries.len() > most {
-            self.error(
-                format!("{} entries are too many: at most {most}", entries.len()),
-                errors,
-            );
+            self.error(format!("{} entries are too many: at most {most}", entries.len()), errors);
             return None;
         }
         let mut seen: HashMap<&str, usize> = HashMap::new();
@@ -236,8 +192,7 @@ impl<'a> At<'a> {
                     found.push((entry.key.as_str(), at));
                 }
                 Some(first) => {
-                    let message =
-                        format!("`{}` is already there on line {first}", shown(&entry.key));
+                    let message = format!("`{}` is already there on line {first}", shown(&entry.key));
                     errors.add(entry.line, &at.field, message);
                 }
             }
@@ -247,33 +202,15 @@ impl<'a> At<'a> {
 
     fn entry(&self, entry: &'a Entry) -> At<'a> {
         let key = shown(&entry.key);
-        let field = if self.field.is_empty() {
-            key
-        } else {
-            format!("{}.{key}", self.field)
-        };
+        let field = if self.field.is_empty() { key } else { format!("{}.{key}", self.field) };
         // What is wrong with a whole list or mapping is best looked for where its name stands.
-        let line = if matches!(entry.node.value, Value::Scalar(_)) {
-            entry.node.line
-        } else {
-            entry.line
-        };
-        At {
-            line,
-            name_line: entry.line,
-            field,
-            node: &entry.node,
-        }
+        let line = if matches!(entry.node.value, Value::Scalar(_)) { entry.node.line } else { entry.line };
+        At { line, name_line: entry.line, field, node: &entry.node }
     }
 
     /// A mapping whose names are all known.
     pub(super) fn fields(&self, known: &[&'static str], errors: &mut Errors) -> Option<Fields<'a>> {
-        let mut fields = Fields {
-            line: self.line,
-            field: self.field.clone(),
-            found: Vec::new(),
-            meant: Vec::new(),
-        };
+        let mut fields = Fields { line: self.line, field: self.field.clone(), found: Vec::new(), meant: Vec::new() };
         for (key, at) in self.map(usize::MAX, errors)? {
             if let Some(name) = known.iter().find(|name| **name == key) {
                 fields.found.push((name, at));
@@ -286,11 +223,7 @@ impl<'a> At<'a> {
                 None if key == "<<" => "merge keys are not part of YAML 1.2".to_owned(),
                 None => format!("known here: {}", listed(known.iter().copied(), "and")),
             };
-            errors.add(
-                at.name_line,
-                &at.field,
-                format!("unknown field `{}`; {hint}", shown(key)),
-            );
+            errors.add(at.name_line, &at.field, format!("unknown field `{}`; {hint}", shown(key)));
         }
         Some(fields)
     }
@@ -309,31 +242,15 @@ pub(super) struct Fields<'a> {
 impl<'a> Fields<'a> {
     /// A field that may be left out.
     pub(super) fn get(&self, name: &str) -> Option<&At<'a>> {
-        self.found
-            .iter()
-            .find(|(found, _)| *found == name)
-            .map(|(_, at)| at)
+        self.found.iter().find(|(found, _)| *found == name).map(|(_, at)| at)
     }
 
     /// A field that must be there; `example` shows how it is written.
-    pub(super) fn require(
-        &self,
-        name: &'static str,
-        example: &str,
-        errors: &mut Errors,
-    ) -> Option<&At<'a>> {
+    pub(super) fn require(&self, name: &'static str, example: &str, errors: &mut Errors) -> Option<&At<'a>> {
         let found = self.get(name);
         if found.is_none() && !self.meant.contains(&name) {
-            let path = if self.field.is_empty() {
-                name.to_owned()
-            } else {
-                format!("{}.{name}", self.field)
-            };
-            errors.add(
-                self.line,
-                &path,
-                format!("`{name}` is missing: write `{example}`"),
-            );
+            let path = if self.field.is_empty() { name.to_owned() } else { format!("{}.{name}", self.field) };
+            errors.add(self.line, &path, format!("`{name}` is missing: write `{example}`"));
         }
         found
     }
@@ -356,11 +273,7 @@ fn listed<'a>(words: impl Iterator<Item = &'a str>, last: &str) -> String {
 
 /// A piece of the user's text that fits into one line of a message.
 pub(super) fn shown(text: &str) -> String {
-    let mut short: String = text
-        .chars()
-        .take(MAX_SHOWN)
-        .map(|c| if c.is_control() { ' ' } else { c })
-        .collect();
+    let mut short: String = text.chars().take(MAX_SHOWN).map(|c| if c.is_control() { ' ' } else { c }).collect();
     if text.chars().nth(MAX_SHOWN).is_some() {
         short.push('…');
     }

@@ -5,8 +5,7 @@ use std::time::Duration;
 use crate::expression::{Part, Template};
 
 /// Shortest and longest time limit of a step.
-const TIMEOUT: std::ops::RangeInclusive<Duration> =
-    Duration::from_secs(1)..=Duration::from_secs(7 * 24 * 60 * 60);
+const TIMEOUT: std::ops::RangeInclusive<Duration> = Duration::from_secs(1)..=Duration::from_secs(7 * 24 * 60 * 60);
 /// Longest reference to an image.
 const MAX_IMAGE: usize = 512;
 
@@ -22,21 +21,15 @@ pub fn check_image(text: &str) -> Result<(), String> {
         return Err("an image cannot begin with `-`".to_owned());
     }
     if text.len() > MAX_IMAGE {
-        return Err(format!(
-            "an image's name has at most {MAX_IMAGE} characters"
-        ));
+        return Err(format!("an image's name has at most {MAX_IMAGE} characters"));
     }
-    match text
-        .chars()
-        .find(|c| !(c.is_ascii_alphanumeric() || "._-/:@[]".contains(*c)))
-    {
+    match text.chars().find(|c| !(c.is_ascii_alphanumeric() || "._-/:@[]".contains(*c))) {
         Some(c) if c.is_whitespace() => {
             Err("an image's name has no spaces: write `NAME:TAG` or `NAME@DIGEST`".to_owned())
         }
-        Some(c) => Err(format!(
-            "`{}` cannot stand in an image's name: write `NAME:TAG` or `NAME@DIGEST`",
-            c.escape_debug()
-        )),
+        Some(c) => {
+            Err(format!("`{}` cannot stand in an image's name: write `NAME:TAG` or `NAME@DIGEST`", c.escape_debug()))
+        }
         None => Ok(()),
     }
 }
@@ -72,9 +65,7 @@ pub fn check_stack(text: &str) -> Result<(), String> {
         !part.is_empty()
             && part.len() <= 100
             && !part.starts_with('-')
-            && part
-                .bytes()
-                .all(|b| b.is_ascii_alphanumeric() || b"._-".contains(&b))
+            && part.bytes().all(|b| b.is_ascii_alphanumeric() || b"._-".contains(&b))
     };
     if parts.len() <= 3 && parts.iter().all(good) {
         return Ok(());
@@ -95,13 +86,12 @@ pub fn check_backend(text: &str) -> Result<(), String> {
         return Err("a backend is a URL, such as `file:///state` or `s3://bucket`".to_owned());
     }
     let host = rest.split(['/', '?', '#']).next().unwrap_or_default();
-    if host
-        .rsplit_once('@')
-        .is_some_and(|(user, _)| user.contains(':'))
-    {
-        return Err("this URL holds a password: leave `backend` out and write `PULUMI_BACKEND_URL: ${{ secrets.NAME }}` \
+    if host.rsplit_once('@').is_some_and(|(user, _)| user.contains(':')) {
+        return Err(
+            "this URL holds a password: leave `backend` out and write `PULUMI_BACKEND_URL: ${{ secrets.NAME }}` \
                     under `env`"
-            .to_owned());
+                .to_owned(),
+        );
     }
     if text.contains(char::is_whitespace) {
         return Err("a URL has no spaces".to_owned());
@@ -111,11 +101,7 @@ pub fn check_backend(text: &str) -> Result<(), String> {
 
 /// Whether a text can be an environment variable's value or an argument of a program.
 pub(super) fn check_argument(text: &str) -> Result<(), String> {
-    if text.contains('\0') {
-        Err("a NUL character cannot be passed to a program".to_owned())
-    } else {
-        Ok(())
-    }
+    if text.contains('\0') { Err("a NUL character cannot be passed to a program".to_owned()) } else { Ok(()) }
 }
 
 /// Whether a time limit makes sense.
@@ -128,10 +114,7 @@ pub(super) fn check_timeout(duration: Duration) -> Result<(), String> {
 
 /// Applies a rule to what is known of a template now: to the whole text if it names nothing; otherwise with a stand-in
 /// for each value, since the text as a whole is only known later.
-pub(super) fn check_template(
-    template: &Template,
-    rule: fn(&str) -> Result<(), String>,
-) -> Result<(), String> {
+pub(super) fn check_template(template: &Template, rule: fn(&str) -> Result<(), String>) -> Result<(), String> {
     let known: String = template
         .parts()
         .iter()
@@ -144,11 +127,7 @@ pub(super) fn check_template(
 }
 
 fn no_control(text: &str) -> Result<(), String> {
-    if text.contains(char::is_control) {
-        Err("control characters cannot stand here".to_owned())
-    } else {
-        Ok(())
-    }
+    if text.contains(char::is_control) { Err("control characters cannot stand here".to_owned()) } else { Ok(()) }
 }
 
 #[cfg(test)]
@@ -157,25 +136,10 @@ mod tests {
 
     #[test]
     fn images() {
-        for good in [
-            "alpine",
-            "a/b:1",
-            "host:5000/a@sha256:00",
-            "[::1]:5000/x",
-            "longshore/tiny:1",
-        ] {
+        for good in ["alpine", "a/b:1", "host:5000/a@sha256:00", "[::1]:5000/x", "longshore/tiny:1"] {
             assert_eq!(check_image(good), Ok(()), "{good}");
         }
-        for bad in [
-            "",
-            "--privileged",
-            "a b",
-            "a\nb",
-            "a\0",
-            "a,b",
-            "a$b",
-            &"a".repeat(513),
-        ] {
+        for bad in ["", "--privileged", "a b", "a\nb", "a\0", "a,b", "a$b", &"a".repeat(513)] {
             assert!(check_image(bad).is_err(), "{bad:?}");
         }
     }
@@ -185,9 +149,7 @@ mod tests {
         for good in [".", "infra", "./-x", "a/b/", "..a/b.."] {
             assert_eq!(check_dir(good), Ok(()), "{good}");
         }
-        for bad in [
-            "", "/", "/etc", "..", "a/../b", "../x", "-x", "a\\b", "a\0b", "a\nb",
-        ] {
+        for bad in ["", "/", "/etc", "..", "a/../b", "../x", "-x", "a\\b", "a\0b", "a\nb"] {
             assert!(check_dir(bad).is_err(), "{bad:?}");
         }
     }
@@ -200,24 +162,12 @@ mod tests {
         for bad in ["", "-s", "--yes", "a b", "a//b", "a/b/c/d", "é"] {
             assert!(check_stack(bad).is_err(), "{bad:?}");
         }
-        for good in [
-            "file:///state",
-            "file://~",
-            "s3://bucket?region=eu",
-            "https://api.example.com",
-            "postgres://me@db/x",
-        ] {
+        for good in
+            ["file:///state", "file://~", "s3://bucket?region=eu", "https://api.example.com", "postgres://me@db/x"]
+        {
             assert_eq!(check_backend(good), Ok(()), "{good}");
         }
-        for bad in [
-            "",
-            "state",
-            "://x",
-            "-x://y",
-            "postgres://me:pw@db/x",
-            "s3://a b",
-            "s3://a\0",
-        ] {
+        for bad in ["", "state", "://x", "-x://y", "postgres://me:pw@db/x", "s3://a b", "s3://a\0"] {
             assert!(check_backend(bad).is_err(), "{bad:?}");
         }
     }

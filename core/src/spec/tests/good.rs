@@ -12,24 +12,11 @@ fn template(source: &str) -> Template {
 #[test]
 fn the_example_of_the_contract_means_what_its_comments_say() {
     let project = parse(CONTRACT).unwrap();
-    assert_eq!(
-        (
-            project.version,
-            project.name.as_str(),
-            project.pool.as_str()
-        ),
-        (1, "shop", "default")
-    );
+    assert_eq!((project.version, project.name.as_str(), project.pool.as_str()), (1, "shop", "default"));
     let environments = [("dev", false), ("production", true)];
-    let expected = environments.map(|(name, protected)| Environment {
-        name: name.to_owned(),
-        protected,
-    });
+    let expected = environments.map(|(name, protected)| Environment { name: name.to_owned(), protected });
     assert_eq!(project.environments, expected);
-    assert_eq!(
-        project.variable("region"),
-        Some(&Variable::Plain("eu-west-1".to_owned()))
-    );
+    assert_eq!(project.variable("region"), Some(&Variable::Plain("eu-west-1".to_owned())));
     assert_eq!(project.variable("passphrase"), Some(&Variable::Secret));
     let infra = Step {
         name: "infra".to_owned(),
@@ -43,10 +30,7 @@ fn the_example_of_the_contract_means_what_its_comments_say() {
         }),
         mounts: vec!["state".to_owned()],
         env: vec![
-            (
-                "PULUMI_CONFIG_PASSPHRASE".to_owned(),
-                template("${{ secrets.passphrase }}"),
-            ),
+            ("PULUMI_CONFIG_PASSPHRASE".to_owned(), template("${{ secrets.passphrase }}")),
             ("REGION".to_owned(), template("${{ vars.region }}")),
         ],
         timeout: Some(Duration::from_secs(1800)),
@@ -56,45 +40,24 @@ fn the_example_of_the_contract_means_what_its_comments_say() {
     };
     assert_eq!(project.steps[0], infra);
     let smoke = &project.steps[1];
-    assert_eq!(
-        smoke.action,
-        Action::Run {
-            script: Script::Shell("./smoke.sh\n".to_owned())
-        }
-    );
-    assert_eq!(
-        (smoke.network, smoke.profile, smoke.timeout, smoke.line),
-        (Network::None, Profile::Locked, None, 25)
-    );
+    assert_eq!(smoke.action, Action::Run { script: Script::Shell("./smoke.sh\n".to_owned()) });
+    assert_eq!((smoke.network, smoke.profile, smoke.timeout, smoke.line), (Network::None, Profile::Locked, None, 25));
 }
 
 /// The builder of the acceptance runs (`acceptance/lib.py`), in the forms they use.
 #[test]
 fn the_specs_of_the_acceptance_are_accepted() {
     let spec = |script: &str, step: &str, top: &str| {
-        let script: String = script
-            .lines()
-            .map(|line| format!("      {line}\n"))
-            .collect();
+        let script: String = script.lines().map(|line| format!("      {line}\n")).collect();
         format!(
             "version: 1\nproject: codes\nenvironments:\n  - name: dev\n{top}steps:\n  - name: one\n    image: longshore/tiny:1\n    \
              network: none\n    mounts: [state]\n    {step}\n    run: |\n{script}"
         )
     };
-    let code = spec(
-        "echo out; exit $CODE",
-        "env: {CODE: \"${{ vars.code }}\"}",
-        "variables:\n  code: 0\n",
-    );
+    let code = spec("echo out; exit $CODE", "env: {CODE: \"${{ vars.code }}\"}", "variables:\n  code: 0\n");
     let project = parse(&code).unwrap();
-    assert_eq!(
-        project.variable("code"),
-        Some(&Variable::Plain("0".to_owned()))
-    );
-    assert_eq!(
-        project.steps[0].env,
-        [("CODE".to_owned(), template("${{ vars.code }}"))]
-    );
+    assert_eq!(project.variable("code"), Some(&Variable::Plain("0".to_owned())));
+    assert_eq!(project.steps[0].env, [("CODE".to_owned(), template("${{ vars.code }}"))]);
     let secret = spec(
         "printf %s \"$TOKEN\"; echo \"${t%\"${t#?}\"}\"",
         "env: {TOKEN: \"${{ secrets.token }}\"}",
@@ -102,19 +65,9 @@ fn the_specs_of_the_acceptance_are_accepted() {
     );
     let project = parse(&secret).unwrap();
     let script = "printf %s \"$TOKEN\"; echo \"${t%\"${t#?}\"}\"\n".to_owned();
+    assert_eq!(project.steps[0].action, Action::Run { script: Script::Shell(script) });
     assert_eq!(
-        project.steps[0].action,
-        Action::Run {
-            script: Script::Shell(script)
-        }
-    );
-    assert_eq!(
-        parse(&spec(
-            "echo start\ni=0; while true; do :; done",
-            "profile: standard",
-            ""
-        ))
-        .map(|p| p.steps.len()),
+        parse(&spec("echo start\ni=0; while true; do :; done", "profile: standard", "")).map(|p| p.steps.len()),
         Ok(1)
     );
 }
@@ -138,16 +91,9 @@ fn values_keep_their_text() {
     ];
     for (written, value) in texts {
         let spec = with_step("run: echo").replace("region: eu, token: {secret: true}", "token: x");
-        let spec = spec.replace(
-            "variables: {token: x}",
-            &format!("variables:\n  x: {written}"),
-        );
+        let spec = spec.replace("variables: {token: x}", &format!("variables:\n  x: {written}"));
         let project = parse(&spec).unwrap_or_else(|errors| panic!("{written}: {errors:?}"));
-        assert_eq!(
-            project.variable("x"),
-            Some(&Variable::Plain(value.to_owned())),
-            "{written}"
-        );
+        assert_eq!(project.variable("x"), Some(&Variable::Plain(value.to_owned())), "{written}");
     }
 }
 
@@ -157,10 +103,7 @@ fn both_forms_of_run_are_read() {
         Action::Run { script } => script,
         Action::Pulumi(_) => panic!("no `run`"),
     };
-    assert_eq!(
-        script("run: echo ${HOME}"),
-        Script::Shell("echo ${HOME}".to_owned())
-    );
+    assert_eq!(script("run: echo ${HOME}"), Script::Shell("echo ${HOME}".to_owned()));
     let exec = ["sleep", "10", ""].map(str::to_owned).to_vec();
     assert_eq!(script("run: [sleep, 10, '']"), Script::Exec(exec));
 }
@@ -169,49 +112,30 @@ fn both_forms_of_run_are_read() {
 fn a_step_without_more_has_the_defaults() {
     let project = parse(&with_step("run: echo")).unwrap();
     let step = project.step("one").unwrap();
-    assert_eq!(
-        (step.network, step.profile, step.timeout),
-        (Network::Longshore, Profile::Standard, None)
-    );
+    assert_eq!((step.network, step.profile, step.timeout), (Network::Longshore, Profile::Standard, None));
     assert!(step.mounts.is_empty() && step.env.is_empty());
     assert_eq!(project.pool, DEFAULT_POOL);
 }
 
 #[test]
 fn a_stack_is_written_by_all_operations_but_preview() {
-    for (operation, writes) in [
-        ("preview", false),
-        ("up", true),
-        ("refresh", true),
-        ("destroy", true),
-    ] {
+    for (operation, writes) in [("preview", false), ("up", true), ("refresh", true), ("destroy", true)] {
         let step = format!("pulumi: {{operation: {operation}}}");
         let project = parse(&with_step(&step)).unwrap();
         let step = project.step("one").unwrap();
         assert_eq!(step.writes_stack(), writes, "{operation}");
-        assert_eq!(
-            step.pulumi_stack_template().unwrap().source(),
-            "${{ environment }}"
-        );
+        assert_eq!(step.pulumi_stack_template().unwrap().source(), "${{ environment }}");
     }
-    let project = parse(&with_step(
-        "pulumi: {operation: up, stack: 'acme/shop/${{ vars.region }}'}",
-    ))
-    .unwrap();
-    assert_eq!(
-        project.steps[1].pulumi_stack_template(),
-        Some(template("acme/shop/${{ vars.region }}"))
-    );
+    let project = parse(&with_step("pulumi: {operation: up, stack: 'acme/shop/${{ vars.region }}'}")).unwrap();
+    assert_eq!(project.steps[1].pulumi_stack_template(), Some(template("acme/shop/${{ vars.region }}")));
     let run = parse(&with_step("run: echo")).unwrap();
     assert!(!run.steps[1].writes_stack() && run.steps[1].pulumi_stack_template().is_none());
 }
 
 #[test]
 fn anchors_tags_and_a_byte_order_mark_are_yaml() {
-    let spec = with_step("run: echo\nenv: &e {A: b}").replace(
-        "    pulumi: {operation: up}\n",
-        "    pulumi: {operation: !!str up}\n",
-    );
+    let spec = with_step("run: echo\nenv: &e {A: b}")
+        .replace("    pulumi: {operation: up}\n", "    pulumi: {operation: !!str up}\n");
     let more = "  - name: two\n    image: tiny\n    run: echo\n    env: *e\n";
     let project = parse(&format!("\u{feff}---\n{spec}{more}...\n")).unwrap();
     assert_eq!(project.steps[2].env, project.steps[1].env);
@@ -225,24 +149,15 @@ fn line_ends_of_windows_change_nothing_but_are_no_part_of_values() {
 
 #[test]
 fn a_project_survives_json() {
-    for spec in [
-        CONTRACT.to_owned(),
-        with_step("run: [a, b]\ntimeout: 1h30m"),
-    ] {
+    for spec in [CONTRACT.to_owned(), with_step("run: [a, b]\ntimeout: 1h30m")] {
         let project = parse(&spec).unwrap();
         let json = serde_json::to_string(&project).unwrap();
         assert_eq!(serde_json::from_str::<Project>(&json).unwrap(), project);
     }
     let json = serde_json::to_value(parse(CONTRACT).unwrap()).unwrap();
     assert_eq!(json["steps"][0]["timeout"], "30m");
-    assert_eq!(
-        json["steps"][0]["env"][1],
-        serde_json::json!(["REGION", "${{ vars.region }}"])
-    );
-    assert_eq!(
-        json["variables"][1],
-        serde_json::json!(["passphrase", "secret"])
-    );
+    assert_eq!(json["steps"][0]["env"][1], serde_json::json!(["REGION", "${{ vars.region }}"]));
+    assert_eq!(json["variables"][1], serde_json::json!(["passphrase", "secret"]));
 }
 
 #[test]
@@ -267,10 +182,7 @@ fn what_means_the_same_has_the_same_digest() {
         CONTRACT.replace("timeout: 30m", "timeout: 31m"),
         CONTRACT.replace("./smoke.sh", "./smoke.sh "),
         CONTRACT.replace("    protected: true\n", ""),
-        CONTRACT.replace(
-            "passphrase: {secret: true}",
-            "passphrase: {secret: true}\n  more: x",
-        ),
+        CONTRACT.replace("passphrase: {secret: true}", "passphrase: {secret: true}\n  more: x"),
     ];
     for spec in other {
         assert_ne!(digest(&spec), digest(CONTRACT), "{spec}");

@@ -22,17 +22,10 @@ fn aliases_cannot_multiply() {
     let mut bomb = "a: &a0 [x, x, x, x, x, x, x, x, x]\n".to_owned();
     for i in 1..12 {
         let alias = format!("*a{}", i - 1);
-        bomb.push_str(&format!(
-            "b{i}: &a{i} [{}]\n",
-            [alias.as_str(); 9].join(", ")
-        ));
+        bomb.push_str(&format!("b{i}: &a{i} [{}]\n", [alias.as_str(); 9].join(", ")));
     }
     assert!(refusal(&bomb).contains("holds too much"));
-    let text = format!(
-        "a: &a {}\nb: [{}]\n",
-        "x".repeat(500_000),
-        vec!["*a"; 100_000].join(",")
-    );
+    let text = format!("a: &a {}\nb: [{}]\n", "x".repeat(500_000), vec!["*a"; 100_000].join(","));
     assert!(refusal(&text).contains("holds too much"));
 }
 
@@ -43,12 +36,7 @@ fn an_alias_cannot_hold_itself() {
 
 #[test]
 fn deep_nesting_is_refused() {
-    for text in [
-        "[".repeat(100_000),
-        "{a: ".repeat(100_000),
-        "- ".repeat(100_000),
-        "? ".repeat(100_000),
-    ] {
+    for text in ["[".repeat(100_000), "{a: ".repeat(100_000), "- ".repeat(100_000), "? ".repeat(100_000)] {
         assert!(refusal(&text).contains("this is not YAML"));
     }
     // Nesting that is made of aliases is not nesting of the text.
@@ -80,15 +68,9 @@ fn a_value_of_many_expressions_costs_no_more_than_its_length() {
 
 #[test]
 fn a_value_of_a_user_fits_into_a_message() {
-    let spec = with_step("run: echo").replace(
-        "name: one",
-        &format!("name: \"\\e[31m{}\"", "x".repeat(5000)),
-    );
+    let spec = with_step("run: echo").replace("name: one", &format!("name: \"\\e[31m{}\"", "x".repeat(5000)));
     let errors = parse(&spec).unwrap_err();
-    assert!(
-        errors[0].to_string().chars().all(|c| !c.is_control()),
-        "{errors:?}"
-    );
+    assert!(errors[0].to_string().chars().all(|c| !c.is_control()), "{errors:?}");
     assert!(errors[0].to_string().len() < 400, "{errors:?}");
 }
 
@@ -98,9 +80,9 @@ fn piece() -> impl Strategy<Value = String> {
         "[ -~\\n]{0,8}",
         "\\PC{0,3}",
         prop::sample::select(vec![
-            "${{", "}}", "$", "vars.", "secrets.", "steps.", "\n", "\n  ", "\t", ": ", "- ", "&a ",
-            "*a", "!!str ", "|\n", ">-\n", "[", "]", "{", "}", "\"", "'", "#", "---\n", "...\n",
-            "%", "? ", "~", "\0", "\u{feff}", "\u{85}", "\r", "é", "😀", ",",
+            "${{", "}}", "$", "vars.", "secrets.", "steps.", "\n", "\n  ", "\t", ": ", "- ", "&a ", "*a", "!!str ",
+            "|\n", ">-\n", "[", "]", "{", "}", "\"", "'", "#", "---\n", "...\n", "%", "? ", "~", "\0", "\u{feff}",
+            "\u{85}", "\r", "é", "😀", ",",
         ])
         .prop_map(str::to_owned),
     ]

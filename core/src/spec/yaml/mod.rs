@@ -24,13 +24,7 @@ const NODE_WEIGHT: usize = 16;
 /// Reads the one document of a file.
 pub(super) fn load(text: &str) -> Result<Node, SpecError> {
     if text.len() > MAX_BYTES {
-        return Err(error(
-            1,
-            format!(
-                "the file has {} bytes: at most {MAX_BYTES} are read",
-                text.len()
-            ),
-        ));
+        return Err(error(1, format!("the file has {} bytes: at most {MAX_BYTES} are read", text.len())));
     }
     let text = text.strip_prefix('\u{feff}').unwrap_or(text);
     let options = granit_parser::options! {
@@ -38,32 +32,21 @@ pub(super) fn load(text: &str) -> Result<Node, SpecError> {
         flow_nesting_limit: MAX_DEPTH,
         block_nesting_limit: MAX_DEPTH,
     };
-    let mut builder = Builder {
-        source: text,
-        ..Builder::default()
-    };
+    let mut builder = Builder { source: text, ..Builder::default() };
     for next in Parser::new_from_str_with_options(text, options) {
         let (event, span) = next.map_err(|e| explain::explain(&e, text))?;
         builder.event(event, &span)?;
     }
     match builder.root {
-        Some(Node {
-            value: Value::Null, ..
-        })
-        | None => Err(error(
-            1,
-            "the file is empty: a spec begins with `version: 1` and `project: NAME`",
-        )),
+        Some(Node { value: Value::Null, .. }) | None => {
+            Err(error(1, "the file is empty: a spec begins with `version: 1` and `project: NAME`"))
+        }
         Some(root) => Ok(root),
     }
 }
 
 fn error(line: usize, message: impl Into<String>) -> SpecError {
-    SpecError {
-        line: line.max(1),
-        field: String::new(),
-        message: message.into(),
-    }
+    SpecError { line: line.max(1), field: String::new(), message: message.into() }
 }
 
 /// A list or mapping that is not complete yet.
@@ -91,17 +74,11 @@ impl Builder<'_> {
             Event::DocumentStart(..) => {
                 self.documents += 1;
                 if self.documents > 1 {
-                    return Err(error(
-                        line,
-                        "a second document begins here: a file holds one project",
-                    ));
+                    return Err(error(line, "a second document begins here: a file holds one project"));
                 }
             }
             Event::Scalar(text, style, anchor, tag) => {
-                let node = Node {
-                    line,
-                    value: self.scalar(&text, style, tag.as_deref(), span)?,
-                };
+                let node = Node { line, value: self.scalar(&text, style, tag.as_deref(), span)? };
                 self.charge(&node)?;
                 self.done(node, anchor)?;
             }
@@ -118,8 +95,7 @@ impl Builder<'_> {
             }
             Event::Alias(id) => {
                 let node = self.anchors.get(&id).cloned();
-                let node = node
-                    .ok_or_else(|| error(line, "this alias stands inside of what it refers to"))?;
+                let node = node.ok_or_else(|| error(line, "this alias stands inside of what it refers to"))?;
                 self.charge(&node)?;
                 self.done(node, 0)?;
             }
@@ -128,39 +104,18 @@ impl Builder<'_> {
         Ok(())
     }
 
-    fn scalar(
-        &self,
-        text: &str,
-        style: ScalarStyle,
-        tag: Option<&Tag>,
-        span: &Span,
-    ) -> Result<Value, SpecError> {
+    fn scalar(&self, text: &str, style: ScalarStyle, tag: Option<&Tag>, span: &Span) -> Result<Value, SpecError> {
         let null = match tag {
-            None => {
-                style == ScalarStyle::Plain && matches!(text, "" | "~" | "null" | "Null" | "NULL")
-            }
+            None => style == ScalarStyle::Plain && matches!(text, "" | "~" | "null" | "Null" | "NULL"),
             Some(tag) if tag.is_yaml_core_schema_tag("null") => true,
-            Some(tag)
-                if ["str", "int", "float", "bool"]
-                    .iter()
-                    .any(|t| tag.is_yaml_core_schema_tag(t)) =>
-            {
-                false
-            }
+            Some(tag) if ["str", "int", "float", "bool"].iter().any(|t| tag.is_yaml_core_schema_tag(t)) => false,
             Some(tag) => return Err(bad_tag(tag, span.start.line())),
         };
         if null {
             return Ok(Value::Null);
         }
-        let expressions = if text.contains(OPEN) {
-            expression_lines(span, self.source)
-        } else {
-            Vec::new()
-        };
-        Ok(Value::Scalar(Scalar {
-            text: text.to_owned(),
-            expressions,
-        }))
+        let expressions = if text.contains(OPEN) { expression_lines(span, self.source) } else { Vec::new() };
+        Ok(Value::Scalar(Scalar { text: text.to_owned(), expressions }))
     }
 
     fn begin(
@@ -176,11 +131,7 @@ impl Builder<'_> {
         }
         let node = Node { line, value };
         self.charge(&node)?;
-        self.open.push(Open {
-            node,
-            anchor,
-            key: None,
-        });
+        self.open.push(Open { node, anchor, key: None });
         Ok(())
     }
 
@@ -199,19 +150,8 @@ impl Builder<'_> {
             Value::Map(entries) => match parent.key.take() {
                 Some((key, line)) => {
                     // The library puts an empty value where the next thing begins.
-                    let line_of_value = if matches!(node.value, Value::Null) {
-                        line
-                    } else {
-                        node.line
-                    };
-                    entries.push(Entry {
-                        key,
-                        line,
-                        node: Node {
-                            line: line_of_value,
-                            value: node.value,
-                        },
-                    });
+                    let line_of_value = if matches!(node.value, Value::Null) { line } else { node.line };
+                    entries.push(Entry { key, line, node: Node { line: line_of_value, value: node.value } });
                 }
                 None => parent.key = Some(key_of(node)?),
             },
@@ -224,10 +164,7 @@ impl Builder<'_> {
     fn charge(&mut self, node: &Node) -> Result<(), SpecError> {
         self.weight = self.weight.saturating_add(weight(node));
         if self.weight > MAX_WEIGHT {
-            return Err(error(
-                node.line,
-                "the file holds too much (with every alias replaced by what it stands for)",
-            ));
+            return Err(error(node.line, "the file holds too much (with every alias replaced by what it stands for)"));
         }
         Ok(())
     }
@@ -239,10 +176,7 @@ fn weight(node: &Node) -> usize {
             Value::Null => 0,
             Value::Scalar(scalar) => scalar.text.len(),
             Value::List(nodes) => nodes.iter().map(weight).sum(),
-            Value::Map(entries) => entries
-                .iter()
-                .map(|e| NODE_WEIGHT + e.key.len() + weight(&e.node))
-                .sum(),
+            Value::Map(entries) => entries.iter().map(|e| NODE_WEIGHT + e.key.len() + weight(&e.node)).sum(),
         }
 }
 
@@ -250,18 +184,14 @@ fn key_of(node: Node) -> Result<(String, usize), SpecError> {
     match node.value {
         Value::Scalar(scalar) => Ok((scalar.text, node.line)),
         Value::Null => Err(error(node.line, "a name is missing before `:`")),
-        Value::List(_) | Value::Map(_) => Err(error(
-            node.line,
-            "a name before `:` is needed here, not a list or a mapping",
-        )),
+        Value::List(_) | Value::Map(_) => {
+            Err(error(node.line, "a name before `:` is needed here, not a list or a mapping"))
+        }
     }
 }
 
 fn bad_tag(tag: &Tag, line: usize) -> SpecError {
-    error(
-        line,
-        format!("the tag `{tag}` is not known here: leave it out"),
-    )
+    error(line, format!("the tag `{tag}` is not known here: leave it out"))
 }
 
 /// The line of each `${{` in a scalar, from its source, since folding and chomping move lines.
