@@ -1,0 +1,47 @@
+//! The environment over the file: `LONGSHORE_CONTROLLER__SECTION__FIELD`, and `LONGSHORE_CONTROLLER__FIELD` for what
+//! stands in no section. Lists are separated by commas.
+
+use std::str::FromStr;
+
+use super::Error;
+use super::file::File;
+
+/// What the names of our variables start with.
+const PREFIX: &str = "LONGSHORE_CONTROLLER__";
+
+pub(super) fn overlay(file: &mut File, variables: impl IntoIterator<Item = (String, String)>) -> Result<(), Error> {
+    let mut ours: Vec<_> = variables.into_iter().filter(|(name, _)| name.starts_with(PREFIX)).collect();
+    ours.sort();
+    for (name, value) in ours {
+        let key = name.strip_prefix(PREFIX).unwrap_or_default();
+        set(file, key, &value).map_err(|message| Error::Variable { name: name.clone(), message })?;
+    }
+    Ok(())
+}
+
+fn set(file: &mut File, key: &str, value: &str) -> Result<(), String> {
+    match key {
+        "DATA_DIR" => file.data_dir = Some(value.into()),
+        "LEASE" => file.lease = Some(value.parse()?),
+        "HEARTBEAT" => file.heartbeat = Some(value.parse()?),
+        "MAX_DISCONNECTED" => file.max_disconnected = Some(value.parse()?),
+        "CANCEL_GRACE" => file.cancel_grace = Some(value.parse()?),
+        "SHUTDOWN_GRACE" => file.shutdown_grace = Some(value.parse()?),
+        "MAX_PACKAGE_BYTES" => file.max_package_bytes = Some(parse(value, "a number of bytes")?),
+        "API__LISTEN" => file.api.listen = Some(parse(value, "an address with a port")?),
+        "API__TLS_CERT" => file.api.tls_cert = Some(value.into()),
+        "API__TLS_KEY" => file.api.tls_key = Some(value.into()),
+        "API__PUBLIC_URL" => file.api.public_url = Some(value.to_owned()),
+        "AGENTS__LISTEN" => file.agents.listen = Some(parse(value, "an address with a port")?),
+        "AGENTS__NAMES" => file.agents.names = Some(value.split(',').map(|name| name.trim().to_owned()).filter(|name| !name.is_empty()).collect()),
+        "AGENTS__CERTIFICATE_VALIDITY" => file.agents.certificate_validity = Some(value.parse()?),
+        "LOG__LEVEL" => file.log.level = Some(value.to_owned()),
+        "LOG__FORMAT" => file.log.format = Some(value.parse()?),
+        _ => return Err("no such field; see docs/controller-config.md for what can be set".to_owned()),
+    }
+    Ok(())
+}
+
+fn parse<T: FromStr>(value: &str, what: &str) -> Result<T, String> {
+    value.parse().map_err(|_| format!("`{value}` is not {what}"))
+}

@@ -1,0 +1,67 @@
+//! The file as it is written: everything optional, nothing unknown.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use serde::{Deserialize, Deserializer};
+
+use crate::telemetry::Format;
+
+/// A duration as text: `30s`, `1h30m`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Span(pub(super) Duration);
+
+impl std::str::FromStr for Span {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let parsed = longshore_core::spec::duration::parse(text).map(Self);
+        parsed.ok_or_else(|| format!("`{text}` is not a duration: write it as in `30s`, `10m` or `1h30m`"))
+    }
+}
+
+impl<'de> Deserialize<'de> for Span {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        String::deserialize(deserializer)?.parse().map_err(serde::de::Error::custom)
+    }
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct File {
+    pub(super) data_dir: Option<PathBuf>,
+    pub(super) lease: Option<Span>,
+    pub(super) heartbeat: Option<Span>,
+    pub(super) max_disconnected: Option<Span>,
+    pub(super) cancel_grace: Option<Span>,
+    pub(super) shutdown_grace: Option<Span>,
+    pub(super) max_package_bytes: Option<u64>,
+    pub(super) api: Api,
+    pub(super) agents: Agents,
+    pub(super) log: Log,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct Api {
+    pub(super) listen: Option<SocketAddr>,
+    pub(super) tls_cert: Option<PathBuf>,
+    pub(super) tls_key: Option<PathBuf>,
+    pub(super) public_url: Option<String>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct Agents {
+    pub(super) listen: Option<SocketAddr>,
+    pub(super) names: Option<Vec<String>>,
+    pub(super) certificate_validity: Option<Span>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct Log {
+    pub(super) level: Option<String>,
+    pub(super) format: Option<Format>,
+}

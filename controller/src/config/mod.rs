@@ -1,0 +1,229 @@
+//! What is set from outside: a TOML file, over it the environment, over both the few flags.
+//!
+//! Loading binds no port and makes no file. What [`Config`] holds has been checked, so whoever gets one need not ask again.
+//! Every field is described in `docs/controller-config.md`.
+
+mod env;
+mod file;
+
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use rustls_pki_types::ServerName;
+
+use crate::engine::Settings;
+use crate::telemetry::Format;
+use file::File;
+
+/// Silence after which an agent counts as gone, when nothing else is said.
+const LEASE: Duration = Duration::from_secs(30);
+/// Largest package, when nothing else is said: 1 GiB.
+const MAX_PACKAGE_BYTES: u64 = 1 << 30;
+/// How long agents' certificates are valid, when nothing else is said.
+const CERTIFICATE_VALIDITY: Duration = Duration::from_secs(24 * 3_600);
+/// How long requests may take to end at a stop, when nothing else is said.
+const SHUTDOWN_GRACE: Duration = Duration::from_secs(10);
+
+/// Why a configuration is refused. Each message names the place: file and line, variable, or field.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The file cannot be read.
+    #[error("cannot read the configuration file `{}`", path.display())]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: std::io::Error,
+    },
+    /// The file is not as it should be; the message has line and field.
+    #[error("`{}`: {message}", path.display())]
+    File {
+        /// The file.
+        path: PathBuf,
+        /// Line, field and what is wrong.
+        message: String,
+    },
+    /// A variable of the environment is not as it should be.
+    #[error("environment variable `{name}`: {message}")]
+    Variable {
+        /// Its name.
+        name: String,
+        /// What is wrong.
+        message: String,
+    },
+    /// Values that do not go together, or one that is missing.
+    #[error("`{field}`: {message}")]
+    Field {
+        /// As in the file, with its section: `api.tls_key`.
+        field: &'static str,
+        /// What is wrong and what to write.
+        message: String,
+    },
+    /// A certificate or key that cannot be used.
+    #[error(transparent)]
+    Tls(#[from] crate::identity::Error),
+}
+
+/// Everything that is set, checked.
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// Where everything is kept.
+    pub data_dir: PathBuf,
+    /// Largest package that is taken, in bytes.
+    pub max_package_bytes: u64,
+    /// How long requests may take to end at a stop.
+    pub shutdown_grace: Duration,
+    /// What people and scripts use.
+    pub api: Api,
+    /// What agents use.
+    pub agents: Agents,
+    /// What is written about it.
+    pub log: Log,
+    /// What the engine goes by.
+    pub engine: Settings,
+}
+
+/// The API.
+#[derive(Debug, Clone)]
+pub struct Api {
+    /// Where it listens.
+    pub listen: SocketAddr,
+    /// Certificate chain and key in PEM; `None`: plain HTTP.
+    pub tls: Option<(PathBuf, PathBuf)>,
+    /// Where people find it, without a `/` at the end.
+    pub public_url: String,
+}
+
+/// The agents' plane.
+#[derive(Debug, Clone)]
+pub struct Agents {
+    /// Where it listens.
+    pub listen: SocketAddr,
+    /// Further names and addresses in its certificate.
+    pub names: Vec<String>,
+    /// How long agents' certificates are valid.
+    pub certificate_validity: Duration,
+}
+
+/// The program's own log, on standard error.
+#[derive(Debug, Clone)]
+pub struct Log {
+    /// A filter as in `info,longshore_controller=debug`.
+    pub level: String,
+    /// How lines look.
+    pub format: Format,
+}
+
+impl Config {
+    /// Reads a file, lays `variables` (of the environment) over it and checks the whole.
+    ///
+    /// # Errors
+    /// The first thing that is wrong.
+    pub fn load(path: &Path, variables: impl IntoIterator<Item = (String, String)>) -> Result<Self, Error> {
+        let text = std::fs::read_to_string(path).map_err(|source| Error::Read { path: path.to_owned(), source })?;
+        Self::from_text(path, &text, variables)
+    }
+
+    fn from_text(path: &Path, text: &str, variables: impl IntoIterator<Item = (String, String)>) -> Result<Self, Error> {
+        let mut file: File = toml::from_str(text).map_err(|e| Error::File { path: path.to_owned(), message: e.to_string().trim_end().to_owned() })?;
+        env::overlay(&mut file, variables)?;
+        check(file)
+    }
+}
+
+fn field(field: &'static str, message: impl Into<String>) -> Error {
+    Error::Field { field, message: message.into() }
+}
+
+fn check(file: File) -> Result<Config, Error> {
+    let data_dir = file.data_dir.filter(|path| !path.as_os_str().is_empty());
+    let data_dir = data_dir.ok_or_else(|| field("data_dir", "it is missing: name the directory where the controller keeps everything"))?;
+    let max_package_bytes = file.max_package_bytes.unwrap_or(MAX_PACKAGE_BYTES);
+    if max_package_bytes == 0 {
+        return Err(field("max_package_bytes", "it is 0: no package could ever be stored"));
+    }
+    let api = check_api(file.api)?;
+    let validity = file.agents.certificate_validity.map_or(CERTIFICATE_VALIDITY, |d| d.0);
+    check_range("agents.certificate_validity", validity, Duration::from_secs(600), Duration::from_secs(366 * 86_400))?;
+    let names = file.agents.names.unwrap_or_default();
+    if let Some(bad) = names.iter().find(|name| ServerName::try_from(name.as_str()).is_err()) {
+        return Err(field("agents.names", format!("`{bad}` is neither a host name nor an address (write it without port and scheme)")));
+    }
+    let listen = file.agents.listen.unwrap_or(SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), 8441));
+    if listen.port() != 0 && listen.port() == api.listen.port() && (listen.ip() == api.listen.ip() || listen.ip().is_unspecified() || api.listen.ip().is_unspecified()) {
+        return Err(field("agents.listen", format!("`{listen}` is where the API listens: give one of them another port")));
+    }
+    let engine = check_engine(&file.lease, &file.heartbeat, &file.max_disconnected, &file.cancel_grace, &api.public_url)?;
+    let log = check_log(file.log)?;
+    Ok(Config {
+        data_dir,
+        max_package_bytes,
+        shutdown_grace: file.shutdown_grace.map_or(SHUTDOWN_GRACE, |d| d.0),
+        api,
+        agents: Agents { listen, names, certificate_validity: validity },
+        log,
+        engine,
+    })
+}
+
+fn check_api(file: file::Api) -> Result<Api, Error> {
+    let listen = file.listen.unwrap_or(SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 8440));
+    let tls = match (file.tls_cert, file.tls_key) {
+        (Some(certificate), Some(key)) => {
+            crate::identity::api_from_files(&certificate, &key)?;
+            Some((certificate, key))
+        }
+        (None, None) => None,
+        (Some(_), None) => return Err(field("api.tls_key", "it is missing, `api.tls_cert` is there: HTTPS needs both")),
+        (None, Some(_)) => return Err(field("api.tls_cert", "it is missing, `api.tls_key` is there: HTTPS needs both")),
+    };
+    let scheme = if tls.is_some() { "https" } else { "http" };
+    let public_url = file.public_url.unwrap_or_else(|| format!("{scheme}://{listen}"));
+    let url: axum::http::Uri = public_url.parse().map_err(|_| field("api.public_url", format!("`{public_url}` is not a URL")))?;
+    if !matches!(url.scheme_str(), Some("http" | "https")) || url.host().is_none_or(str::is_empty) {
+        return Err(field("api.public_url", format!("`{public_url}` is not of the form `https://longshore.example.com`")));
+    }
+    Ok(Api { listen, tls, public_url: public_url.trim_end_matches('/').to_owned() })
+}
+
+fn check_engine(
+    lease: &Option<file::Span>,
+    heartbeat: &Option<file::Span>,
+    max_disconnected: &Option<file::Span>,
+    grace: &Option<file::Span>,
+    url: &str,
+) -> Result<Settings, Error> {
+    let default = Settings::default();
+    let lease = lease.map_or(LEASE, |d| d.0);
+    check_range("lease", lease, Duration::from_secs(1), Duration::from_secs(3_600))?;
+    // A lease has to outlive a lost heartbeat or two. On the wire they are whole seconds.
+    let heartbeat = heartbeat.map_or_else(|| default.heartbeat.min(Duration::from_secs((lease.as_secs() / 3).max(1))), |d| d.0);
+    check_range("heartbeat", heartbeat, Duration::from_secs(1), Duration::from_secs(60))?;
+    if heartbeat > lease {
+        return Err(field("heartbeat", format!("agents would be given up between two heartbeats: it is longer than `lease` ({} s)", lease.as_secs())));
+    }
+    let max_disconnected = max_disconnected.map_or(default.max_disconnected, |d| d.0);
+    let grace = grace.map_or(default.grace, |d| d.0);
+    check_range("cancel_grace", grace, Duration::from_secs(1), Duration::from_secs(24 * 3_600))?;
+    Ok(Settings { lease, heartbeat, max_disconnected, grace, url: url.to_owned(), ..default })
+}
+
+fn check_range(name: &'static str, value: Duration, least: Duration, most: Duration) -> Result<(), Error> {
+    if (least..=most).contains(&value) {
+        return Ok(());
+    }
+    let text = longshore_core::spec::duration::format;
+    Err(field(name, format!("`{}` is not between `{}` and `{}`", text(value), text(least), text(most))))
+}
+
+fn check_log(file: file::Log) -> Result<Log, Error> {
+    let level = file.level.unwrap_or_else(|| "info".to_owned());
+    tracing_subscriber::EnvFilter::try_new(&level)
+        .map_err(|e| field("log.level", format!("`{level}` is no filter ({e}): write `info`, or `info,longshore_controller=debug`")))?;
+    Ok(Log { level, format: file.format.unwrap_or_default() })
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,88 @@
+//! What is accepted, and what each refusal says.
+
+use super::*;
+
+const SMALL: &str = "data_dir = \"/var/lib/longshore\"\n";
+
+fn load(text: &str, variables: &[(&str, &str)]) -> Result<Config, String> {
+    let variables = variables.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
+    Config::from_text(Path::new("controller.toml"), text, variables).map_err(|e| e.to_string())
+}
+
+#[test]
+fn a_data_directory_is_enough() {
+    let config = load(SMALL, &[]).unwrap();
+    assert_eq!(config.api.public_url, "http://127.0.0.1:8440");
+    assert_eq!((config.engine.lease, config.engine.heartbeat), (LEASE, Duration::from_secs(5)));
+    assert_eq!(config.max_package_bytes, 1 << 30);
+}
+
+#[test]
+fn the_example_of_the_manual_is_a_configuration() {
+    let manual = include_str!("../../../docs/controller-config.md");
+    let example = manual.split("```toml\n").nth(1).unwrap().split("```").next().unwrap();
+    load(example, &[]).unwrap();
+    for key in example.lines().filter_map(|line| line.split_once(" = ")).map(|(key, _)| key.trim_start_matches("# ")) {
+        assert!(manual.contains(&format!("`{key}`")) || manual.contains(&format!(".{key}`")), "{key} is not described");
+    }
+}
+
+#[test]
+fn the_environment_goes_over_the_file() {
+    let variables = [
+        ("LONGSHORE_CONTROLLER__API__LISTEN", "127.0.0.1:1"),
+        ("LONGSHORE_CONTROLLER__LEASE", "2s"),
+        ("LONGSHORE_CONTROLLER__AGENTS__NAMES", "a.example, 10.0.0.1"),
+        ("LONGSHORE_CONTROLLER__LOG__FORMAT", "json"),
+        ("LONGSHORE_URL", "not ours to read"),
+    ];
+    let config = load(&format!("{SMALL}lease = \"1m\"\n[api]\nlisten = \"127.0.0.1:2\"\n"), &variables).unwrap();
+    assert_eq!(config.api.listen.port(), 1);
+    assert_eq!((config.engine.lease, config.engine.heartbeat), (Duration::from_secs(2), Duration::from_secs(1)));
+    assert_eq!(config.agents.names, ["a.example", "10.0.0.1"]);
+    assert_eq!(config.log.format, Format::Json);
+}
+
+#[test]
+fn a_mistake_in_the_file_has_line_and_field() {
+    for (text, words) in [
+        ("data_dir = \"/d\"\n[api]\nlisen = \"127.0.0.1:1\"\n", ["line 3", "lisen"]),
+        ("data_dir = \"/d\"\nlease = \"soon\"\n", ["line 2", "`soon` is not a duration"]),
+        ("data_dir = \"/d\"\nlease = 30\n", ["line 2", "lease"]),
+        ("data_dir = \"/d\"\n[agents]\nlisten = \"nowhere\"\n", ["line 3", "listen"]),
+        ("data_dir = \n", ["line 1", "controller.toml"]),
+        ("data_dir = \"/d\"\n[log]\nformat = \"xml\"\n", ["line 3", "xml"]),
+    ] {
+        let error = load(text, &[]).unwrap_err();
+        assert!(words.iter().all(|word| error.contains(word)), "{error}");
+    }
+}
+
+#[test]
+fn what_does_not_go_together_names_the_field() {
+    for (text, word) in [
+        ("", "`data_dir`"),
+        ("max_package_bytes = 0\ndata_dir = \"/d\"", "`max_package_bytes`"),
+        ("data_dir = \"/d\"\nlease = \"0s\"", "`lease`"),
+        ("data_dir = \"/d\"\nlease = \"5s\"\nheartbeat = \"10s\"", "`heartbeat`"),
+        ("data_dir = \"/d\"\n[api]\ntls_cert = \"/c\"", "`api.tls_key`"),
+        ("data_dir = \"/d\"\n[api]\ntls_key = \"/c\"", "`api.tls_cert`"),
+        ("data_dir = \"/d\"\n[api]\ntls_cert = \"/no/c\"\ntls_key = \"/no/k\"", "`/no/c`"),
+        ("data_dir = \"/d\"\n[api]\npublic_url = \"longshore.example\"", "`api.public_url`"),
+        ("data_dir = \"/d\"\n[api]\nlisten = \"127.0.0.1:5\"\n[agents]\nlisten = \"0.0.0.0:5\"", "`agents.listen`"),
+        ("data_dir = \"/d\"\n[agents]\nnames = [\"https://x\"]", "`agents.names`"),
+        ("data_dir = \"/d\"\n[agents]\ncertificate_validity = \"1s\"", "`agents.certificate_validity`"),
+        ("data_dir = \"/d\"\n[log]\nlevel = \"a=b=c\"", "`log.level`"),
+    ] {
+        let error = load(text, &[]).unwrap_err();
+        assert!(error.contains(word), "{error}");
+    }
+}
+
+#[test]
+fn a_mistake_in_the_environment_names_the_variable() {
+    for (name, value) in [("LONGSHORE_CONTROLLER__API__LISEN", "x"), ("LONGSHORE_CONTROLLER__API__LISTEN", "x"), ("LONGSHORE_CONTROLLER__LEASE", "x")] {
+        let error = load(SMALL, &[(name, value)]).unwrap_err();
+        assert!(error.contains(name), "{error}");
+    }
+}
