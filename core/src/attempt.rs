@@ -624,7 +624,8 @@ mod tests {
                 }
                 prop_assert!(!(started && short(&decision.next.state) == "abandoned"), "what was started was abandoned");
                 if matches!(current.state, State::Unknown { .. }) && matches!(decision.next.state, State::Ended { .. }) {
-                    prop_assert!(matches!(all[index], Event::Proven(_) | Event::StepEnded { .. } | Event::NotStarted { .. }));
+                    let by_report = matches!(all[index], Event::Proven(_) | Event::StepEnded { .. } | Event::NotStarted { .. });
+                    prop_assert!(by_report, "a clock ended the unknown");
                 }
                 current = decision.next;
             }

@@ -209,7 +209,7 @@ fn judge_pulumi_success(step: Judged<'_>) -> Verdict {
         Some(summary) if summary.mandatory_violations > 0 => failed("a mandatory policy was violated"),
         // Before 3.237.0 the summary names no result; the exit code stands alone then.
         Some(summary) => match summary.result() {
-            None | Some(RunResult::Succeeded) => succeeded,
+            None | Some(Outcome::Succeeded) => succeeded,
             Some(_) => failed("pulumi ended with exit code 0 but reported a failure"),
         },
     }
@@ -237,7 +237,7 @@ mod tests {
         judge(record, Judged { pulumi, summary, cancel_carried_out: cancel, timeout }).end
     }
 
-    fn summary(result: Option<RunResult>, maybe_corrupt: bool) -> Summary {
+    fn summary(result: Option<Outcome>, maybe_corrupt: bool) -> Summary {
         Summary { totals: Some(Totals { result, maybe_corrupt, ..Totals::default() }), ..Summary::default() }
     }
 
@@ -281,11 +281,11 @@ mod tests {
 
     #[test]
     fn pulumi_needs_a_summary_that_agrees() {
-        let good = summary(Some(RunResult::Succeeded), false);
+        let good = summary(Some(Outcome::Succeeded), false);
         assert_eq!(judged(&exited(0), true, Some(&good), false), End::Succeeded);
         assert_eq!(judged(&exited(1), true, Some(&good), false), End::Failed);
         assert_eq!(judged(&exited(0), true, Some(&summary(None, false)), false), End::Succeeded);
-        assert_eq!(judged(&exited(0), true, Some(&summary(Some(RunResult::Failed), false)), false), End::Failed);
+        assert_eq!(judged(&exited(0), true, Some(&summary(Some(Outcome::Failed), false)), false), End::Failed);
         assert_eq!(judged(&exited(0), true, Some(&summary(None, true)), false), End::Failed);
         assert_eq!(judged(&exited(0), true, Some(&Summary::default()), false), End::Failed);
         assert_eq!(judged(&exited(0), true, None, false), End::Failed);
@@ -295,7 +295,7 @@ mod tests {
 
     #[test]
     fn the_first_error_says_why() {
-        let summary = Summary { errors: vec!["no room".to_owned()], ..summary(Some(RunResult::Failed), false) };
+        let summary = Summary { errors: vec!["no room".to_owned()], ..summary(Some(Outcome::Failed), false) };
         let step = Judged { pulumi: true, summary: Some(&summary), cancel_carried_out: false, timeout: Duration::ZERO };
         assert_eq!(judge(&exited(1), step).reason.as_deref(), Some("exit code 1: no room"));
     }

@@ -30,7 +30,7 @@ pub struct Summary {
     /// Lines that were no events.
     pub unreadable: u64,
     /// Ids of the plugin downloads seen.
-    downloads: BTreeSet<String>,
+    pub(crate) downloads: BTreeSet<String>,
 }
 
 impl Summary {
