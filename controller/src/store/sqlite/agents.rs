@@ -1,0 +1,195 @@
+//! Agents, the tokens that people and agents come in with, and what agents are to be told.
+
+use longshore_core::id::{AgentId, TokenId};
+use longshore_core::time::Timestamp;
+use sqlx::query;
+use sqlx::sqlite::{SqliteConnection, SqliteRow};
+
+use super::column::{int, json, opt_micros, opt_parsed, opt_text, opt_time, parsed, text, time, to_json};
+use crate::store::Error;
+use crate::store::rows::{AgentRow, JoinTokenRow, OutboxRow, TokenRow};
+
+type Result<T> = std::result::Result<T, Error>;
+
+fn token_row(row: &SqliteRow) -> Result<TokenRow> {
+    Ok(TokenRow {
+        id: parsed(row, "id")?,
+        name: text(row, "name")?,
+        created_at: time(row, "created_at")?,
+        expires_at: opt_time(row, "expires_at")?,
+        revoked_at: opt_time(row, "revoked_at")?,
+    })
+}
+
+pub(super) async fn insert_token(c: &mut SqliteConnection, row: &TokenRow, hash: &[u8]) -> Result<()> {
+    query("INSERT INTO token (id, hash, name, created_at, expires_at, revoked_at) VALUES ($1, $2, $3, $4, $5, $6)")
+        .bind(row.id.to_string())
+        .bind(hash)
+        .bind(&row.name)
+        .bind(row.created_at.as_micros())
+        .bind(opt_micros(row.expires_at))
+        .bind(opt_micros(row.revoked_at))
+        .execute(c)
+        .await?;
+    Ok(())
+}
+
+pub(super) async fn token(c: &mut SqliteConnection, hash: &[u8]) -> Result<Option<TokenRow>> {
+    let row = query("SELECT * FROM token WHERE hash = $1").bind(hash).fetch_optional(c).await?;
+    row.as_ref().map(token_row).transpose()
+}
+
+pub(super) async fn tokens(c: &mut SqliteConnection) -> Result<Vec<TokenRow>> {
+    query("SELECT * FROM token ORDER BY id").fetch_all(c).await?.iter().map(token_row).collect()
+}
+
+pub(super) async fn revoke_token(c: &mut SqliteConnection, id: TokenId, at: Timestamp) -> Result<bool> {
+    let done = query("UPDATE token SET revoked_at = $2 WHERE id = $1 AND revoked_at IS NULL")
+        .bind(id.to_string())
+        .bind(at.as_micros())
+        .execute(c)
+        .await?;
+    Ok(done.rows_affected() == 1)
+}
+
+pub(super) async fn insert_join_token(c: &mut SqliteConnection, row: &JoinTokenRow, hash: &[u8]) -> Result<()> {
+    query("INSERT INTO join_token (id, hash, pool, created_at, created_by, expires_at) VALUES ($1, $2, $3, $4, $5, $6)")
+        .bind(row.id.to_string())
+        .bind(hash)
+        .bind(&row.pool)
+        .bind(row.created_at.as_micros())
+        .bind(&row.created_by)
+        .bind(row.expires_at.as_micros())
+        .execute(c)
+        .await?;
+    Ok(())
+}
+
+pub(super) async fn join_token(c: &mut SqliteConnection, hash: &[u8]) -> Result<Option<JoinTokenRow>> {
+    let row = query("SELECT * FROM join_token WHERE hash = $1").bind(hash).fetch_optional(c).await?;
+    row.map(|row| {
+        Ok(JoinTokenRow {
+            id: parsed(&row, "id")?,
+            pool: text(&row, "pool")?,
+            created_at: time(&row, "created_at")?,
+            created_by: text(&row, "created_by")?,
+            expires_at: time(&row, "expires_at")?,
+            used_at: opt_time(&row, "used_at")?,
+            used_by: opt_parsed(&row, "used_by")?,
+            used_for: opt_text(&row, "used_for")?,
+        })
+    })
+    .transpose()
+}
+
+pub(super) async fn use_join_token(
+    c: &mut SqliteConnection,
+    id: TokenId,
+    agent: AgentId,
+    request: &str,
+    at: Timestamp,
+) -> Result<bool> {
+    let done = query(
+        "UPDATE join_token SET used_at = $2, used_by = $3, used_for = $4 \
+         WHERE id = $1 AND used_at IS NULL AND expires_at > $2",
+    )
+    .bind(id.to_string())
+    .bind(at.as_micros())
+    .bind(agent.to_string())
+    .bind(request)
+    .execute(c)
+    .await?;
+    Ok(done.rows_affected() == 1)
+}
+
+fn agent_row(row: &SqliteRow) -> Result<AgentRow> {
+    Ok(AgentRow {
+        id: parsed(row, "id")?,
+        pool: text(row, "pool")?,
+        hostname: text(row, "hostname")?,
+        version: text(row, "version")?,
+        serial: text(row, "serial")?,
+        boot_id: text(row, "boot_id")?,
+        facts: json(row, "facts")?,
+        enrolled_at: time(row, "enrolled_at")?,
+        seen_at: opt_time(row, "seen_at")?,
+        revoked_at: opt_time(row, "revoked_at")?,
+    })
+}
+
+pub(super) async fn insert_agent(c: &mut SqliteConnection, row: &AgentRow) -> Result<()> {
+    query(
+        "INSERT INTO agent (id, pool, hostname, version, serial, boot_id, facts, enrolled_at, seen_at, revoked_at) \
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)",
+    )
+    .bind(row.id.to_string())
+    .bind(&row.pool)
+    .bind(&row.hostname)
+    .bind(&row.version)
+    .bind(&row.serial)
+    .bind(&row.boot_id)
+    .bind(to_json("facts", &row.facts)?)
+    .bind(row.enrolled_at.as_micros())
+    .bind(opt_micros(row.seen_at))
+    .bind(opt_micros(row.revoked_at))
+    .execute(c)
+    .await?;
+    Ok(())
+}
+
+pub(super) async fn update_agent(c: &mut SqliteConnection, row: &AgentRow) -> Result<bool> {
+    let done = query(
+        "UPDATE agent SET hostname = $2, version = $3, serial = $4, boot_id = $5, facts = $6, seen_at = $7 \
+         WHERE id = $1 AND revoked_at IS NULL",
+    )
+    .bind(row.id.to_string())
+    .bind(&row.hostname)
+    .bind(&row.version)
+    .bind(&row.serial)
+    .bind(&row.boot_id)
+    .bind(to_json("facts", &row.facts)?)
+    .bind(opt_micros(row.seen_at))
+    .execute(c)
+    .await?;
+    Ok(done.rows_affected() == 1)
+}
+
+pub(super) async fn revoke_agent(c: &mut SqliteConnection, id: AgentId, at: Timestamp) -> Result<bool> {
+    let done = query("UPDATE agent SET revoked_at = $2 WHERE id = $1 AND revoked_at IS NULL")
+        .bind(id.to_string())
+        .bind(at.as_micros())
+        .execute(c)
+        .await?;
+    Ok(done.rows_affected() == 1)
+}
+
+pub(super) async fn agent(c: &mut SqliteConnection, id: AgentId) -> Result<Option<AgentRow>> {
+    let row = query("SELECT * FROM agent WHERE id = $1").bind(id.to_string()).fetch_optional(c).await?;
+    row.as_ref().map(agent_row).transpose()
+}
+
+pub(super) async fn agents(c: &mut SqliteConnection) -> Result<Vec<AgentRow>> {
+    query("SELECT * FROM agent ORDER BY id").fetch_all(c).await?.iter().map(agent_row).collect()
+}
+
+pub(super) async fn insert_outbox(c: &mut SqliteConnection, row: &OutboxRow) -> Result<i64> {
+    let done = query("INSERT INTO outbox (agent, message) VALUES ($1, $2)")
+        .bind(row.agent.to_string())
+        .bind(to_json("message", &row.message)?)
+        .execute(c)
+        .await?;
+    Ok(done.last_insert_rowid())
+}
+
+pub(super) async fn outbox(c: &mut SqliteConnection) -> Result<Vec<OutboxRow>> {
+    let rows = query("SELECT * FROM outbox ORDER BY id").fetch_all(c).await?;
+    let read = |row: &SqliteRow| {
+        Ok(OutboxRow { id: int(row, "id")?, agent: parsed(row, "agent")?, message: json(row, "message")? })
+    };
+    rows.iter().map(read).collect()
+}
+
+pub(super) async fn clear_outbox(c: &mut SqliteConnection, agent: AgentId, id: i64) -> Result<()> {
+    query("DELETE FROM outbox WHERE agent = $1 AND id <= $2").bind(agent.to_string()).bind(id).execute(c).await?;
+    Ok(())
+}

@@ -1,0 +1,131 @@
+//! Deployments and the timeline.
+
+use longshore_core::deployment::Deployment;
+use longshore_core::id::DeploymentId;
+use sqlx::sqlite::{SqliteConnection, SqliteRow};
+use sqlx::{QueryBuilder, query};
+
+use super::column::{count, int, json, opt_micros, opt_parsed, opt_text, opt_time, parsed, text, time, to_int, to_json, word};
+use crate::store::Error;
+use crate::store::rows::{DeploymentFilter, DeploymentRow, EventRow};
+
+type Result<T> = std::result::Result<T, Error>;
+
+/// Deployments in a list that does not say how many, and the most of any list.
+const LIMITS: (u32, u32) = (50, 500);
+
+fn deployment_row(row: &SqliteRow) -> Result<DeploymentRow> {
+    Ok(DeploymentRow {
+        deployment: Deployment {
+            id: parsed(row, "id")?,
+            state: word(row, "state")?,
+            reason: opt_text(row, "reason")?,
+            cancel_asked: opt_time(row, "cancel_asked")?,
+            ended_at: opt_time(row, "ended_at")?,
+        },
+        project: parsed(row, "project")?,
+        project_name: text(row, "project_name")?,
+        revision: count(row, "revision")?,
+        environment: text(row, "environment")?,
+        package: opt_text(row, "package")?,
+        operation_id: text(row, "operation_id")?,
+        variables: json(row, "variables")?,
+        secrets: json(row, "secrets")?,
+        created_at: time(row, "created_at")?,
+        created_by: text(row, "created_by")?,
+    })
+}
+
+pub(super) async fn insert_deployment(c: &mut SqliteConnection, row: &DeploymentRow) -> Result<()> {
+    query(
+        "INSERT INTO deployment (id, project, project_name, revision, environment, package, operation_id, variables, \
+         secrets, state, reason, cancel_asked, created_at, created_by, ended_at) \
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15)",
+    )
+    .bind(row.deployment.id.to_string())
+    .bind(row.project.to_string())
+    .bind(&row.project_name)
+    .bind(to_int("revision", row.revision)?)
+    .bind(&row.environment)
+    .bind(&row.package)
+    .bind(&row.operation_id)
+    .bind(to_json("variables", &row.variables)?)
+    .bind(to_json("secrets", &row.secrets)?)
+    .bind(row.deployment.state.as_str())
+    .bind(&row.deployment.reason)
+    .bind(opt_micros(row.deployment.cancel_asked))
+    .bind(row.created_at.as_micros())
+    .bind(&row.created_by)
+    .bind(opt_micros(row.deployment.ended_at))
+    .execute(c)
+    .await?;
+    Ok(())
+}
+
+pub(super) async fn deployment(c: &mut SqliteConnection, id: DeploymentId) -> Result<Option<DeploymentRow>> {
+    let row = query("SELECT * FROM deployment WHERE id = $1").bind(id.to_string()).fetch_optional(c).await?;
+    row.as_ref().map(deployment_row).transpose()
+}
+
+pub(super) async fn deployment_by_operation(c: &mut SqliteConnection, operation: &str) -> Result<Option<DeploymentRow>> {
+    let row = query("SELECT * FROM deployment WHERE operation_id = $1").bind(operation).fetch_optional(c).await?;
+    row.as_ref().map(deployment_row).transpose()
+}
+
+pub(super) async fn deployments(c: &mut SqliteConnection, filter: &DeploymentFilter) -> Result<Vec<DeploymentRow>> {
+    let mut sql = QueryBuilder::<sqlx::Sqlite>::new("SELECT * FROM deployment WHERE 1 = 1");
+    if let Some(project) = &filter.project {
+        sql.push(" AND project_name = ").push_bind(project.clone());
+    }
+    if let Some(environment) = &filter.environment {
+        sql.push(" AND environment = ").push_bind(environment.clone());
+    }
+    if let Some(before) = filter.before {
+        sql.push(" AND id < ").push_bind(before.to_string());
+    }
+    let limit = if filter.limit == 0 { LIMITS.0 } else { filter.limit.min(LIMITS.1) };
+    sql.push(" ORDER BY id DESC LIMIT ").push_bind(i64::from(limit));
+    sql.build().fetch_all(c).await?.iter().map(deployment_row).collect()
+}
+
+pub(super) async fn update_deployment(c: &mut SqliteConnection, from: &Deployment, to: &Deployment) -> Result<bool> {
+    let done = query(
+        "UPDATE deployment SET state = $3, reason = $4, cancel_asked = $5, ended_at = $6 WHERE id = $1 AND state = $2",
+    )
+    .bind(from.id.to_string())
+    .bind(from.state.as_str())
+    .bind(to.state.as_str())
+    .bind(&to.reason)
+    .bind(opt_micros(to.cancel_asked))
+    .bind(opt_micros(to.ended_at))
+    .execute(c)
+    .await?;
+    Ok(done.rows_affected() == 1)
+}
+
+pub(super) async fn insert_event(c: &mut SqliteConnection, row: &EventRow) -> Result<()> {
+    query("INSERT INTO event (at, actor, action, deployment, detail) VALUES ($1, $2, $3, $4, $5)")
+        .bind(row.at.as_micros())
+        .bind(&row.actor)
+        .bind(&row.action)
+        .bind(row.deployment.map(|id| id.to_string()))
+        .bind(to_json("detail", &row.detail)?)
+        .execute(c)
+        .await?;
+    Ok(())
+}
+
+pub(super) async fn events(c: &mut SqliteConnection, deployment: DeploymentId) -> Result<Vec<EventRow>> {
+    let rows = query("SELECT * FROM event WHERE deployment = $1 ORDER BY id").bind(deployment.to_string()).fetch_all(c).await?;
+    let read = |row: &SqliteRow| {
+        Ok(EventRow {
+            id: int(row, "id")?,
+            at: time(row, "at")?,
+            actor: text(row, "actor")?,
+            action: text(row, "action")?,
+            deployment: opt_parsed(row, "deployment")?,
+            detail: json(row, "detail")?,
+        })
+    };
+    rows.iter().map(read).collect()
+}

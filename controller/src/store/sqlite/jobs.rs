@@ -1,0 +1,197 @@
+//! Jobs, their attempts and the locks they hold.
+
+use longshore_core::attempt::Attempt;
+use longshore_core::id::{AgentId, AttemptId, DeploymentId, JobId};
+use longshore_core::job::Job;
+use longshore_core::time::Timestamp;
+use sqlx::query;
+use sqlx::sqlite::{SqliteConnection, SqliteRow};
+
+use super::column::{count, int, json, opt_micros, opt_time, parsed, text, time, to_int, to_json};
+use crate::store::Error;
+use crate::store::rows::{AttemptRow, JobRow, LockRow};
+
+type Result<T> = std::result::Result<T, Error>;
+
+fn job_row(row: &SqliteRow) -> Result<JobRow> {
+    Ok(JobRow {
+        job: Job {
+            id: parsed(row, "id")?,
+            deployment: parsed(row, "deployment")?,
+            state: json(row, "state")?,
+            since: time(row, "since")?,
+            epoch: count(row, "epoch")?,
+            abandoned: count(row, "abandoned")?,
+        },
+        seq: int(row, "seq")?,
+        pool: text(row, "pool")?,
+        steps: json(row, "steps")?,
+        locks: json(row, "locks")?,
+    })
+}
+
+pub(super) async fn insert_job(c: &mut SqliteConnection, row: &JobRow) -> Result<()> {
+    query(
+        "INSERT INTO job (id, deployment, pool, steps, locks, state, phase, since, epoch, abandoned) \
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)",
+    )
+    .bind(row.job.id.to_string())
+    .bind(row.job.deployment.to_string())
+    .bind(&row.pool)
+    .bind(to_json("steps", &row.steps)?)
+    .bind(to_json("locks", &row.locks)?)
+    .bind(to_json("state", &row.job.state)?)
+    .bind(row.job.state.name())
+    .bind(row.job.since.as_micros())
+    .bind(to_int("epoch", row.job.epoch)?)
+    .bind(i64::from(row.job.abandoned))
+    .execute(c)
+    .await?;
+    Ok(())
+}
+
+pub(super) async fn job(c: &mut SqliteConnection, id: JobId) -> Result<Option<JobRow>> {
+    let row = query("SELECT * FROM job WHERE id = $1").bind(id.to_string()).fetch_optional(c).await?;
+    row.as_ref().map(job_row).transpose()
+}
+
+pub(super) async fn job_of(c: &mut SqliteConnection, deployment: DeploymentId) -> Result<Option<JobRow>> {
+    let row = query("SELECT * FROM job WHERE deployment = $1").bind(deployment.to_string()).fetch_optional(c).await?;
+    row.as_ref().map(job_row).transpose()
+}
+
+pub(super) async fn queued_jobs(c: &mut SqliteConnection) -> Result<Vec<JobRow>> {
+    query("SELECT * FROM job WHERE phase = 'queued' ORDER BY seq").fetch_all(c).await?.iter().map(job_row).collect()
+}
+
+pub(super) async fn update_job(c: &mut SqliteConnection, from: &Job, to: &Job) -> Result<bool> {
+    let done = query(
+        "UPDATE job SET state = $4, phase = $5, since = $6, epoch = $7, abandoned = $8 \
+         WHERE id = $1 AND epoch = $2 AND state = $3",
+    )
+    .bind(from.id.to_string())
+    .bind(to_int("epoch", from.epoch)?)
+    .bind(to_json("state", &from.state)?)
+    .bind(to_json("state", &to.state)?)
+    .bind(to.state.name())
+    .bind(to.since.as_micros())
+    .bind(to_int("epoch", to.epoch)?)
+    .bind(i64::from(to.abandoned))
+    .execute(c)
+    .await?;
+    Ok(done.rows_affected() == 1)
+}
+
+fn attempt_row(row: &SqliteRow) -> Result<AttemptRow> {
+    Ok(AttemptRow {
+        attempt: Attempt {
+            id: parsed(row, "id")?,
+            job: parsed(row, "job")?,
+            deployment: parsed(row, "deployment")?,
+            agent: parsed(row, "agent")?,
+            epoch: count(row, "epoch")?,
+            incarnation: count(row, "incarnation")?,
+            state: json(row, "state")?,
+            since: time(row, "since")?,
+            cancel_asked: opt_time(row, "cancel_asked")?,
+        },
+        created_at: time(row, "created_at")?,
+    })
+}
+
+pub(super) async fn insert_attempt(c: &mut SqliteConnection, row: &AttemptRow) -> Result<()> {
+    let attempt = &row.attempt;
+    query(
+        "INSERT INTO attempt (id, job, deployment, agent, epoch, incarnation, state, phase, since, cancel_asked, created_at) \
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)",
+    )
+    .bind(attempt.id.to_string())
+    .bind(attempt.job.to_string())
+    .bind(attempt.deployment.to_string())
+    .bind(attempt.agent.to_string())
+    .bind(to_int("epoch", attempt.epoch)?)
+    .bind(to_int("incarnation", attempt.incarnation)?)
+    .bind(to_json("state", &attempt.state)?)
+    .bind(attempt.state.name())
+    .bind(attempt.since.as_micros())
+    .bind(opt_micros(attempt.cancel_asked))
+    .bind(row.created_at.as_micros())
+    .execute(c)
+    .await?;
+    Ok(())
+}
+
+pub(super) async fn attempt_of(c: &mut SqliteConnection, agent: AgentId, id: AttemptId) -> Result<Option<AttemptRow>> {
+    let row = query("SELECT * FROM attempt WHERE id = $1 AND agent = $2")
+        .bind(id.to_string())
+        .bind(agent.to_string())
+        .fetch_optional(c)
+        .await?;
+    row.as_ref().map(attempt_row).transpose()
+}
+
+pub(super) async fn attempt(c: &mut SqliteConnection, id: AttemptId) -> Result<Option<AttemptRow>> {
+    let row = query("SELECT * FROM attempt WHERE id = $1").bind(id.to_string()).fetch_optional(c).await?;
+    row.as_ref().map(attempt_row).transpose()
+}
+
+pub(super) async fn live_attempts(c: &mut SqliteConnection) -> Result<Vec<AttemptRow>> {
+    query("SELECT * FROM attempt WHERE phase <> 'ended' ORDER BY id").fetch_all(c).await?.iter().map(attempt_row).collect()
+}
+
+pub(super) async fn update_attempt(c: &mut SqliteConnection, from: &Attempt, to: &Attempt) -> Result<bool> {
+    let done = query(
+        "UPDATE attempt SET state = $6, phase = $7, since = $8, cancel_asked = $9 \
+         WHERE id = $1 AND agent = $2 AND epoch = $3 AND incarnation = $4 AND state = $5 \
+         AND epoch = (SELECT job.epoch FROM job WHERE job.id = attempt.job) \
+         AND incarnation = (SELECT meta.incarnation FROM meta)",
+    )
+    .bind(from.id.to_string())
+    .bind(from.agent.to_string())
+    .bind(to_int("epoch", from.epoch)?)
+    .bind(to_int("incarnation", from.incarnation)?)
+    .bind(to_json("state", &from.state)?)
+    .bind(to_json("state", &to.state)?)
+    .bind(to.state.name())
+    .bind(to.since.as_micros())
+    .bind(opt_micros(to.cancel_asked))
+    .execute(c)
+    .await?;
+    Ok(done.rows_affected() == 1)
+}
+
+pub(super) async fn take_lock(c: &mut SqliteConnection, row: &LockRow) -> Result<bool> {
+    let done = query(
+        "INSERT INTO stack_lock (lock_key, job, deployment, taken_at) VALUES ($1, $2, $3, $4) \
+         ON CONFLICT (lock_key) WHERE released_at IS NULL DO NOTHING",
+    )
+    .bind(&row.key)
+    .bind(row.job.to_string())
+    .bind(row.deployment.to_string())
+    .bind(row.taken_at.as_micros())
+    .execute(c)
+    .await?;
+    Ok(done.rows_affected() == 1)
+}
+
+pub(super) async fn release_locks(c: &mut SqliteConnection, job: JobId, at: Timestamp) -> Result<Vec<String>> {
+    let rows = query("UPDATE stack_lock SET released_at = $2 WHERE job = $1 AND released_at IS NULL RETURNING lock_key")
+        .bind(job.to_string())
+        .bind(at.as_micros())
+        .fetch_all(c)
+        .await?;
+    rows.iter().map(|row| text(row, "lock_key")).collect()
+}
+
+pub(super) async fn locks(c: &mut SqliteConnection) -> Result<Vec<LockRow>> {
+    let rows = query("SELECT * FROM stack_lock WHERE released_at IS NULL ORDER BY lock_key").fetch_all(c).await?;
+    let read = |row: &SqliteRow| {
+        Ok(LockRow {
+            key: text(row, "lock_key")?,
+            job: parsed(row, "job")?,
+            deployment: parsed(row, "deployment")?,
+            taken_at: time(row, "taken_at")?,
+        })
+    };
+    rows.iter().map(read).collect()
+}

@@ -1,0 +1,120 @@
+//! Rows in one SQLite file, for one controller.
+//!
+//! WAL with `synchronous=FULL`: a commit is on the disk when it is answered. One connection writes, owned by one task; a few
+//! read. Reading never waits for writing.
+
+mod agents;
+mod column;
+mod conn;
+mod deployments;
+mod jobs;
+mod projects;
+mod steps;
+mod writer;
+
+use std::path::Path;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use sqlx::sqlite::{
+    SqliteConnectOptions, SqliteConnection, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteSynchronous,
+};
+use sqlx::{ConnectOptions as _, Connection as _};
+
+use super::{Error, Operation, Store};
+use crate::tasks::Tasks;
+use conn::Conn;
+use writer::Writer;
+
+/// Connections that read at the same time.
+const READERS: u32 = 4;
+/// How long a statement waits for a lock: only another program on the same file could hold one.
+const BUSY: Duration = Duration::from_secs(10);
+
+/// The SQLite backend.
+#[derive(Debug)]
+pub struct Sqlite {
+    writer: Writer,
+    readers: SqlitePool,
+}
+
+impl Sqlite {
+    /// Opens the file, makes it when it is missing, and brings its schema up to date.
+    ///
+    /// # Errors
+    /// When the file cannot be used, or a newer program has changed its schema.
+    pub async fn open(path: &Path, tasks: &Tasks) -> Result<Self, Error> {
+        let options = SqliteConnectOptions::new()
+            .filename(path)
+            .create_if_missing(true)
+            .journal_mode(SqliteJournalMode::Wal)
+            .synchronous(SqliteSynchronous::Full)
+            .foreign_keys(true)
+            .busy_timeout(BUSY)
+            .disable_statement_logging();
+        let mut connection = SqliteConnection::connect_with(&options).await?;
+        sqlx::migrate!("migrations/sqlite").run(&mut connection).await.map_err(Error::Migrate)?;
+        let readers = SqlitePoolOptions::new()
+            .min_connections(1)
+            .max_connections(READERS)
+            .connect_with(options.pragma("query_only", "1"))
+            .await?;
+        Ok(Self { writer: Writer::start(connection, tasks), readers })
+    }
+}
+
+#[async_trait]
+impl Store for Sqlite {
+    async fn run_write(&self, operation: Operation) -> Result<(), Error> {
+        self.writer.run(operation).await
+    }
+
+    async fn run_read(&self, operation: Operation) -> Result<(), Error> {
+        let mut tx = self.readers.begin().await?;
+        // What the operation found stands in its own slot; nothing was changed that would have to be undone.
+        let _done = operation(&mut Conn(&mut tx)).await.is_ok();
+        tx.rollback().await?;
+        Ok(())
+    }
+
+    async fn close(&self) {
+        self.writer.close().await;
+        self.readers.close().await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::suite;
+    use std::sync::Arc;
+
+    #[tokio::test]
+    async fn passes_the_suite() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut n = 0;
+        suite::run(async || {
+            n += 1;
+            let path = folder.path().join(format!("{n}.db"));
+            Arc::new(Sqlite::open(&path, &Tasks::new()).await.unwrap()) as Arc<dyn Store>
+        })
+        .await;
+    }
+
+    #[tokio::test]
+    async fn keeps_what_the_promise_needs() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = Sqlite::open(&folder.path().join("db"), &Tasks::new()).await.unwrap();
+        let mut connection = store.readers.acquire().await.unwrap();
+        let mut pragma = async |sql: &'static str| -> String {
+            let row = sqlx::query(sql).fetch_one(&mut *connection).await.unwrap();
+            column::any_text(&row)
+        };
+        assert_eq!(pragma("SELECT journal_mode FROM pragma_journal_mode").await, "wal");
+        assert_eq!(pragma("SELECT CAST(synchronous AS TEXT) FROM pragma_synchronous").await, "2");
+        assert_eq!(pragma("SELECT CAST(foreign_keys AS TEXT) FROM pragma_foreign_keys").await, "1");
+        let lax = "SELECT group_concat(name) FROM pragma_table_list WHERE schema = 'main' AND strict = 0 AND name NOT LIKE 'sqlite_%' \
+                   AND name <> '_sqlx_migrations' AND type = 'table'";
+        assert_eq!(pragma(lax).await, "", "every table is strict");
+    }
+}

@@ -1,0 +1,192 @@
+//! The installation, projects, their revisions, variables and packages.
+
+use longshore_core::id::ProjectId;
+use longshore_core::time::Timestamp;
+use sqlx::query;
+use sqlx::sqlite::{SqliteConnection, SqliteRow};
+
+use super::column::{blob, count, int, json, opt_text, parsed, text, time, to_int, to_json, wrong};
+use crate::store::Error;
+use crate::store::rows::{MetaRow, PackageRow, ProjectRow, RevisionRow, VariableRow, VariableValue};
+
+type Result<T> = std::result::Result<T, Error>;
+
+pub(super) async fn meta(c: &mut SqliteConnection) -> Result<Option<MetaRow>> {
+    let row = query("SELECT controller, incarnation FROM meta").fetch_optional(c).await?;
+    row.map(|row| Ok(MetaRow { controller: parsed(&row, "controller")?, incarnation: count(&row, "incarnation")? })).transpose()
+}
+
+pub(super) async fn insert_meta(c: &mut SqliteConnection, row: &MetaRow, at: Timestamp) -> Result<()> {
+    query("INSERT INTO meta (id, controller, incarnation, created_at) VALUES (1, $1, $2, $3)")
+        .bind(row.controller.to_string())
+        .bind(to_int("incarnation", row.incarnation)?)
+        .bind(at.as_micros())
+        .execute(c)
+        .await?;
+    Ok(())
+}
+
+pub(super) async fn data_key(c: &mut SqliteConnection) -> Result<Option<Vec<u8>>> {
+    let row = query("SELECT wrapped FROM data_key").fetch_optional(c).await?;
+    row.map(|row| blob(&row, "wrapped")).transpose()
+}
+
+pub(super) async fn insert_data_key(c: &mut SqliteConnection, wrapped: &[u8], at: Timestamp) -> Result<()> {
+    query("INSERT INTO data_key (id, wrapped, created_at) VALUES (1, $1, $2)")
+        .bind(wrapped)
+        .bind(at.as_micros())
+        .execute(c)
+        .await?;
+    Ok(())
+}
+
+fn project_row(row: &SqliteRow) -> Result<ProjectRow> {
+    Ok(ProjectRow {
+        id: parsed(row, "id")?,
+        name: text(row, "name")?,
+        revision: count(row, "revision")?,
+        created_at: time(row, "created_at")?,
+        updated_at: time(row, "updated_at")?,
+    })
+}
+
+pub(super) async fn project(c: &mut SqliteConnection, name: &str) -> Result<Option<ProjectRow>> {
+    let row = query("SELECT * FROM project WHERE name = $1").bind(name).fetch_optional(c).await?;
+    row.as_ref().map(project_row).transpose()
+}
+
+pub(super) async fn projects(c: &mut SqliteConnection) -> Result<Vec<ProjectRow>> {
+    query("SELECT * FROM project ORDER BY name").fetch_all(c).await?.iter().map(project_row).collect()
+}
+
+pub(super) async fn save_project(c: &mut SqliteConnection, row: &ProjectRow) -> Result<()> {
+    query(
+        "INSERT INTO project (id, name, revision, created_at, updated_at) VALUES ($1, $2, $3, $4, $5) \
+         ON CONFLICT (id) DO UPDATE SET revision = excluded.revision, updated_at = excluded.updated_at",
+    )
+    .bind(row.id.to_string())
+    .bind(&row.name)
+    .bind(to_int("revision", row.revision)?)
+    .bind(row.created_at.as_micros())
+    .bind(row.updated_at.as_micros())
+    .execute(c)
+    .await?;
+    Ok(())
+}
+
+pub(super) async fn insert_revision(c: &mut SqliteConnection, row: &RevisionRow) -> Result<()> {
+    query(
+        "INSERT INTO project_revision (project, revision, digest, spec, created_at, created_by) \
+         VALUES ($1, $2, $3, $4, $5, $6)",
+    )
+    .bind(row.project.to_string())
+    .bind(to_int("revision", row.revision)?)
+    .bind(&row.digest)
+    .bind(to_json("spec", &row.spec)?)
+    .bind(row.created_at.as_micros())
+    .bind(&row.created_by)
+    .execute(c)
+    .await?;
+    Ok(())
+}
+
+pub(super) async fn revision(c: &mut SqliteConnection, project: ProjectId, revision: u64) -> Result<Option<RevisionRow>> {
+    let row = query("SELECT * FROM project_revision WHERE project = $1 AND revision = $2")
+        .bind(project.to_string())
+        .bind(to_int("revision", revision)?)
+        .fetch_optional(c)
+        .await?;
+    row.map(|row| {
+        Ok(RevisionRow {
+            project: parsed(&row, "project")?,
+            revision: count(&row, "revision")?,
+            digest: text(&row, "digest")?,
+            spec: json(&row, "spec")?,
+            created_at: time(&row, "created_at")?,
+            created_by: text(&row, "created_by")?,
+        })
+    })
+    .transpose()
+}
+
+fn variable_row(row: &SqliteRow) -> Result<VariableRow> {
+    let value = match opt_text(row, "plain")? {
+        Some(plain) => VariableValue::Plain(plain),
+        None => VariableValue::Sealed(blob(row, "sealed")?),
+    };
+    Ok(VariableRow {
+        id: int(row, "id")?,
+        project: parsed(row, "project")?,
+        environment: opt_text(row, "environment")?,
+        name: text(row, "name")?,
+        value,
+        created_at: time(row, "created_at")?,
+        created_by: text(row, "created_by")?,
+    })
+}
+
+pub(super) async fn insert_variable(c: &mut SqliteConnection, row: &VariableRow) -> Result<i64> {
+    let (plain, sealed) = match &row.value {
+        VariableValue::Plain(plain) => (Some(plain), None),
+        VariableValue::Sealed(sealed) => (None, Some(sealed)),
+    };
+    let done = query(
+        "INSERT INTO variable (project, environment, name, plain, sealed, created_at, created_by) \
+         VALUES ($1, $2, $3, $4, $5, $6, $7)",
+    )
+    .bind(row.project.to_string())
+    .bind(&row.environment)
+    .bind(&row.name)
+    .bind(plain)
+    .bind(sealed)
+    .bind(row.created_at.as_micros())
+    .bind(&row.created_by)
+    .execute(c)
+    .await?;
+    Ok(done.last_insert_rowid())
+}
+
+pub(super) async fn variables(c: &mut SqliteConnection, project: ProjectId) -> Result<Vec<VariableRow>> {
+    query(
+        "SELECT * FROM variable WHERE id IN \
+         (SELECT max(id) FROM variable WHERE project = $1 GROUP BY name, environment) ORDER BY name, environment",
+    )
+    .bind(project.to_string())
+    .fetch_all(c)
+    .await?
+    .iter()
+    .map(variable_row)
+    .collect()
+}
+
+pub(super) async fn variable(c: &mut SqliteConnection, id: i64) -> Result<Option<VariableRow>> {
+    let row = query("SELECT * FROM variable WHERE id = $1").bind(id).fetch_optional(c).await?;
+    row.as_ref().map(variable_row).transpose()
+}
+
+pub(super) async fn package(c: &mut SqliteConnection, sha256: &str) -> Result<Option<PackageRow>> {
+    let row = query("SELECT * FROM package WHERE sha256 = $1").bind(sha256).fetch_optional(c).await?;
+    row.map(|row| {
+        Ok(PackageRow {
+            sha256: text(&row, "sha256")?,
+            bytes: count(&row, "bytes")?,
+            created_at: time(&row, "created_at")?,
+            created_by: text(&row, "created_by")?,
+        })
+    })
+    .transpose()
+}
+
+pub(super) async fn save_package(c: &mut SqliteConnection, row: &PackageRow) -> Result<()> {
+    if row.sha256.len() != 64 {
+        return Err(wrong("sha256", &row.sha256));
+    }
+    query("INSERT INTO package (sha256, bytes, created_at, created_by) VALUES ($1, $2, $3, $4) ON CONFLICT DO NOTHING")
+        .bind(&row.sha256)
+        .bind(to_int("bytes", row.bytes)?)
+        .bind(row.created_at.as_micros())
+        .bind(&row.created_by)
+        .execute(c)
+        .await?;
+    Ok(())
+}
