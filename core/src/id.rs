@@ -132,7 +132,7 @@ mod tests {
         let made = id(1, 1).to_string();
         let err = made.parse::<JobId>().unwrap_err().to_string();
         assert!(err.contains("not a job id") && err.contains(&made), "{err}");
-        let hex = id(1, 1).hex();
+        let hex = id(1, 0xab).hex();
         for bad in [
             String::new(),
             "dep_".to_owned(),
