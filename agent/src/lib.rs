@@ -4,10 +4,19 @@
 //! controller and a fake container runtime.
 //!
 //! Invariants: only [`tasks`] spawns, only [`clock`] reads clocks and draws random bytes; tonic and the wire types stay in
-//! `session`; the agent decides nothing, it obeys and reports; what it promised is on disk before it says so.
+//! [`session`]; the agent decides nothing, it obeys and reports; what it promised is on disk before it says so.
 
+pub mod app;
 pub mod clock;
+pub mod config;
 pub mod durable;
 pub mod executor;
 pub mod host;
+pub mod identity;
+pub mod ledger;
+pub mod lifecycle;
+pub mod retry;
+pub mod session;
+pub mod shipper;
+pub mod supervisor;
 pub mod tasks;

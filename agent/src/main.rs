@@ -1,1 +1,124 @@
-fn main() {}
+//! `longshore-agent`: reads its arguments, starts the agent, says how it ended.
+
+use std::io::Write as _;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+use longshore_agent::app;
+use longshore_agent::config::{Config, Flags};
+use longshore_core::secret::Secret;
+
+/// Exit code for a wrong configuration (`EX_USAGE`).
+const BAD_CONFIG: u8 = 64;
+/// Exit code for an identity that is missing or expired (`EX_NOPERM`).
+const NO_IDENTITY: u8 = 77;
+
+/// Runs Longshore's jobs on this machine.
+#[derive(Debug, Parser)]
+#[command(name = "longshore-agent", version, arg_required_else_help = true)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Claim jobs and run them
+    Run {
+        #[command(flatten)]
+        config: ConfigArguments,
+        /// End when the process that started this one has ended
+        #[arg(long)]
+        die_with_parent: bool,
+    },
+    /// Trade a one-use join token for this agent's certificate
+    Enroll {
+        #[command(flatten)]
+        config: ConfigArguments,
+        /// File with the join token
+        #[arg(long, value_name = "FILE")]
+        token_file: PathBuf,
+        /// Replace the identity that is there
+        #[arg(long)]
+        force: bool,
+    },
+    /// Check the configuration and change nothing
+    CheckConfig {
+        #[command(flatten)]
+        config: ConfigArguments,
+    },
+    /// Print the version
+    Version,
+}
+
+#[derive(Debug, clap::Args)]
+struct ConfigArguments {
+    /// Configuration file (TOML)
+    #[arg(long, value_name = "FILE")]
+    config: PathBuf,
+    #[command(flatten)]
+    flags: Flags,
+}
+
+impl ConfigArguments {
+    fn load(self) -> Result<Config, longshore_agent::config::Error> {
+        let environment = std::env::vars_os().filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)));
+        Config::load(&self.config, environment, self.flags)
+    }
+}
+
+fn main() -> ExitCode {
+    let arguments = match Arguments::try_parse() {
+        Ok(arguments) => arguments,
+        Err(error) => {
+            let shown = error.print().is_ok();
+            return if error.use_stderr() || !shown { ExitCode::from(BAD_CONFIG) } else { ExitCode::SUCCESS };
+        }
+    };
+    match start(arguments.command) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            // Nobody reads it when this fails, and the exit code says the rest.
+            drop(writeln!(std::io::stderr(), "longshore-agent: {error:#}"));
+            ExitCode::from(code(&error))
+        }
+    }
+}
+
+fn code(error: &anyhow::Error) -> u8 {
+    if error.is::<longshore_agent::config::Error>() {
+        return BAD_CONFIG;
+    }
+    if matches!(error.downcast_ref(), Some(app::Error::Identity(_) | app::Error::Tls(_))) { NO_IDENTITY } else { 1 }
+}
+
+fn start(command: Command) -> anyhow::Result<()> {
+    let mut out = std::io::stdout();
+    match command {
+        Command::Version => writeln!(out, "longshore-agent {}", env!("CARGO_PKG_VERSION"))?,
+        Command::CheckConfig { config } => {
+            let config = config.load()?;
+            writeln!(out, "ok: agent `{}` with {} slots for {}", config.name, config.slots, config.controller)?;
+        }
+        Command::Enroll { config, token_file, force } => {
+            let config = config.load()?;
+            let token = std::fs::read_to_string(&token_file).map_err(|err| anyhow::anyhow!("cannot read the join token `{}`: {err}", token_file.display()))?;
+            let identity = runtime()?.block_on(app::enroll(&config, Secret::new(token.trim().to_owned()), force))?;
+            writeln!(out, "enrolled as {} in pool {}", identity.agent, identity.pool)?;
+        }
+        Command::Run { config, die_with_parent } => {
+            if die_with_parent {
+                longshore_agent::lifecycle::die_with_parent()?;
+            }
+            let config = config.load()?;
+            longshore_agent::lifecycle::init_log();
+            runtime()?.block_on(app::run(config))?;
+        }
+    }
+    Ok(())
+}
+
+fn runtime() -> std::io::Result<tokio::runtime::Runtime> {
+    tokio::runtime::Builder::new_current_thread().enable_all().build()
+}

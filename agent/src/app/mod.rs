@@ -1,0 +1,135 @@
+//! Puts the agent together, runs it, takes it apart.
+//!
+//! The order is the architecture: the directory is locked, the identity is there and valid, the engine has said which
+//! containers it has, all of that is taken up again, and only then the controller hears a word.
+
+mod enroll;
+mod serve;
+
+pub use enroll::enroll;
+pub use serve::{Settings, serve};
+
+use longshore_core::id::AgentId;
+use tokio::sync::watch;
+
+use crate::config::Config;
+use crate::executor::{self, Executor};
+use crate::identity::{self, Identity};
+use crate::lifecycle::{Manager, StateDir, StateDirError, watch_signals};
+use crate::retry::{Policy, Retry};
+use crate::session::{About, Dialer};
+use crate::supervisor::Stop;
+use crate::tasks::Tasks;
+
+/// Why the agent does not run (any more).
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The state directory.
+    #[error(transparent)]
+    StateDir(#[from] StateDirError),
+    /// The identity.
+    #[error(transparent)]
+    Identity(#[from] identity::Error),
+    /// The identity cannot be used for TLS.
+    #[error("the identity of this agent cannot be used; enroll it anew with `enroll --force`")]
+    Tls(#[from] crate::session::TlsError),
+    /// The authorities cannot be read.
+    #[error("cannot read the authorities in `{}`", path.display())]
+    Authorities {
+        /// The file.
+        path: std::path::PathBuf,
+        /// Why.
+        #[source]
+        source: std::io::Error,
+    },
+    /// The join token was not taken.
+    #[error("not enrolled, nothing was changed")]
+    Enroll(#[source] crate::session::Error),
+    /// The container engine is there and cannot be worked with.
+    #[error("cannot work with the container engine")]
+    Engine(#[source] Box<executor::Error>),
+    /// Anything else of the operating system.
+    #[error("failed to {what}")]
+    System {
+        /// What was tried.
+        what: &'static str,
+        /// Why not.
+        #[source]
+        source: std::io::Error,
+    },
+}
+
+impl Error {
+    fn system(what: &'static str) -> impl FnOnce(std::io::Error) -> Self {
+        move |source| Self::System { what, source }
+    }
+}
+
+/// Runs an enrolled agent until it is told to stop.
+///
+/// # Errors
+/// [`Error`]; what runs in containers goes on.
+pub async fn run(config: Config) -> Result<(), Error> {
+    let tasks = Tasks::new();
+    let stop = watch_signals(&tasks).map_err(Error::system("listen for signals"))?;
+    let result = run_until(config, &tasks, stop).await;
+    tasks.end().await;
+    result
+}
+
+async fn run_until(config: Config, tasks: &Tasks, mut stop: watch::Receiver<Stop>) -> Result<(), Error> {
+    let state_dir = StateDir::open(&config.state_dir)?;
+    let identity = Identity::load(state_dir.path())?;
+    identity.check(crate::clock::now())?;
+    let dialer = Dialer::new(config.controller.clone(), &identity)?;
+    let boot_id = crate::host::boot_id().map_err(Error::system("read the host's boot id"))?;
+    tracing::info!(agent = %identity.agent, controller = %config.controller, version = env!("CARGO_PKG_VERSION"), "starting");
+    let Some(runtime) = engine(&config, &identity, &mut stop).await? else { return Ok(()) };
+    let about = About {
+        boot_id,
+        instance_id: crate::clock::nonce(),
+        slots: config.slots,
+        mounts: config.mounts.iter().map(|mount| mount.name.clone()).collect(),
+        labels: config.labels.clone(),
+        weakest_profile: config.weakest_profile,
+    };
+    let settings = Settings {
+        runtime,
+        dialer,
+        identity,
+        state_dir: config.state_dir.clone(),
+        about,
+        drain_timeout: config.drain_timeout,
+        retry: Policy::default(),
+        manager: Manager,
+    };
+    serve(settings, tasks, stop).await
+}
+
+/// Reaches the engine, tried until it answers; `None`: the agent was told to stop meanwhile.
+async fn engine(config: &Config, identity: &Identity, stop: &mut watch::Receiver<Stop>) -> Result<Option<Executor>, Error> {
+    let mut retry = Retry::new(Policy::default());
+    loop {
+        match Executor::connect(settings_of_executor(config, identity.agent, &identity.controller)).await {
+            Ok(executor) => return Ok(Some(executor)),
+            Err(error @ executor::Error::EngineUnreachable { .. }) => tracing::error!(error = error.full(), "waiting for the container engine"),
+            Err(error) => return Err(Error::Engine(Box::new(error))),
+        }
+        tokio::select! {
+            () = retry.pause() => {}
+            _ = stop.wait_for(|stop| *stop != Stop::Run) => return Ok(None),
+        }
+    }
+}
+
+fn settings_of_executor(config: &Config, agent: AgentId, controller: &str) -> executor::Config {
+    executor::Config {
+        socket: config.docker_socket.clone(),
+        state_dir: config.state_dir.clone(),
+        controller: controller.to_owned(),
+        agent,
+        mounts: config.mounts.clone(),
+        limits: config.limits.clone(),
+        weakest_profile: config.weakest_profile,
+    }
+}

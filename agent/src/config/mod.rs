@@ -1,0 +1,200 @@
+//! What the agent is told: a TOML file, over it the environment, over it flags.
+//!
+//! Everything is checked before anything is opened, bound or started; an error names the field and, for the file,
+//! the line. Unknown fields are errors.
+
+mod file;
+mod overlay;
+mod span;
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use longshore_core::offer::Profile;
+
+pub use file::Flags;
+
+use crate::executor::{Limits, Mount};
+use file::File;
+
+/// The configuration, checked.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Config {
+    /// Where the controller's agent plane is.
+    pub controller: Address,
+    /// PEM file with the authorities that the controller's certificate is verified against when enrolling.
+    pub ca_file: PathBuf,
+    /// Directory of everything the agent keeps, mode 0700.
+    pub state_dir: PathBuf,
+    /// For people to read; the host's name when none is given.
+    pub name: String,
+    /// Jobs that run at once.
+    pub slots: u32,
+    /// For placement.
+    pub labels: BTreeMap<String, String>,
+    /// Weakest executor profile that is permitted.
+    pub weakest_profile: Profile,
+    /// How long a draining agent waits for its jobs.
+    pub drain_timeout: Duration,
+    /// Unix socket of the container engine.
+    pub docker_socket: PathBuf,
+    /// Host directories that jobs may ask for by name.
+    pub mounts: Vec<Mount>,
+    /// Bounds of one step's container and of the host.
+    pub limits: Limits,
+}
+
+/// Host and port of the controller.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Address {
+    /// Name or address, without brackets.
+    pub host: String,
+    /// TCP port.
+    pub port: u16,
+}
+
+impl std::fmt::Display for Address {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        if self.host.contains(':') { write!(f, "https://[{}]:{}", self.host, self.port) } else { write!(f, "https://{}:{}", self.host, self.port) }
+    }
+}
+
+/// Why a configuration is not taken.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The file cannot be read.
+    #[error("cannot read the configuration `{}`", path.display())]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: std::io::Error,
+    },
+    /// The file is no TOML, or a field is unknown or of the wrong type. The message holds line and field.
+    #[error("`{}`: {message}", path.display())]
+    File {
+        /// The file.
+        path: PathBuf,
+        /// What the parser says, with the line it stands in.
+        message: String,
+    },
+    /// An environment variable that is no setting, or has a value of the wrong type.
+    #[error("environment variable `{variable}`: {message}")]
+    Environment {
+        /// Its name.
+        variable: String,
+        /// What is wrong.
+        message: String,
+    },
+    /// A value that cannot be worked with.
+    #[error("field `{field}`{}: {message}", line.map(|line| format!(" (line {line})")).unwrap_or_default())]
+    Field {
+        /// The field, as a path of names.
+        field: &'static str,
+        /// Where it stands in the file, if it does.
+        line: Option<usize>,
+        /// What is wrong with it and what would do.
+        message: String,
+    },
+}
+
+impl Config {
+    /// Reads the file, lays the environment and the flags over it and checks the whole.
+    ///
+    /// # Errors
+    /// [`Error`], which names the field and the line.
+    pub fn load(path: &Path, environment: impl Iterator<Item = (String, String)>, flags: Flags) -> Result<Self, Error> {
+        let text = std::fs::read_to_string(path).map_err(|source| Error::Read { path: path.to_owned(), source })?;
+        let file = File::parse(&text).map_err(|message| Error::File { path: path.to_owned(), message })?;
+        let over = overlay::read(environment).map_err(|(variable, message)| Error::Environment { variable, message })?;
+        flags.into_file().over(over.over(file)).check(&text)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const GOOD: &str = "controller = \"https://10.0.0.5:7443\"\nca_file = \"/etc/longshore/ca.pem\"\nstate_dir = \"/var/lib/longshore\"\n";
+
+    fn load(text: &str, env: &[(&str, &str)], flags: Flags) -> Result<Config, String> {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("agent.toml");
+        std::fs::write(&path, text).unwrap();
+        let env = env.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
+        Config::load(&path, env, flags).map_err(|err| err.to_string())
+    }
+
+    #[test]
+    fn defaults_are_those_of_a_plain_worker() {
+        let config = load(GOOD, &[("HOME", "/root")], Flags::default()).unwrap();
+        assert_eq!(config.controller, Address { host: "10.0.0.5".to_owned(), port: 7443 });
+        assert_eq!((config.slots, config.weakest_profile), (1, Profile::Standard));
+        assert_eq!(config.docker_socket, Path::new("/var/run/docker.sock"));
+        assert_eq!(config.name, crate::host::hostname());
+    }
+
+    #[test]
+    fn every_field_is_read_and_the_later_source_wins() {
+        let text = format!(
+            "{GOOD}name = \"a\"\nslots = 2\nweakest_profile = \"locked\"\ndrain_timeout = \"1h30m\"\n[labels]\nzone = \"b\"\n[docker]\nsocket = \"/run/d.sock\"\n\
+             [limits]\npids = 9\n[[mounts]]\nname = \"state\"\nsource = \"/srv/state\"\ntarget = \"/state\"\n"
+        );
+        let env = [
+            ("LONGSHORE_AGENT__DOCKER__SOCKET", "/run/e.sock"),
+            ("LONGSHORE_AGENT__SLOTS", "3"),
+            ("LONGSHORE_AGENT__NAME", "7"),
+            ("LONGSHORE_AGENT__LABELS__ZONE", "c"),
+            ("LONGSHORE_AGENT__LIMITS__CPUS", "1.5"),
+        ];
+        let config = load(&text, &env, Flags { slots: Some(4), ..Flags::default() }).unwrap();
+        assert_eq!((config.slots, config.name.as_str()), (4, "7"));
+        assert_eq!(config.docker_socket, Path::new("/run/e.sock"));
+        assert_eq!(config.labels.get("zone").map(String::as_str), Some("c"));
+        assert_eq!((config.limits.pids, config.limits.cpus), (9, Some(1.5)));
+        assert_eq!(config.drain_timeout, Duration::from_secs(5_400));
+        assert_eq!(config.mounts.len(), 1);
+        assert!(!config.mounts[0].read_only);
+    }
+
+    #[test]
+    fn errors_name_the_field_and_the_line() {
+        let cases = [
+            ("slotz = 2\n", &["line 4", "slotz"][..]),
+            ("slots = \"many\"\n", &["line 4", "slots"]),
+            ("slots = 0\n", &["line 4", "slots"]),
+            ("drain_timeout = \"soon\"\n", &["line 4", "drain_timeout", "30s"]),
+            ("[docker]\nsocket = \"relative\"\n", &["line 5", "docker.socket"]),
+            ("[[mounts]]\nname = \"State\"\nsource = \"/a\"\ntarget = \"/b\"\n", &["mounts.name", "State"]),
+            ("[[mounts]]\nname = \"a\"\nsource = \"/a\"\ntarget = \"/longshore\"\n", &["mounts.target", "/longshore"]),
+            ("[[mounts]]\nname = \"a\"\nsource = \"/a\"\n", &["target"]),
+            ("[limits]\ncpus = -1.0\n", &["limits.cpus"]),
+        ];
+        for (more, words) in cases {
+            let err = load(&format!("{GOOD}{more}"), &[], Flags::default()).unwrap_err();
+            for word in words {
+                assert!(err.contains(word), "{more:?}: `{word}` is not in: {err}");
+            }
+        }
+    }
+
+    #[test]
+    fn what_has_to_be_there_is_asked_for() {
+        assert!(load("", &[], Flags::default()).unwrap_err().contains("`controller`"));
+        for bad in ["http://a:1", "https://a", "https://a:0", "https://a:1/x", "a:1", "https://:1"] {
+            let err = load(&GOOD.replace("https://10.0.0.5:7443", bad), &[], Flags::default()).unwrap_err();
+            assert!(err.contains("controller") && err.contains("line 1"), "{bad}: {err}");
+        }
+        assert!(load(&GOOD.replace("https://10.0.0.5:7443", "https://[::1]:7443"), &[], Flags::default()).is_ok());
+    }
+
+    #[test]
+    fn a_wrong_environment_variable_is_named() {
+        for (name, value) in [("LONGSHORE_AGENT__SLOTZ", "1"), ("LONGSHORE_AGENT__SLOTS", "many"), ("LONGSHORE_AGENT__DOCKER__X", "1")] {
+            let err = load(GOOD, &[(name, value)], Flags::default()).unwrap_err();
+            assert!(err.contains(name), "{err}");
+        }
+    }
+}

@@ -1,0 +1,27 @@
+//! How the agent begins and ends as a service: its directory, signals, the service manager.
+
+mod notify;
+mod signals;
+mod state_dir;
+
+pub use notify::Manager;
+pub use signals::watch_signals;
+pub use state_dir::{Error as StateDirError, StateDir};
+
+/// Asks the kernel to end this process with SIGTERM when its parent has ended, for agents that a foreground command starts.
+///
+/// # Errors
+/// When the kernel refuses, or when the parent has ended already.
+pub fn die_with_parent() -> std::io::Result<()> {
+    let parent = nix::unistd::getppid();
+    nix::sys::prctl::set_pdeathsig(nix::sys::signal::Signal::SIGTERM)?;
+    if nix::unistd::getppid() == parent { Ok(()) } else { Err(std::io::Error::other("the parent process has ended already")) }
+}
+
+/// Sends the log to standard error, where a service manager collects it. `LONGSHORE_LOG` filters it, `info` without.
+pub fn init_log() {
+    use std::io::IsTerminal as _;
+    let filter = tracing_subscriber::EnvFilter::try_from_env("LONGSHORE_LOG").unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("info"));
+    let ansi = std::io::stderr().is_terminal();
+    tracing_subscriber::fmt().with_env_filter(filter).with_ansi(ansi).with_writer(std::io::stderr).init();
+}

@@ -1,0 +1,156 @@
+//! One control stream from its hello to its end.
+
+use std::time::Duration;
+
+use longshore_proto::v1;
+use longshore_proto::v1::session_request::Message as Up;
+use longshore_proto::v1::session_response::Message as Down;
+use tokio::sync::mpsc;
+use tokio::time::{Instant, MissedTickBehavior};
+use tokio_stream::wrappers::ReceiverStream;
+use tonic::Streaming;
+
+use super::call::Error;
+use super::link::{Ends, Setup};
+use super::wire::{self, Terms};
+use super::dial;
+
+/// Hello has to be answered within this.
+const WELCOME_TIMEOUT: Duration = Duration::from_secs(15);
+/// Heartbeats that may go unanswered before the stream is given up.
+const SILENT_BEATS: u32 = 3;
+/// Messages that wait for HTTP/2's window; more means that the stream is stuck.
+const WAITING: usize = 256;
+
+/// Why a stream is over.
+pub(super) enum Ended {
+    /// Try again.
+    Broken {
+        /// For people.
+        reason: String,
+        /// It had been up.
+        welcomed: bool,
+        /// It had been up for longer than a heartbeat, so this is no quarrel over the place with another process.
+        lasted: bool,
+    },
+    /// The rest of the agent is gone.
+    ForGood,
+}
+
+/// A stream that is up.
+struct Stream {
+    up: mpsc::Sender<v1::SessionRequest>,
+    down: Streaming<v1::SessionResponse>,
+    terms: Terms,
+    sequence: u64,
+    heard: Instant,
+    said_draining: bool,
+}
+
+/// Opens a stream and holds it to its end.
+pub(super) async fn once(setup: &mut Setup, ends: &mut Ends) -> Ended {
+    match tokio::time::timeout(WELCOME_TIMEOUT, open(setup, ends)).await {
+        Ok(Ok(stream)) => stream.hold(setup, ends).await,
+        Ok(Err(reason)) => Ended::Broken { reason, welcomed: false, lasted: false },
+        Err(_) => Ended::Broken { reason: format!("no welcome within {} s", WELCOME_TIMEOUT.as_secs()), welcomed: false, lasted: false },
+    }
+}
+
+async fn open(setup: &mut Setup, ends: &Ends) -> Result<Stream, String> {
+    let mut plane = dial::now(&setup.dialer).await.map_err(|err| Error::unreached(&err).to_string())?;
+    let (up, up_rx) = mpsc::channel(WAITING);
+    let snapshot = setup.snapshot.borrow_and_update().clone();
+    let said_draining = snapshot.draining.is_some();
+    let hello = wire::hello(&setup.about, &snapshot, setup.probe.read());
+    up.send(wire::up(hello)).await.map_err(|err| err.to_string())?;
+    let said = |status: tonic::Status| Error::from_status(&status).to_string();
+    let mut down = plane.session(ReceiverStream::new(up_rx)).await.map_err(said)?.into_inner();
+    let first = down.message().await.map_err(said)?.and_then(|response| response.message);
+    let Some(Down::Welcome(welcome)) = first else {
+        return Err("the controller's first message is no welcome".to_owned());
+    };
+    let (terms, event) = wire::welcome(welcome).map_err(|err| err.to_string())?;
+    tracing::info!(heartbeat = ?terms.heartbeat, "connected to the controller");
+    heard(ends, terms);
+    if ends.events.send(event).is_err() {
+        return Err("the agent is ending".to_owned());
+    }
+    Ok(Stream { up, down, terms, sequence: 0, heard: Instant::now(), said_draining })
+}
+
+fn heard(ends: &Ends, terms: Terms) {
+    ends.contact.send_modify(|contact| {
+        contact.connected = true;
+        contact.last_micros = crate::clock::boot_micros();
+        contact.max_disconnected = Some(terms.max_disconnected);
+    });
+}
+
+impl Stream {
+    async fn hold(mut self, setup: &mut Setup, ends: &mut Ends) -> Ended {
+        let (began, heartbeat) = (Instant::now(), self.terms.heartbeat);
+        let broken = |reason: String| Ended::Broken { reason, welcomed: true, lasted: began.elapsed() > heartbeat };
+        let mut beat = tokio::time::interval(self.terms.heartbeat);
+        beat.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            let result = tokio::select! {
+                message = self.down.message() => match message {
+                    Ok(Some(response)) => self.take(response, ends),
+                    Ok(None) => Err("the controller closed the stream".to_owned()),
+                    Err(status) => Err(Error::from_status(&status).to_string()),
+                },
+                _ = beat.tick() => self.beat(setup),
+                message = ends.messages.recv() => match message {
+                    Some(message) => self.say(wire::message(message)),
+                    None => return Ended::ForGood,
+                },
+                changed = setup.snapshot.changed() => match changed {
+                    Ok(()) => self.announce(setup),
+                    Err(_) => return Ended::ForGood,
+                },
+            };
+            if let Err(reason) = result {
+                return broken(reason);
+            }
+        }
+    }
+
+    fn take(&mut self, response: v1::SessionResponse, ends: &Ends) -> Result<(), String> {
+        self.heard = Instant::now();
+        heard(ends, self.terms);
+        match wire::down(response.message) {
+            Ok(None) => Ok(()),
+            Ok(Some(event)) => ends.events.send(event).map_err(|_| "the agent is ending".to_owned()),
+            // What cannot be read cannot be acted on; the controller's own limits deal with the silence.
+            Err(error) => {
+                tracing::error!(%error, "a message of the controller was not understood");
+                Ok(())
+            }
+        }
+    }
+
+    fn beat(&mut self, setup: &mut Setup) -> Result<(), String> {
+        if self.heard.elapsed() > self.terms.heartbeat * SILENT_BEATS {
+            return Err(format!("nothing was heard for {} heartbeats", SILENT_BEATS));
+        }
+        self.sequence += 1;
+        let snapshot = setup.snapshot.borrow().clone();
+        self.say(wire::heartbeat(self.sequence, &snapshot, setup.probe.read()))
+    }
+
+    /// Says that the agent drains, once.
+    fn announce(&mut self, setup: &mut Setup) -> Result<(), String> {
+        let draining = setup.snapshot.borrow_and_update().draining.clone();
+        match draining {
+            Some(reason) if !self.said_draining => {
+                self.said_draining = true;
+                self.say(Up::Draining(v1::Draining { reason }))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn say(&self, message: Up) -> Result<(), String> {
+        self.up.try_send(wire::up(message)).map_err(|_| "the controller does not take messages any more".to_owned())
+    }
+}

@@ -1,0 +1,115 @@
+//! What the agent holds at this moment, for the control stream to say; and the slots.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use longshore_core::id::AttemptId;
+use tokio::sync::watch;
+
+use crate::executor::Engine;
+use crate::session::{Held, Snapshot};
+
+/// The board. Clones share it.
+#[derive(Debug, Clone)]
+pub struct Board {
+    inner: Arc<Inner>,
+}
+
+#[derive(Debug)]
+struct Inner {
+    slots: u32,
+    used: AtomicU32,
+    /// attempts --what is held--> session thread
+    snapshot: watch::Sender<Snapshot>,
+}
+
+/// One slot in use; it is free again when this is dropped, however the attempt's task ends.
+#[derive(Debug)]
+pub struct Slot {
+    board: Board,
+}
+
+impl Board {
+    /// An agent of so many slots that holds nothing.
+    #[must_use]
+    pub fn new(slots: u32, engine: Option<Engine>) -> Self {
+        let snapshot = watch::Sender::new(Snapshot { free_slots: slots, engine, ..Snapshot::default() });
+        Self { inner: Arc::new(Inner { slots, used: AtomicU32::new(0), snapshot }) }
+    }
+
+    /// To be told of changes.
+    #[must_use]
+    pub fn subscribe(&self) -> watch::Receiver<Snapshot> {
+        self.inner.snapshot.subscribe()
+    }
+
+    /// Takes a free slot.
+    #[must_use]
+    pub fn take(&self) -> Option<Slot> {
+        let full = self.inner.used.load(Ordering::Relaxed) >= self.inner.slots;
+        (!full).then(|| self.occupy())
+    }
+
+    /// Takes a slot for what runs already, also when there are not enough.
+    #[must_use]
+    pub fn occupy(&self) -> Slot {
+        self.inner.used.fetch_add(1, Ordering::Relaxed);
+        self.count();
+        Slot { board: self.clone() }
+    }
+
+    fn count(&self) {
+        let free_slots = self.inner.slots.saturating_sub(self.inner.used.load(Ordering::Relaxed));
+        self.inner.snapshot.send_modify(|snapshot| snapshot.free_slots = free_slots);
+    }
+
+    /// The agent holds an attempt, or holds it in another way than before.
+    pub fn hold(&self, held: Held) {
+        self.inner.snapshot.send_modify(|snapshot| match snapshot.held.iter_mut().find(|other| other.fence.attempt == held.fence.attempt) {
+            Some(there) => *there = held,
+            None => snapshot.held.push(held),
+        });
+    }
+
+    /// The agent has nothing of an attempt any more.
+    pub fn release(&self, attempt: AttemptId) {
+        self.inner.snapshot.send_modify(|snapshot| snapshot.held.retain(|held| held.fence.attempt != attempt));
+    }
+
+    /// The agent takes no more offers.
+    pub fn drain(&self, reason: &str) {
+        self.inner.snapshot.send_modify(|snapshot| snapshot.draining = Some(reason.to_owned()));
+    }
+
+    /// Why no offers are taken, if so.
+    #[must_use]
+    pub fn draining(&self) -> Option<String> {
+        self.inner.snapshot.borrow().draining.clone()
+    }
+}
+
+impl Drop for Slot {
+    fn drop(&mut self) {
+        self.board.inner.used.fetch_sub(1, Ordering::Relaxed);
+        self.board.count();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn slots_come_back_and_what_runs_already_may_take_too_many() {
+        let board = Board::new(1, None);
+        let free = || board.subscribe().borrow().free_slots;
+        let first = board.take().unwrap();
+        assert!(board.take().is_none());
+        let more = board.occupy();
+        assert_eq!(free(), 0);
+        drop(first);
+        assert!(board.take().is_none());
+        drop(more);
+        assert_eq!(free(), 1);
+    }
+}

@@ -1,0 +1,236 @@
+//! Takes offers, runs one task for each attempt, and does what the controller says about them.
+//!
+//! The supervisor routes and counts; what happens to an attempt is in `attempt`. It decides nothing: whether an attempt
+//! goes on, is canceled or is given up is the controller's word, which reaches an attempt's task as [`Orders`].
+//!
+//! Invariants: one attempt is one task and one slot, and the slot is free when the task has ended, however it did; an
+//! attempt is said to be held from before its offer is accepted until nothing of it is left here.
+
+mod attempt;
+mod board;
+mod deadlines;
+mod follow;
+mod orphan;
+mod package;
+mod prepare;
+mod recover;
+mod reporter;
+mod runtime;
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use longshore_core::fence::Fence;
+use longshore_core::id::{AttemptId, JobId};
+use longshore_core::offer::Offer;
+use tokio::sync::{mpsc, watch};
+use tokio_util::sync::CancellationToken;
+
+pub use board::{Board, Slot};
+pub use deadlines::{deadlines, refresh_every};
+pub use runtime::Runtime;
+
+use crate::ledger::{Entry, Ledger};
+use crate::retry::Policy;
+use crate::session::{Client, Contact, Event, HeldVerdict, Message, Outlet};
+use crate::tasks::Tasks;
+use attempt::Attempt;
+
+/// What every attempt's task works with.
+#[derive(Debug)]
+pub struct Shared<R> {
+    /// Runs containers.
+    pub runtime: R,
+    /// The controller's decisions.
+    pub client: Client,
+    /// What was promised.
+    pub ledger: Ledger,
+    /// What is held.
+    pub board: Board,
+    /// The control stream.
+    pub outlet: Outlet,
+    /// When the controller was last heard of.
+    pub contact: watch::Receiver<Contact>,
+    /// Waits between tries.
+    pub retry: Policy,
+    /// Boot id of the host.
+    pub boot_id: String,
+}
+
+/// What the controller wants of an attempt.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Orders {
+    /// A person asked for a cancel; between SIGINT and SIGKILL.
+    pub cancel: Option<Duration>,
+    /// It is not this agent's any more; why.
+    pub revoked: Option<String>,
+    /// The controller knows that this agent has it.
+    pub confirmed: bool,
+}
+
+/// How the agent is to end.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Stop {
+    /// Not at all.
+    #[default]
+    Run,
+    /// When the running jobs have ended.
+    Drain,
+    /// Now; containers run on.
+    Now,
+}
+
+struct Handle {
+    job: JobId,
+    /// supervisor --what the controller wants--> attempt
+    orders: watch::Sender<Orders>,
+    /// Cancelled when nothing of the attempt is left.
+    done: CancellationToken,
+}
+
+/// The supervisor.
+pub struct Supervisor<R: Runtime> {
+    shared: Arc<Shared<R>>,
+    tasks: Tasks,
+    handles: HashMap<AttemptId, Handle>,
+    /// attempts --has ended--> supervisor
+    ended_tx: mpsc::UnboundedSender<AttemptId>,
+    ended_rx: mpsc::UnboundedReceiver<AttemptId>,
+}
+
+impl<R: Runtime> std::fmt::Debug for Supervisor<R> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Supervisor").field("attempts", &self.handles.len()).finish_non_exhaustive()
+    }
+}
+
+impl<R: Runtime> Supervisor<R> {
+    /// A supervisor of nothing.
+    #[must_use]
+    pub fn new(shared: Arc<Shared<R>>, tasks: Tasks) -> Self {
+        let (ended_tx, ended_rx) = mpsc::unbounded_channel();
+        Self { shared, tasks, handles: HashMap::new(), ended_tx, ended_rx }
+    }
+
+    /// Works until the agent is to end: at once, or when draining and no attempt is left, or when `drain_timeout` has passed.
+    pub async fn run(&mut self, mut events: mpsc::UnboundedReceiver<Event>, mut stop: watch::Receiver<Stop>, drain_timeout: Duration) {
+        let give_up = tokio::time::sleep(Duration::MAX);
+        tokio::pin!(give_up);
+        let mut draining = false;
+        loop {
+            let wanted = *stop.borrow_and_update();
+            if wanted == Stop::Drain && !draining {
+                draining = true;
+                give_up.set(tokio::time::sleep(drain_timeout));
+                self.shared.board.drain("the agent was told to stop");
+                tracing::info!(attempts = self.handles.len(), timeout = ?drain_timeout, "draining: no more offers are taken");
+            }
+            if wanted == Stop::Now || (draining && self.handles.is_empty()) {
+                return;
+            }
+            tokio::select! {
+                event = events.recv() => match event {
+                    Some(event) => self.handle(event),
+                    None => return,
+                },
+                Some(attempt) = self.ended_rx.recv() => drop(self.handles.remove(&attempt)),
+                changed = stop.changed() => if changed.is_err() { return },
+                () = &mut give_up, if draining => {
+                    tracing::warn!(attempts = self.handles.len(), "jobs still run; they go on in their containers, and the next agent takes them over");
+                    return;
+                }
+            }
+        }
+    }
+
+    fn handle(&mut self, event: Event) {
+        match event {
+            Event::Welcome { verdicts } => verdicts.into_iter().for_each(|verdict| self.verdict(verdict)),
+            Event::Offer(offer) => self.offer(*offer),
+            Event::BadOffer { fence, reason } => self.decline(fence, format!("the offer cannot be read: {reason}")),
+            Event::Cancel { fence, grace } => self.order(fence.attempt, |orders| orders.cancel = Some(grace)),
+            Event::Revoke { fence, reason } => self.order(fence.attempt, |orders| orders.revoked = Some(reason)),
+        }
+    }
+
+    fn verdict(&self, verdict: HeldVerdict) {
+        self.order(verdict.attempt, |orders| {
+            if verdict.go_on {
+                orders.confirmed = true;
+                orders.cancel = verdict.cancel.or(orders.cancel);
+            } else {
+                orders.revoked = Some("the controller has given the attempt up".to_owned());
+            }
+        });
+    }
+
+    fn order(&self, attempt: AttemptId, change: impl FnOnce(&mut Orders)) {
+        match self.handles.get(&attempt) {
+            Some(handle) => handle.orders.send_modify(change),
+            None => tracing::debug!(%attempt, "an order for an attempt that is not here (any more)"),
+        }
+    }
+
+    fn decline(&self, fence: Fence, reason: String) {
+        tracing::info!(attempt = %fence.attempt, reason, "offer declined");
+        self.shared.outlet.say(Message::Answer { fence, declined: Some(reason) });
+    }
+
+    fn offer(&mut self, offer: Offer) {
+        let fence = offer.fence;
+        if self.handles.contains_key(&fence.attempt) {
+            // The answer was lost; the claim stands.
+            return self.shared.outlet.say(Message::Answer { fence, declined: None });
+        }
+        if let Some(reason) = self.shared.board.draining() {
+            return self.decline(fence, reason);
+        }
+        let Some(slot) = self.shared.board.take() else {
+            return self.decline(fence, "no slot is free".to_owned());
+        };
+        self.begin(offer, slot, None);
+    }
+
+    /// Starts an attempt's task: a new one, or with `entry` one that was found on disk.
+    fn begin(&mut self, offer: Offer, slot: Slot, entry: Option<Entry>) {
+        let (attempt, job) = (offer.fence.attempt, offer.job);
+        let after = self.handles.values().filter(|handle| handle.job == job).map(|handle| handle.done.clone()).collect();
+        let orders = self.register(attempt, job);
+        let task = Attempt::new(Arc::clone(&self.shared), offer, orders, after);
+        let end = self.end_of(attempt, slot);
+        self.tasks.spawn("attempt", async move {
+            let end = end;
+            task.run(entry).await;
+            drop(end);
+        });
+    }
+
+    fn register(&mut self, attempt: AttemptId, job: JobId) -> watch::Receiver<Orders> {
+        let (orders, orders_rx) = watch::channel(Orders::default());
+        self.handles.insert(attempt, Handle { job, orders, done: CancellationToken::new() });
+        orders_rx
+    }
+
+    fn end_of(&self, attempt: AttemptId, slot: Slot) -> EndOfAttempt {
+        let done = self.handles.get(&attempt).map(|handle| handle.done.clone()).unwrap_or_default();
+        EndOfAttempt { attempt, ended: self.ended_tx.clone(), done, _slot: slot }
+    }
+}
+
+/// Dropped at the end of an attempt's task, however it ends: frees the slot and tells the supervisor and whoever waits.
+struct EndOfAttempt {
+    attempt: AttemptId,
+    ended: mpsc::UnboundedSender<AttemptId>,
+    done: CancellationToken,
+    _slot: Slot,
+}
+
+impl Drop for EndOfAttempt {
+    fn drop(&mut self) {
+        self.done.cancel();
+        if self.ended.send(self.attempt).is_err() {
+            tracing::debug!(attempt = %self.attempt, "the supervisor has ended before the attempt");
+        }
+    }
+}

@@ -1,0 +1,106 @@
+//! The seam to whatever runs containers, so that the driver can be tested without an engine.
+//!
+//! [`Executor`] is the one real implementation; its module says what each call promises.
+
+use std::path::Path;
+
+use longshore_core::id::{AttemptId, JobId};
+use longshore_core::init::control::Deadlines;
+use longshore_core::offer::{Grant, Offer};
+
+use crate::executor::{self, Created, End, Engine, Error, Executor, Found, Image, PullProgress, Signalled, SpoolWatch, Step};
+use crate::shipper::Growth;
+
+/// Runs steps in containers.
+pub trait Runtime: Clone + Send + Sync + 'static {
+    /// Wakes when a spool grows.
+    type Watch: Growth;
+
+    /// What the engine says of itself.
+    fn engine(&self) -> impl Future<Output = Result<Engine, Error>> + Send;
+    /// Every container of this agent.
+    fn list(&self) -> impl Future<Output = Result<Vec<Found>, Error>> + Send;
+    /// Every job of this agent that has a volume.
+    fn list_jobs(&self) -> impl Future<Output = Result<Vec<JobId>, Error>> + Send;
+    /// Makes an image present.
+    fn prepare_image(&self, reference: &str, progress: impl FnMut(PullProgress) + Send) -> impl Future<Output = Result<Image, Error>> + Send;
+    /// Makes a step's container, not started, with its spool and control file.
+    fn create(&self, step: &Step, image: &Image) -> impl Future<Output = Result<Created, Error>> + Send;
+    /// Makes the workspace ready.
+    fn prepare_workspace(&self, step: &Step, created: &Created, package: Option<&Path>) -> impl Future<Output = Result<(), Error>> + Send;
+    /// Starts the container and hands over what was granted.
+    fn start(&self, step: &Step, offer: &Offer, created: &Created, image: &Image, grant: &Grant, deadlines: Deadlines) -> impl Future<Output = Result<(), Error>> + Send;
+    /// Waits until the container has ended; `boundary` is a record boundary of the spool without holes behind it.
+    fn wait_end(&self, attempt: AttemptId, step: u32, container: &str, boundary: u64) -> impl Future<Output = End> + Send;
+    /// Watches the spool of a step.
+    fn watch(&self, attempt: AttemptId, step: u32) -> Result<Self::Watch, Error>;
+    /// Sets a step's deadlines.
+    fn set_deadlines(&self, attempt: AttemptId, step: u32, deadlines: Deadlines) -> Result<(), Error>;
+    /// A step's deadlines as they stand.
+    fn deadlines(&self, attempt: AttemptId, step: u32) -> Result<Deadlines, Error>;
+    /// Hands one SIGINT to the container.
+    fn interrupt(&self, container: &str) -> impl Future<Output = Result<Signalled, Error>> + Send;
+    /// Kills the container.
+    fn kill(&self, container: &str) -> impl Future<Output = Result<Signalled, Error>> + Send;
+    /// Removes the container.
+    fn remove(&self, container: &str) -> impl Future<Output = Result<(), Error>> + Send;
+    /// Removes a job's volume.
+    fn remove_job(&self, job: JobId) -> impl Future<Output = Result<(), Error>> + Send;
+}
+
+impl Growth for SpoolWatch {
+    async fn longer_than(&mut self, seen: u64) -> std::io::Result<u64> {
+        Self::longer_than(self, seen).await.map_err(std::io::Error::other)
+    }
+}
+
+impl Runtime for Executor {
+    type Watch = SpoolWatch;
+
+    async fn engine(&self) -> Result<Engine, Error> {
+        Self::engine(self).await
+    }
+    async fn list(&self) -> Result<Vec<Found>, Error> {
+        Self::list(self).await
+    }
+    async fn list_jobs(&self) -> Result<Vec<JobId>, Error> {
+        Self::list_jobs(self).await
+    }
+    async fn prepare_image(&self, reference: &str, progress: impl FnMut(PullProgress) + Send) -> Result<Image, Error> {
+        Self::prepare_image(self, reference, progress).await
+    }
+    async fn create(&self, step: &Step, image: &Image) -> Result<Created, Error> {
+        Self::create(self, step, image).await
+    }
+    async fn prepare_workspace(&self, step: &Step, created: &Created, package: Option<&Path>) -> Result<(), Error> {
+        Self::prepare_workspace(self, step, created, package).await
+    }
+    async fn start(&self, step: &Step, offer: &Offer, created: &Created, image: &Image, grant: &Grant, deadlines: Deadlines) -> Result<(), Error> {
+        let orders = executor::handover(step, offer, grant, image)?;
+        Self::start(self, step, created, &orders, deadlines).await
+    }
+    async fn wait_end(&self, attempt: AttemptId, step: u32, container: &str, boundary: u64) -> End {
+        Self::wait_end(self, &self.step_dir(attempt, step), container, boundary).await
+    }
+    fn watch(&self, attempt: AttemptId, step: u32) -> Result<SpoolWatch, Error> {
+        SpoolWatch::new(&self.step_dir(attempt, step))
+    }
+    fn set_deadlines(&self, attempt: AttemptId, step: u32, deadlines: Deadlines) -> Result<(), Error> {
+        self.step_dir(attempt, step).set_deadlines(deadlines)
+    }
+    fn deadlines(&self, attempt: AttemptId, step: u32) -> Result<Deadlines, Error> {
+        self.step_dir(attempt, step).deadlines()
+    }
+    async fn interrupt(&self, container: &str) -> Result<Signalled, Error> {
+        Self::interrupt(self, container).await
+    }
+    async fn kill(&self, container: &str) -> Result<Signalled, Error> {
+        Self::kill(self, container).await
+    }
+    async fn remove(&self, container: &str) -> Result<(), Error> {
+        Self::remove(self, container).await
+    }
+    async fn remove_job(&self, job: JobId) -> Result<(), Error> {
+        Self::remove_job(self, job).await
+    }
+}
