@@ -1,0 +1,271 @@
+//! What can be typed.
+//!
+//! The texts here are the manual that people read first; `tests/help` holds them as golden files.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+/// Runs infrastructure deployments on machines you own.
+#[derive(Debug, Parser)]
+#[command(name = "longshore", version, propagate_version = true, arg_required_else_help = true)]
+#[command(after_help = "\
+The server is named by LONGSHORE_URL and LONGSHORE_TOKEN, or by --url and --token-file.
+Messages go to stderr, results to stdout.
+
+Exit codes: 0 done (with --wait: succeeded), 1 failed, 2 wrong usage or a bad spec, 3 canceled,
+4 outcome unknown or lost to infrastructure, 5 refused by the server, 6 server not reachable.
+
+To try it on this machine: longshore dev --data DIR")]
+pub struct Cli {
+    /// What every command understands.
+    #[command(flatten)]
+    pub global: Global,
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// Options of every command.
+#[derive(Debug, Clone, Args)]
+pub struct Global {
+    /// Address of the server; default: LONGSHORE_URL.
+    #[arg(long, global = true, value_name = "URL", help_heading = "Global options")]
+    pub url: Option<String>,
+    /// File that holds the token; default: the value of LONGSHORE_TOKEN.
+    #[arg(long, global = true, value_name = "FILE", help_heading = "Global options")]
+    pub token_file: Option<PathBuf>,
+    /// Form of the result.
+    #[arg(short, long, global = true, value_enum, value_name = "FORMAT", default_value_t = Format::Text, help_heading = "Global options")]
+    pub output: Format,
+    /// No colours, also when the output is a terminal (as NO_COLOR does).
+    #[arg(long, global = true, help_heading = "Global options")]
+    pub no_color: bool,
+}
+
+/// Form of a command's result.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Format {
+    /// For people.
+    Text,
+    /// For scripts: JSON.
+    Json,
+}
+
+/// The commands.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Run a controller and one agent on this machine, to try things out.
+    Dev(Dev),
+    /// Check a spec without a server.
+    Validate(Validate),
+    /// Create or update a project from its spec.
+    Apply(Apply),
+    /// Set a project's variables.
+    #[command(subcommand)]
+    Variable(VariableCommand),
+    /// Start a deployment.
+    Deploy(Deploy),
+    /// Look at deployments, or settle one whose outcome is unknown.
+    #[command(subcommand)]
+    Deployment(DeploymentCommand),
+    /// Print a deployment's log.
+    Logs(Logs),
+    /// Ask a deployment to stop: its tool gets one SIGINT and time to end well.
+    Cancel(Id),
+    /// List the agents.
+    Agents,
+    /// List the stack locks and who holds them.
+    Locks,
+    /// Make tokens with which agents join.
+    #[command(subcommand)]
+    JoinToken(JoinTokenCommand),
+    /// Print a completion script for a shell.
+    Completions {
+        /// The shell.
+        shell: clap_complete::Shell,
+    },
+    /// Print the version.
+    Version,
+}
+
+/// `dev`
+#[derive(Debug, Clone, Args)]
+pub struct Dev {
+    /// Folder for everything it keeps; created when missing. A second start on it carries on where it was.
+    #[arg(long, value_name = "DIR")]
+    pub data: PathBuf,
+    /// How many jobs the agent runs at a time.
+    #[arg(long, value_name = "N", default_value_t = 2, value_parser = clap::value_parser!(u16).range(1..=64))]
+    pub slots: u16,
+}
+
+/// `validate`
+#[derive(Debug, Clone, Args)]
+pub struct Validate {
+    /// The spec; `-` reads it from standard input.
+    #[arg(default_value = "longshore.yaml")]
+    pub file: PathBuf,
+}
+
+/// `apply`
+#[derive(Debug, Clone, Args)]
+pub struct Apply {
+    /// The spec; `-` reads it from standard input.
+    #[arg(short, long, value_name = "FILE", default_value = "longshore.yaml")]
+    pub file: PathBuf,
+}
+
+/// `variable ...`
+#[derive(Debug, Subcommand)]
+pub enum VariableCommand {
+    /// Set a variable; its value is read from standard input.
+    ///
+    /// The value is taken exactly as it comes, with a newline at its end if there is one. At a terminal it is asked for,
+    /// and a secret is not shown while it is typed.
+    Set(VariableSet),
+}
+
+/// `variable set`
+#[derive(Debug, Clone, Args)]
+pub struct VariableSet {
+    /// The project.
+    pub project: String,
+    /// The variable.
+    pub name: String,
+    /// Keep it secret: stored encrypted, never shown again, masked in logs.
+    #[arg(long)]
+    pub secret: bool,
+    /// Only for this environment.
+    #[arg(long, value_name = "E")]
+    pub env: Option<String>,
+    /// Take one newline off the value's end.
+    #[arg(long)]
+    pub trim: bool,
+}
+
+/// `deploy`
+#[derive(Debug, Clone, Args)]
+pub struct Deploy {
+    /// The project.
+    pub project: String,
+    /// The environment it goes to.
+    #[arg(long, value_name = "E")]
+    pub env: String,
+    /// Folder to pack, upload and give to the steps as their workspace. What `.longshoreignore` names (in the syntax of
+    /// .gitignore) and `.git` stay out.
+    #[arg(long, value_name = "DIR")]
+    pub package: Option<PathBuf>,
+    /// Follow it to its end: the log goes to stdout (with `-o json` to stderr), the exit code says how it ended.
+    #[arg(long)]
+    pub wait: bool,
+    /// With --wait: how long an unknown outcome is waited for before the command ends with code 4.
+    #[arg(long, value_name = "TIME", default_value = "2m", value_parser = duration, requires = "wait")]
+    pub unknown_after: Duration,
+}
+
+/// `deployment ...`
+#[derive(Debug, Subcommand)]
+pub enum DeploymentCommand {
+    /// Show one deployment: steps, resources, outputs, attempts.
+    Show(Id),
+    /// List deployments, newest first.
+    List(DeploymentList),
+    /// Declare a deployment lost whose outcome is unknown, and free its stack.
+    ///
+    /// Only a person who has made sure that nothing of it runs any more may say so: the next deployment of the stack
+    /// starts at once. The reason is recorded.
+    Resolve(Resolve),
+}
+
+/// `deployment list`
+#[derive(Debug, Clone, Args)]
+pub struct DeploymentList {
+    /// Only of this project.
+    #[arg(long, value_name = "PROJECT")]
+    pub project: Option<String>,
+    /// Only to this environment.
+    #[arg(long, value_name = "E")]
+    pub env: Option<String>,
+    /// How many at most.
+    #[arg(long, value_name = "N", default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..=1000))]
+    pub limit: u32,
+}
+
+/// `deployment resolve`
+#[derive(Debug, Clone, Args)]
+pub struct Resolve {
+    /// The deployment (`dep_...`).
+    pub id: String,
+    /// How you know that nothing of it runs any more.
+    #[arg(long, value_name = "TEXT")]
+    pub reason: String,
+}
+
+/// Commands about one deployment.
+#[derive(Debug, Clone, Args)]
+pub struct Id {
+    /// The deployment (`dep_...`).
+    pub id: String,
+}
+
+/// `logs`
+#[derive(Debug, Clone, Args)]
+pub struct Logs {
+    /// The deployment (`dep_...`).
+    pub id: String,
+    /// Only of this step.
+    #[arg(long, value_name = "NAME")]
+    pub step: Option<String>,
+    /// Exactly the bytes the steps wrote, and nothing else.
+    #[arg(long)]
+    pub raw: bool,
+    /// Go on until the deployment has ended.
+    #[arg(short, long)]
+    pub follow: bool,
+}
+
+/// `join-token ...`
+#[derive(Debug, Subcommand)]
+pub enum JoinTokenCommand {
+    /// Make a token with which one agent can join; it is shown once.
+    Create(JoinTokenCreate),
+}
+
+/// `join-token create`
+#[derive(Debug, Clone, Args)]
+pub struct JoinTokenCreate {
+    /// The pool the agent joins.
+    #[arg(long, value_name = "POOL", default_value = "default")]
+    pub pool: String,
+    /// How long it is valid; default: what the server says.
+    #[arg(long, value_name = "TIME", value_parser = duration)]
+    pub expires_in: Option<Duration>,
+}
+
+/// A duration as in the spec: `90s`, `2m`, `1h30m`.
+fn duration(text: &str) -> Result<Duration, String> {
+    longshore_core::spec::duration::parse(text)
+        .ok_or_else(|| "write a duration such as `90s`, `2m` or `1h30m`".to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory as _;
+
+    use super::*;
+
+    #[test]
+    fn the_definition_is_sound() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn options_of_every_command_stand_anywhere() {
+        let cli = Cli::try_parse_from(["longshore", "deploy", "shop", "--env", "dev", "-o", "json"]).unwrap();
+        assert_eq!(cli.global.output, Format::Json);
+        let cli = Cli::try_parse_from(["longshore", "-o", "json", "agents"]).unwrap();
+        assert_eq!(cli.global.output, Format::Json);
+    }
+}

@@ -1,0 +1,189 @@
+//! `longshore deploy`: pack, upload, ask for the deployment and, with `--wait`, follow it to its end.
+
+use std::cell::RefCell;
+use std::path::Path;
+
+use serde_json::{Value, json};
+
+use super::wait::Wait;
+use super::{Context, deployment, show};
+use crate::args::Deploy;
+use crate::client::model::Deployment;
+use crate::client::retry::Patience;
+use crate::client::{Client, Error, Request};
+use crate::exit::Exit;
+use crate::failure::Failure;
+use crate::output::progress::Progress;
+use crate::output::time::{between, size};
+use crate::pack::{self, Package};
+use crate::signals::Signals;
+use crate::{clock, tasks};
+
+/// How far the command is, for the message when it is interrupted.
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Stage {
+    Preparing,
+    Asking,
+    Accepted(String),
+}
+
+pub(super) async fn run(context: &Context, args: &Deploy) -> Result<Exit, Failure> {
+    let mut signals =
+        Signals::listen().map_err(|error| Failure::new(Exit::Failed, format!("cannot listen for Ctrl-C: {error}")))?;
+    let stage = RefCell::new(Stage::Preparing);
+    tokio::select! {
+        result = work(context, args, &stage) => result,
+        exit = signals.next() => Err(interrupted(exit, &stage.borrow(), args)),
+    }
+}
+
+async fn work(context: &Context, args: &Deploy, stage: &RefCell<Stage>) -> Result<Exit, Failure> {
+    let client = context.client()?;
+    let mut progress = Progress::new(context.output);
+    let package = match &args.package {
+        Some(folder) => Some(
+            prepare(&client, &mut progress, folder)
+                .await
+                .map_err(|failure| failure.untouched("nothing was deployed"))?,
+        ),
+        None => None,
+    };
+    stage.replace(Stage::Asking);
+    let id = ask(&client, args, package.as_deref()).await?;
+    stage.replace(Stage::Accepted(id.clone()));
+    if !args.wait {
+        return accepted(context, &id);
+    }
+    progress.message(&format!("deployment {id} of {} to {} is accepted", args.project, args.env));
+    let shown = Wait::new(context, &mut progress, args.unknown_after)
+        .follow(&client, &id)
+        .await
+        .map_err(|failure| goes_on(failure, &id))?;
+    finish(context, &shown)
+}
+
+/// Packs the folder and makes sure that the server has the package; gives its digest.
+async fn prepare(client: &Client, progress: &mut Progress, folder: &Path) -> Result<String, Failure> {
+    let meter = progress.bytes("pack", &format!("packing {}", folder.display()), 0);
+    let path = folder.to_owned();
+    let packed = tasks::blocking(move || pack::pack(&path, &mut |done, total| meter.set_of(done, total))).await;
+    let package = packed.map_err(|error| Failure::new(Exit::Failed, format!("packing stopped: {error}")))??;
+    let Package { file, size: bytes, sha256, entries } = package;
+    let about = format!("package {} ({entries} entries, {})", sha256.get(..12).unwrap_or(&sha256), size(bytes));
+    if client.has_package(&sha256, Patience::SHORT).await? {
+        progress.clear();
+        progress.message(&format!("{about} is on the server already"));
+        return Ok(sha256);
+    }
+    let meter = progress.bytes("upload", &format!("uploading {about}"), bytes);
+    client.upload_package(&sha256, &file, bytes, Patience::LONG, move |sent| meter.set(sent)).await?;
+    progress.clear();
+    Ok(sha256)
+}
+
+/// Asks for the deployment; a repeated request is known by its operation id.
+async fn ask(client: &Client, args: &Deploy, package: Option<&str>) -> Result<String, Failure> {
+    let mut body = json!({ "project": args.project, "environment": args.env, "operation_id": clock::operation_id() });
+    if let Some(sha256) = package {
+        body["package"] = json!(sha256);
+    }
+    let request = Request::post(&["deployments"]).json(&body).repeatable();
+    let answer = client.json(&request, Patience::SHORT).await.map_err(|error| {
+        let untouched = if matches!(error, Error::Refused(_)) {
+            "nothing was deployed"
+        } else {
+            "nothing was deployed, unless the answer was lost"
+        };
+        let next = format!("see what was accepted: `longshore deployment list --project {}`", args.project);
+        Failure::from(error).untouched(untouched).next(next)
+    })?;
+    let id = answer.get("deployment").and_then(Value::as_str);
+    id.map(str::to_owned)
+        .ok_or_else(|| Failure::new(Exit::Failed, "the server accepted the deployment without telling its id"))
+}
+
+fn accepted(context: &Context, id: &str) -> Result<Exit, Failure> {
+    if context.output.is_json() {
+        context.output.json(&json!({ "deployment": id }))?;
+    } else {
+        context.output.text(id)?;
+        context.output.message(&format!("accepted; follow it: longshore logs {id} -f"));
+    }
+    Ok(Exit::Done)
+}
+
+/// Shows how it ended: with JSON on stdout, else on stderr, since stdout has the log.
+fn finish(context: &Context, shown: &Value) -> Result<Exit, Failure> {
+    let state = shown.get("state").and_then(Value::as_str).unwrap_or_default();
+    let exit = Exit::of_state(state);
+    if context.output.is_json() {
+        deployment::print(context, shown)?;
+        return Ok(exit);
+    }
+    if let Some(deployment) = Deployment::read(shown) {
+        context.output.message(&summary(context, &deployment));
+    }
+    Ok(exit)
+}
+
+fn summary(context: &Context, deployment: &Deployment) -> String {
+    let paint = context.output.paint_messages();
+    let took = between(deployment.created_at.as_deref(), deployment.ended_at.as_deref())
+        .map(|took| format!(" after {took}"))
+        .unwrap_or_default();
+    let reason = deployment.reason.as_ref().map(|reason| format!(": {reason}")).unwrap_or_default();
+    let head = format!("{} {}{took}{reason}", deployment.id, paint.state(&deployment.state));
+    let next = match deployment.state.as_str() {
+        "succeeded" | "canceled" => String::new(),
+        "failed" | "lost" => {
+            format!("\nnext: `longshore deployment show {id}`, `longshore logs {id}`", id = deployment.id)
+        }
+        _ => format!(
+            "\nnext: its stack stays locked until the agent is back or a person settles it: `longshore deployment show {id}`, then `longshore deployment resolve {id} --reason TEXT`",
+            id = deployment.id
+        ),
+    };
+    format!("{}{}\n{head}{next}", show::steps(&deployment.steps, paint), show::details(deployment, paint))
+}
+
+fn goes_on(failure: Failure, id: &str) -> Failure {
+    failure
+        .untouched(format!("deployment {id} goes on"))
+        .next(format!("follow it: `longshore logs {id} -f`; how it stands: `longshore deployment show {id}`"))
+}
+
+fn interrupted(exit: Exit, stage: &Stage, args: &Deploy) -> Failure {
+    match stage {
+        Stage::Preparing => Failure::new(exit, "interrupted").untouched("nothing was deployed"),
+        Stage::Asking => Failure::new(exit, "interrupted while the deployment was being asked for")
+            .untouched("it may have been accepted or not")
+            .next(format!("`longshore deployment list --project {}` shows it if it was", args.project)),
+        Stage::Accepted(id) => Failure::new(exit, "interrupted")
+            .untouched(format!("deployment {id} goes on"))
+            .next(format!("follow it: `longshore logs {id} -f`; stop it: `longshore cancel {id}`")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_interrupt_says_what_goes_on() {
+        let args = Deploy {
+            project: "shop".to_owned(),
+            env: "dev".to_owned(),
+            package: None,
+            wait: true,
+            unknown_after: std::time::Duration::ZERO,
+        };
+        let said = |stage| interrupted(Exit::Interrupted, &stage, &args);
+        let accepted = said(Stage::Accepted("dep_1".to_owned()));
+        assert_eq!(accepted.exit.code(), 130);
+        assert!(
+            accepted.to_string().contains("dep_1 goes on") && accepted.to_string().contains("longshore cancel dep_1")
+        );
+        assert!(said(Stage::Preparing).to_string().contains("nothing was deployed"));
+        assert!(said(Stage::Asking).to_string().contains("may have been accepted"));
+    }
+}

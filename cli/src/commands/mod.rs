@@ -1,0 +1,107 @@
+//! The commands, one file each. Every one gives an exit code or a [`Failure`].
+
+mod agents;
+mod apply;
+mod cancel;
+mod deploy;
+mod deployment;
+mod join_token;
+mod locks;
+mod log_text;
+mod logs;
+mod show;
+mod spec_file;
+mod validate;
+mod variable;
+mod wait;
+
+use clap::CommandFactory as _;
+use longshore_core::id::DeploymentId;
+use serde_json::{Value, json};
+
+use crate::args::{Cli, Command, DeploymentCommand, Global, JoinTokenCommand, VariableCommand};
+use crate::client::Client;
+use crate::exit::Exit;
+use crate::failure::Failure;
+use crate::output::Output;
+use crate::{connect, dev};
+
+/// What every command gets.
+#[derive(Debug, Clone)]
+pub struct Context {
+    /// Where to write.
+    pub output: Output,
+    global: Global,
+}
+
+impl Context {
+    /// The client for the server that is named.
+    ///
+    /// # Errors
+    /// When none is named.
+    pub fn client(&self) -> Result<Client, Failure> {
+        connect::client(&self.global)
+    }
+}
+
+/// Runs the command that was typed.
+///
+/// # Errors
+/// [`Failure`], to be shown.
+pub async fn run(cli: Cli, output: Output) -> Result<Exit, Failure> {
+    let context = Context { output, global: cli.global };
+    match cli.command {
+        Command::Dev(args) => dev::run(&context, &args).await,
+        Command::Validate(args) => validate::run(&context, &args),
+        Command::Apply(args) => apply::run(&context, &args).await,
+        Command::Variable(VariableCommand::Set(args)) => variable::set(&context, &args).await,
+        Command::Deploy(args) => deploy::run(&context, &args).await,
+        Command::Deployment(DeploymentCommand::Show(args)) => deployment::show(&context, &args).await,
+        Command::Deployment(DeploymentCommand::List(args)) => deployment::list(&context, &args).await,
+        Command::Deployment(DeploymentCommand::Resolve(args)) => deployment::resolve(&context, &args).await,
+        Command::Logs(args) => logs::run(&context, &args).await,
+        Command::Cancel(args) => cancel::run(&context, &args).await,
+        Command::Agents => agents::run(&context).await,
+        Command::Locks => locks::run(&context).await,
+        Command::JoinToken(JoinTokenCommand::Create(args)) => join_token::create(&context, &args).await,
+        Command::Completions { shell } => completions(&context, shell),
+        Command::Version => version(&context),
+    }
+}
+
+fn completions(context: &Context, shell: clap_complete::Shell) -> Result<Exit, Failure> {
+    let mut script = Vec::new();
+    clap_complete::generate(shell, &mut Cli::command(), "longshore", &mut script);
+    context.output.bytes(&script).map(|()| Exit::Done)
+}
+
+fn version(context: &Context) -> Result<Exit, Failure> {
+    let version = env!("CARGO_PKG_VERSION");
+    if context.output.is_json() {
+        context.output.json(&json!({ "version": version }))?;
+    } else {
+        context.output.text(&format!("longshore {version}"))?;
+    }
+    Ok(Exit::Done)
+}
+
+/// Checks a deployment's id before anything is sent.
+fn deployment_id(text: &str) -> Result<DeploymentId, Failure> {
+    text.parse().map_err(|error: longshore_core::id::InvalidId| {
+        Failure::usage(error.to_string()).next("`longshore deployment list` shows the ids")
+    })
+}
+
+/// The rows of a list: the answer itself, or what it holds under `name`.
+fn rows<'a>(answer: &'a Value, name: &str) -> &'a [Value] {
+    answer.as_array().or_else(|| answer.get(name).and_then(Value::as_array)).map_or(&[], Vec::as_slice)
+}
+
+/// A field of a row as text; `None` when it is missing or null.
+fn text(row: &Value, name: &str) -> Option<String> {
+    match row.get(name)? {
+        Value::Null => None,
+        Value::String(text) => Some(text.clone()),
+        other => Some(other.to_string()),
+    }
+}
