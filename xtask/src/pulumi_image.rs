@@ -44,13 +44,11 @@ pub(crate) fn run(options: Options) -> anyhow::Result<Image> {
     let began = now();
     let recipe = Recipe::load(&sh::root().join("packaging/pulumi-image"), &engine::architecture()?)?;
     let reference = format!("longshore/pulumi:{}", recipe.cli);
-    let found = if options.force { None } else { engine::find(&recipe.digests.image)? };
-    if let Some(id) = &found {
-        engine::tag(id, &reference)?;
-    } else {
+    let cached = !options.force && engine::has(&reference, &recipe.digests.image)?;
+    if !cached {
         make(&recipe, &reference, options.force).with_context(|| format!("{reference} could not be made"))?;
     }
-    Ok(Image { reference, cached: found.is_some(), seconds: began.elapsed().as_secs_f64() })
+    Ok(Image { reference, cached, seconds: began.elapsed().as_secs_f64() })
 }
 
 /// Makes the parts that are not cached, and the image of them.

@@ -19,16 +19,13 @@ pub(super) fn architecture() -> anyhow::Result<String> {
     }
 }
 
-/// The image that was made of these inputs, if the engine has it.
-pub(super) fn find(digest: &str) -> anyhow::Result<Option<String>> {
-    let filter = format!("label={LABEL}={digest}");
-    let found = sh::output(sh::command("docker", &["images", "--quiet", "--no-trunc", "--filter", &filter]))?;
-    Ok(found.lines().next().map(str::to_owned))
-}
-
-/// Names an image.
-pub(super) fn tag(image: &str, reference: &str) -> anyhow::Result<()> {
-    sh::output(sh::command("docker", &["tag", image, reference])).map(drop)
+/// Whether the image of this name was made of these inputs.
+///
+/// The name is asked for as well as the label, since images that users derive from ours inherit its labels.
+pub(super) fn has(reference: &str, digest: &str) -> anyhow::Result<bool> {
+    let label = format!("label={LABEL}={digest}");
+    let found = sh::output(sh::command("docker", &["images", "--quiet", "--filter", &label, reference]))?;
+    Ok(!found.trim().is_empty())
 }
 
 /// Makes the image of a folder that holds all its parts, and removes the one that had its name.
