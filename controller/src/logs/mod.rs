@@ -1,65 +1,71 @@
 //! Logs of steps as bytes: append-only, offset-addressed, acknowledged after they are on the disk (promise P7).
 //!
-//! A log holds the very bytes of the spool that `longshore-init` wrote, and offsets are those of the spool. It is a
-//! folder of segments; each holds frames with a CRC32C. Bytes that do not continue the log or are no spool are
-//! refused before they are written, so what is stored can always be read back record by record.
+//! A log holds the very bytes of the spool that `longshore-init` wrote; offsets are those of the spool. Each has one file,
+//! `<attempt>/<step>.log`, written by one writer at a time and read by any number. Readers see what is acknowledged and
+//! nothing else. Length and SHA-256 are kept while bytes come in, and worked out anew from the file after a restart.
 
-mod log;
 mod reader;
 mod segment;
 #[cfg(test)]
 mod tests;
 
-use std::collections::{HashMap, HashSet};
-use std::fmt;
+use std::collections::HashMap;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use bytes::Bytes;
 use longshore_core::id::AttemptId;
 use longshore_core::spool::{self, Stream};
+use tokio::sync::watch;
 
 use crate::tasks::Tasks;
-use log::Log;
-pub use log::Writer;
+use segment::{Refused, Segment};
+
 pub use reader::Reader;
 
 /// Why a log cannot be read or written.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
+    /// The disk is full. Nothing was acknowledged; it goes on by itself when there is room.
+    #[error("the disk of `{}` is full: the log waits at the agent until there is room", path.display())]
+    Full {
+        /// The file.
+        path: PathBuf,
+    },
     /// A file of it.
-    #[error("the log file `{path}` cannot be {what}")]
+    #[error("the log file `{}` cannot be {what}", path.display())]
     File {
         /// The file.
         path: PathBuf,
-        /// `read`, `written`, ...
+        /// `read` or `written`.
         what: &'static str,
         /// Why.
         #[source]
         source: std::io::Error,
     },
-    /// Bytes after the end of what is stored: the ones between were not sent.
-    #[error("bytes from offset {offset} do not continue the log, which ends at {end}; nothing of them was stored")]
-    Gap {
-        /// Where the bytes begin.
-        offset: u64,
-        /// Where the log ends.
-        end: u64,
-    },
-    /// Bytes that are no records.
-    #[error("the bytes are no spool; nothing of them was stored")]
-    Spool(#[source] spool::Error),
-    /// Stored bytes that do not match their checksum.
-    #[error("the log file `{path}` is damaged at byte {at}")]
+    /// Bytes that were acknowledged are not there any more as they were.
+    #[error("the log file `{}` is damaged at byte {at}", path.display())]
     Damaged {
         /// The file.
         path: PathBuf,
-        /// Position of the frame in the file.
+        /// Where in it.
         at: u64,
     },
-    /// The thread that does the work is gone; the controller is stopping.
+    /// What is stored is no spool from the reader's offset on.
+    #[error(transparent)]
+    Spool(#[from] spool::Error),
+    /// Bytes are missing before those that came.
+    #[error("the log continues at offset {expected}, not behind it")]
+    Gap {
+        /// Where it continues.
+        expected: u64,
+    },
+    /// The log is complete.
+    #[error("the log is complete, nothing can follow")]
+    Sealed,
+    /// The controller is going down.
     #[error("the controller is stopping")]
-    Stopping,
+    Stopping(#[source] tokio::task::JoinError),
 }
 
 /// One record of a log.
@@ -77,45 +83,48 @@ pub struct Record {
     pub data: Bytes,
 }
 
-/// What is durable of a log, by the controller's own count.
+/// How far a log has grown.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Growth {
+    /// Bytes of the spool that are durable.
+    pub durable: u64,
+    /// Payload bytes of standard output and standard error among them.
+    pub log_bytes: u64,
+    /// Nothing follows.
+    pub sealed: bool,
+    file: u64,
+}
+
+/// Length and SHA-256 of standard output and standard error.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Digest {
-    /// Bytes of the spool.
-    pub spool_bytes: u64,
-    /// Bytes of standard output and standard error.
+    /// Length.
     pub bytes: u64,
-    /// SHA-256 in hex over those bytes, in order.
-    pub sha256: String,
-    /// The exit record's JSON, once it is there.
-    pub exit_record: Option<Vec<u8>>,
-    /// The bytes end with a whole record.
-    pub whole: bool,
+    /// In hex; `None`: the stored bytes are no spool.
+    pub sha256: Option<String>,
+    /// Bytes of the spool that are durable.
+    pub durable: u64,
 }
 
-/// Which log.
-type Key = (AttemptId, u32);
+/// One log that is being written or watched.
+#[derive(Debug)]
+pub struct Log {
+    segment: Arc<Mutex<Segment>>,
+    growth: watch::Sender<Growth>,
+    path: PathBuf,
+    logs: Logs,
+}
 
 /// All logs. A cheap handle.
-#[derive(Clone)]
+#[derive(Debug, Clone)]
 pub struct Logs(Arc<Inner>);
 
+#[derive(Debug)]
 struct Inner {
     folder: PathBuf,
-    open: Mutex<HashMap<Key, Arc<Log>>>,
-    /// Logs that were ended since the start; what was ended before says the database.
-    ended: Mutex<HashSet<Key>>,
-    health: Mutex<Option<String>>,
-}
-
-impl fmt::Debug for Logs {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Logs").field("folder", &self.0.folder).finish_non_exhaustive()
-    }
-}
-
-/// A poisoned lock is taken all the same: nothing here is left half changed by a panic.
-fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+    tasks: Tasks,
+    open: Mutex<HashMap<(AttemptId, u32), Arc<Log>>>,
+    trouble: Mutex<Option<String>>,
 }
 
 impl Logs {
@@ -123,75 +132,153 @@ impl Logs {
     ///
     /// # Errors
     /// When it cannot be made.
-    pub fn open(folder: PathBuf, _tasks: Tasks) -> Result<Self, Error> {
-        std::fs::create_dir_all(&folder).map_err(|source| Error::File {
-            path: folder.clone(),
-            what: "made",
-            source,
-        })?;
-        Ok(Self(Arc::new(Inner {
-            folder,
-            open: Mutex::default(),
-            ended: Mutex::default(),
-            health: Mutex::default(),
-        })))
+    pub fn open(folder: PathBuf, tasks: Tasks) -> Result<Self, Error> {
+        std::fs::create_dir_all(&folder).map_err(|source| Error::File { path: folder.clone(), what: "made", source })?;
+        Ok(Self(Arc::new(Inner { folder, tasks, open: Mutex::default(), trouble: Mutex::default() })))
     }
 
-    /// The way to append to a log. Several for one log share its end.
+    /// Begins reading at a record's offset: 0, or a [`Record::end`].
     #[must_use]
-    pub fn writer(&self, attempt: AttemptId, step: u32) -> Writer {
-        Writer::new(self.clone(), self.log((attempt, step)))
+    pub fn reader(&self, attempt: AttemptId, step: u32, from: u64) -> Reader {
+        Reader::new(self.clone(), attempt, step, from)
     }
 
-    /// Begins reading at a record's offset (0, or a [`Record::end`]).
+    /// A log to append to or to watch. Opening it anew reads it to its end.
     ///
     /// # Errors
-    /// When the file cannot be read.
-    pub async fn reader(&self, attempt: AttemptId, step: u32, from: u64) -> Result<Reader, Error> {
-        let log = self.log((attempt, step));
-        log.load().await?;
-        Ok(Reader::new(log, from))
-    }
-
-    /// What is durable of a log.
-    ///
-    /// # Errors
-    /// When the file cannot be read.
-    pub async fn digest(&self, attempt: AttemptId, step: u32) -> Result<Digest, Error> {
-        self.log((attempt, step)).digest().await
-    }
-
-    /// No more bytes come: followers see the end, and the log's memory is given back.
-    pub fn end(&self, attempt: AttemptId, step: u32) {
-        lock(&self.0.ended).insert((attempt, step));
-        if let Some(log) = lock(&self.0.open).remove(&(attempt, step)) {
-            log.end();
+    /// When the file cannot be opened.
+    pub async fn log(&self, attempt: AttemptId, step: u32) -> Result<Arc<Log>, Error> {
+        if let Some(log) = self.opened(attempt, step) {
+            return Ok(log);
         }
+        let path = self.path(attempt, step);
+        let opened = path.clone();
+        let segment = self.blocking(move || Segment::open(&opened)).await?;
+        let segment = segment.map_err(|source| self.failed(path.clone(), source))?;
+        let growth = watch::Sender::new(Growth::of(&segment));
+        let sealed = segment.tail.sealed;
+        let log = Arc::new(Log { segment: Arc::new(Mutex::new(segment)), growth, path, logs: self.clone() });
+        if sealed {
+            return Ok(log);
+        }
+        // Another caller may have opened it at the same time: then both have to use one and the same.
+        let mut open = self.0.open.lock().unwrap_or_else(PoisonError::into_inner);
+        Ok(Arc::clone(open.entry((attempt, step)).or_insert(log)))
     }
 
-    /// What the last write failed with, if it did.
+    /// Says that nothing follows, so that readers end. What was not acknowledged by now never will be.
+    pub async fn seal(&self, attempt: AttemptId, step: u32) {
+        let sealed = match self.log(attempt, step).await {
+            Ok(log) => log.seal().await,
+            Err(error) => Err(error),
+        };
+        if let Err(error) = sealed {
+            // The row of the step says that it ended; readers go by that.
+            tracing::warn!(%error, %attempt, step, "a log could not be closed in its file");
+        }
+        self.0.open.lock().unwrap_or_else(PoisonError::into_inner).remove(&(attempt, step));
+    }
+
+    /// Bytes of standard output and standard error so far, of a log that is being written.
+    #[must_use]
+    pub fn bytes_so_far(&self, attempt: AttemptId, step: u32) -> Option<u64> {
+        self.opened(attempt, step).map(|log| log.growth.borrow().log_bytes)
+    }
+
+    /// What the last write failed with; `None` when it did not.
     #[must_use]
     pub fn health(&self) -> Option<String> {
-        lock(&self.0.health).clone()
+        self.0.trouble.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    fn log(&self, key: Key) -> Arc<Log> {
-        let ended = lock(&self.0.ended).contains(&key);
-        let make = || Arc::new(Log::new(segment::folder(&self.0.folder, key), ended));
-        if ended {
-            return make();
-        }
-        lock(&self.0.open).entry(key).or_insert_with(make).clone()
+    fn opened(&self, attempt: AttemptId, step: u32) -> Option<Arc<Log>> {
+        self.0.open.lock().unwrap_or_else(PoisonError::into_inner).get(&(attempt, step)).cloned()
     }
 
-    fn set_health(&self, fault: Option<String>) {
-        *lock(&self.0.health) = fault;
+    /// Bytes of the file that readers may see, while it is being written.
+    fn durable(&self, attempt: AttemptId, step: u32) -> Option<u64> {
+        self.opened(attempt, step).map(|log| log.growth.borrow().file)
+    }
+
+    fn path(&self, attempt: AttemptId, step: u32) -> PathBuf {
+        self.0.folder.join(attempt.to_string()).join(format!("{step}.log"))
+    }
+
+    async fn blocking<T: Send + 'static>(&self, work: impl FnOnce() -> T + Send + 'static) -> Result<T, Error> {
+        self.0.tasks.blocking(work).await.map_err(Error::Stopping)
+    }
+
+    fn failed(&self, path: PathBuf, source: std::io::Error) -> Error {
+        let full = matches!(source.kind(), std::io::ErrorKind::StorageFull | std::io::ErrorKind::QuotaExceeded);
+        let error = if full { Error::Full { path } } else { Error::File { path, what: "written", source } };
+        self.trouble(Some(error.to_string()));
+        error
+    }
+
+    fn trouble(&self, what: Option<String>) {
+        *self.0.trouble.lock().unwrap_or_else(PoisonError::into_inner) = what;
     }
 }
 
-/// Runs work on files off the async threads.
-async fn blocking<T: Send + 'static>(
-    work: impl FnOnce() -> Result<T, Error> + Send + 'static,
-) -> Result<T, Error> {
-    tokio::task::spawn_blocking(work).await.unwrap_or(Err(Error::Stopping))
+impl Growth {
+    fn of(segment: &Segment) -> Self {
+        let tail = &segment.tail;
+        Self { durable: tail.spool, log_bytes: tail.log, sealed: tail.sealed, file: tail.file }
+    }
+}
+
+impl Log {
+    /// Appends chunks of the spool, each with its offset, makes them durable and answers how far the log is durable then.
+    ///
+    /// # Errors
+    /// When they do not follow what is there, the log is complete, or the disk fails; nothing was appended then.
+    pub async fn append(&self, chunks: Vec<(u64, Bytes)>) -> Result<u64, Error> {
+        let segment = Arc::clone(&self.segment);
+        let work = move || {
+            let mut segment = segment.lock().unwrap_or_else(PoisonError::into_inner);
+            segment.append(&chunks).map(|()| Growth::of(&segment))
+        };
+        match self.logs.blocking(work).await? {
+            Ok(growth) => {
+                self.logs.trouble(None);
+                // Two appends may end in any order here; a log only grows.
+                self.growth.send_if_modified(|now| {
+                    let grown = growth.file > now.file;
+                    if grown {
+                        *now = growth;
+                    }
+                    grown
+                });
+                Ok(growth.durable)
+            }
+            Err(Refused::Gap(expected)) => Err(Error::Gap { expected }),
+            Err(Refused::Sealed) => Err(Error::Sealed),
+            Err(Refused::Io(source)) => Err(self.logs.failed(self.path.clone(), source)),
+        }
+    }
+
+    /// How far it has grown, to be watched.
+    #[must_use]
+    pub fn growth(&self) -> watch::Receiver<Growth> {
+        self.growth.subscribe()
+    }
+
+    /// Length and digest of what is durable.
+    #[must_use]
+    pub fn digest(&self) -> Digest {
+        let segment = self.segment.lock().unwrap_or_else(PoisonError::into_inner);
+        Digest { bytes: segment.tail.log, sha256: segment.tail.sha256(), durable: segment.tail.spool }
+    }
+
+    async fn seal(&self) -> Result<(), Error> {
+        let segment = Arc::clone(&self.segment);
+        let work = move || {
+            let mut segment = segment.lock().unwrap_or_else(PoisonError::into_inner);
+            let sealed = segment.seal();
+            (sealed, Growth::of(&segment))
+        };
+        let (sealed, growth) = self.logs.blocking(work).await?;
+        self.growth.send_replace(growth);
+        sealed.map_err(|source| self.logs.failed(self.path.clone(), source))
+    }
 }

@@ -1,131 +1,148 @@
-//! Reading a log record by record, from an offset, with bounded memory.
+//! Reading a log with bounded memory, from a record on, up to its end or along with its growth.
 
 use std::collections::VecDeque;
+use std::fs::File;
+use std::os::unix::fs::FileExt as _;
+use std::path::Path;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use longshore_core::spool::{Decoder, HEADER, Whole};
-use tokio::sync::watch;
+use longshore_core::id::AttemptId;
+use longshore_core::spool::{Decoder, Whole};
 
-use super::log::{Log, Stand, whole};
-use super::segment::{self, Segment};
-use super::{Error, Record, blocking};
+use super::segment::{HEAD, read_head};
+use super::{Error, Logs, Record};
 
-/// Bytes that are read from the disk at a time.
-const BATCH: usize = 1 << 20;
+/// Payload read at once, about.
+const READ: usize = 256 << 10;
 
 /// Reads one log.
 #[derive(Debug)]
 pub struct Reader {
-    log: Arc<Log>,
-    stand_rx: watch::Receiver<Stand>,
-    ready: VecDeque<Record>,
-    cursor: Option<Cursor>,
-}
-
-/// Where the next bytes come from.
-#[derive(Debug)]
-struct Cursor {
-    segment: Option<Segment>,
+    logs: Logs,
+    attempt: AttemptId,
+    step: u32,
+    file: Option<Arc<File>>,
+    /// Where the next frame begins in the file.
+    at: u64,
+    /// Bytes of the spool before this are not wanted.
+    from: u64,
     decoder: Decoder,
-    buffer: Whole,
+    whole: Whole,
+    records: VecDeque<Record>,
 }
 
 impl Reader {
-    pub(super) fn new(log: Arc<Log>, from: u64) -> Self {
-        let stand_rx = log.stand_tx.subscribe();
-        let cursor = Cursor { segment: None, decoder: Decoder::new(from), buffer: Whole::default() };
-        Self { log, stand_rx, ready: VecDeque::new(), cursor: Some(cursor) }
+    pub(super) fn new(logs: Logs, attempt: AttemptId, step: u32, from: u64) -> Self {
+        let decoder = Decoder::new(from);
+        Self { logs, attempt, step, file: None, at: 0, from, decoder, whole: Whole::default(), records: VecDeque::new() }
     }
 
-    /// The next record of what is stored now; `None` at its end.
+    /// The next record of what is stored now; `None` at its end, or where the last record is not whole yet.
     ///
     /// # Errors
-    /// When the file cannot be read, or the offset it began at was no record's.
+    /// When the file cannot be read, or the reader was begun at no record's offset.
     pub async fn next(&mut self) -> Result<Option<Record>, Error> {
         loop {
-            if let Some(record) = self.ready.pop_front() {
+            if let Some(record) = self.records.pop_front() {
                 return Ok(Some(record));
             }
-            let durable = self.stand_rx.borrow().durable;
-            // The cursor is gone only when an earlier read failed or was dropped half-way.
-            let Some(mut cursor) = self.cursor.take() else { return Err(Error::Stopping) };
-            if cursor.decoder.offset() >= durable {
-                self.cursor = Some(cursor);
+            if !self.fill().await? {
                 return Ok(None);
             }
-            let folder = self.log.folder.clone();
-            let (cursor, ready) = blocking(move || {
-                let ready = cursor.read(&folder, durable)?;
-                Ok((cursor, ready))
-            })
-            .await?;
-            self.cursor = Some(cursor);
-            self.ready = ready;
         }
     }
 
-    /// The next record, waited for; `None` when the log has ended for good.
+    /// The next record, waited for; `None` when nothing follows for good.
     ///
     /// # Errors
     /// As [`Reader::next`].
     pub async fn next_live(&mut self) -> Result<Option<Record>, Error> {
+        if let Some(record) = self.next().await? {
+            return Ok(Some(record));
+        }
+        let log = self.logs.log(self.attempt, self.step).await?;
+        let mut growth = log.growth();
         loop {
-            let stand = *self.stand_rx.borrow_and_update();
+            let sealed = growth.borrow_and_update().sealed;
             if let Some(record) = self.next().await? {
                 return Ok(Some(record));
             }
-            if stand.ended || self.stand_rx.changed().await.is_err() {
+            if sealed || growth.changed().await.is_err() {
                 return Ok(None);
             }
         }
     }
+
+    /// Reads some frames; `false` when there are none.
+    async fn fill(&mut self) -> Result<bool, Error> {
+        let path = self.logs.path(self.attempt, self.step);
+        let known = self.logs.durable(self.attempt, self.step);
+        let (file, at, from) = (self.file.clone(), self.at, self.from);
+        let read = self.logs.blocking(move || read(file, &path, at, from, known)).await??;
+        let Some((file, frames, at)) = read else { return Ok(false) };
+        (self.file, self.at) = (Some(file), at);
+        let some = !frames.is_empty();
+        for (offset, payload) in frames {
+            let skip = usize::try_from(self.from.saturating_sub(offset)).unwrap_or(usize::MAX).min(payload.len());
+            self.decode(&payload.slice(skip..))?;
+        }
+        Ok(some)
+    }
+
+    fn decode(&mut self, bytes: &Bytes) -> Result<(), Error> {
+        let mut rest: &[u8] = bytes;
+        while let Some(piece) = self.decoder.decode(&mut rest)? {
+            // A record that lies whole in the frame is not copied.
+            let data = if piece.last && piece.position == 0 {
+                Some(bytes.slice_ref(piece.data))
+            } else {
+                self.whole.push(&piece).map(Bytes::from)
+            };
+            if let Some(data) = data {
+                let (stream, at) = (piece.header.stream, piece.header.at);
+                self.records.push_back(Record { offset: piece.record, end: self.decoder.boundary(), stream, at, data });
+            }
+        }
+        Ok(())
+    }
 }
 
-impl Cursor {
-    /// Reads the next bytes before `durable`; the records that are whole.
-    fn read(&mut self, folder: &std::path::Path, durable: u64) -> Result<VecDeque<Record>, Error> {
-        let mut ready = VecDeque::new();
-        let mut read = 0;
-        while read < BATCH && self.decoder.offset() < durable {
-            let at = self.decoder.offset();
-            let Some(data) = self.bytes(folder, at, durable)? else { break };
-            read += data.len();
-            let mut input = &data[..];
-            while let Some(piece) = self.decoder.decode(&mut input).map_err(Error::Spool)? {
-                let (header, offset) = (piece.header, piece.record);
-                if let Some(data) = whole(&mut self.buffer, &piece) {
-                    let end = offset + HEADER as u64 + u64::from(header.len);
-                    ready.push_back(Record { offset, end, stream: header.stream, at: header.at, data });
-                }
-            }
-        }
-        Ok(ready)
-    }
+type Frames = (Arc<File>, Vec<(u64, Bytes)>, u64);
 
-    /// Bytes from `at`, as many as one frame has of them.
-    fn bytes(&mut self, folder: &std::path::Path, at: u64, durable: u64) -> Result<Option<Bytes>, Error> {
-        loop {
-            if self.segment.is_none() {
-                let starts = segment::list(folder)?;
-                let Some(start) = starts.into_iter().rev().find(|start| *start <= at) else { return Ok(None) };
-                let mut segment = Segment::read(folder, start)?;
-                segment.skip_to(at)?;
-                self.segment = Some(segment);
+/// Frames of the file from `at` on that hold bytes at or after `from`; `None` when there is no file. `known`: where the file ends for readers.
+fn read(file: Option<Arc<File>>, path: &Path, mut at: u64, from: u64, known: Option<u64>) -> Result<Option<Frames>, Error> {
+    let failed = |source| Error::File { path: path.to_owned(), what: "read", source };
+    let file = match file {
+        Some(file) => file,
+        None => match File::open(path) {
+            Ok(file) => Arc::new(file),
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+            Err(error) => return Err(failed(error)),
+        },
+    };
+    let limit = match known {
+        Some(known) => known,
+        None => file.metadata().map_err(failed)?.len(),
+    };
+    let (mut frames, mut total) = (Vec::new(), 0);
+    while total < READ {
+        let Some(head) = read_head(&file, at, limit).map_err(failed)?.filter(|head| head.length > 0) else { break };
+        let next = at + (HEAD + head.length) as u64;
+        if head.offset + head.length as u64 > from {
+            let mut payload = vec![0; head.length];
+            file.read_exact_at(&mut payload, at + HEAD as u64).map_err(failed)?;
+            if !head.admits(&payload) {
+                // Behind what is acknowledged it is a torn end; before it the disk has changed bytes.
+                if known.is_some() {
+                    return Err(Error::Damaged { path: path.to_owned(), at });
+                }
+                break;
             }
-            let Some(segment) = &mut self.segment else { return Ok(None) };
-            if let Some((offset, data)) = segment.next()? {
-                let skip = usize::try_from(at.saturating_sub(offset)).unwrap_or(usize::MAX);
-                let end = usize::try_from(durable.saturating_sub(offset)).unwrap_or(usize::MAX).min(data.len());
-                return Ok((skip < end).then(|| data.slice(skip..end)));
-            }
-            // This segment has no more; the next one begins right here, or the file is damaged.
-            let path = segment.path.clone();
-            let (damaged_at, next) = (segment.at, segment::path(folder, at));
-            if next == path || !next.exists() {
-                return Err(Error::Damaged { path, at: damaged_at });
-            }
-            self.segment = None;
+            total += head.length;
+            frames.push((head.offset, Bytes::from(payload)));
         }
+        at = next;
     }
+    Ok(Some((file, frames, at)))
 }

@@ -1,1 +1,361 @@
-//! What every backend of the store has to do.
+//! What every backend of the store has to do. A backend's tests call [`run`] with a maker of empty stores.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use longshore_core::attempt::{Attempt, State};
+use longshore_core::deployment::{Deployment, DeploymentState};
+use longshore_core::id::{AgentId, AttemptId, ControllerId, DeploymentId, JobId, ProjectId, TokenId};
+use longshore_core::job::{self, Job};
+use longshore_core::step::StepState;
+use longshore_core::time::Timestamp;
+
+use super::rows::{
+    AgentRow, AttemptRow, DeploymentFilter, DeploymentRow, EventRow, JobRow, JoinTokenRow, LockRow, MetaRow, OutboxRow, OutputRow,
+    ProjectRow, RevisionRow, StepAttemptRow, StepRow, ToAgent, TokenRow, VariableRow, VariableValue,
+};
+use super::{Error, Store};
+
+fn at(micros: i64) -> Timestamp {
+    Timestamp::from_micros(micros)
+}
+
+fn deployment_id(n: u8) -> DeploymentId {
+    DeploymentId::new(at(i64::from(n) * 1_000_000), [n; 10])
+}
+
+fn job_id(n: u8) -> JobId {
+    JobId::new(at(1), [n; 10])
+}
+
+fn agent_id(n: u8) -> AgentId {
+    AgentId::new(at(1), [n; 10])
+}
+
+fn project_id() -> ProjectId {
+    ProjectId::new(at(1), [1; 10])
+}
+
+fn attempt(n: u8, epoch: u64) -> Attempt {
+    Attempt {
+        id: AttemptId::new(at(1), [n; 10]),
+        job: job_id(1),
+        deployment: deployment_id(1),
+        agent: agent_id(1),
+        epoch,
+        incarnation: 1,
+        state: State::Offered,
+        since: at(5),
+        cancel_asked: None,
+    }
+}
+
+fn agent(n: u8) -> AgentRow {
+    AgentRow {
+        id: agent_id(n),
+        pool: "default".to_owned(),
+        hostname: "host".to_owned(),
+        version: "1".to_owned(),
+        serial: "ab".to_owned(),
+        boot_id: "boot".to_owned(),
+        facts: serde_json::json!({"cpus": 2}),
+        enrolled_at: at(1),
+        seen_at: None,
+        revoked_at: None,
+    }
+}
+
+fn deployment(n: u8) -> DeploymentRow {
+    DeploymentRow {
+        deployment: Deployment { id: deployment_id(n), state: DeploymentState::Queued, reason: None, cancel_asked: None, ended_at: None },
+        project: project_id(),
+        project_name: "shop".to_owned(),
+        revision: 1,
+        environment: if n % 2 == 0 { "dev" } else { "live" }.to_owned(),
+        package: None,
+        operation_id: format!("op-{n}"),
+        variables: BTreeMap::from([("region".to_owned(), "eu".to_owned())]),
+        secrets: BTreeMap::from([("key".to_owned(), 7)]),
+        created_at: at(3),
+        created_by: "anna".to_owned(),
+    }
+}
+
+fn job(n: u8) -> JobRow {
+    let job = Job { id: job_id(n), deployment: deployment_id(n), state: job::State::Queued, since: at(3), epoch: 0, abandoned: 0 };
+    JobRow { job, seq: 0, pool: "default".to_owned(), steps: vec![], locks: vec!["a".to_owned()] }
+}
+
+fn step_attempt(of: &Attempt) -> StepAttemptRow {
+    StepAttemptRow {
+        attempt: of.id,
+        step: 0,
+        deployment: of.deployment,
+        agent: of.agent,
+        container: "c0ffee".to_owned(),
+        image_digest: "sha256:1".to_owned(),
+        nonce: "n".to_owned(),
+        outputs_key: vec![1, 2],
+        state: StepState::Running,
+        started_at: at(9),
+        ended_at: None,
+    }
+}
+
+/// An installation with a project, an agent, and deployments 1 to 3 with their jobs in the queue.
+async fn filled(store: &Arc<dyn Store>) {
+    let spec = longshore_core::spec::parse("version: 1\nproject: shop\nenvironments: [{name: dev}]\nsteps: [{name: one, image: i, run: echo}]\n").unwrap();
+    let done: Result<(), Error> = store
+        .write(|tx| {
+            Box::pin(async move {
+                tx.insert_meta(&MetaRow { controller: ControllerId::new(at(1), [9; 10]), incarnation: 1 }, at(1)).await?;
+                let project = ProjectRow { id: project_id(), name: "shop".to_owned(), revision: 1, created_at: at(1), updated_at: at(1) };
+                tx.save_project(&project).await?;
+                let (digest, created_by) = ("d".to_owned(), "anna".to_owned());
+                tx.insert_revision(&RevisionRow { project: project_id(), revision: 1, digest, spec, created_at: at(1), created_by }).await?;
+                tx.insert_agent(&agent(1)).await?;
+                for n in 1..=3 {
+                    tx.insert_deployment(&deployment(n)).await?;
+                    tx.insert_job(&job(n)).await?;
+                }
+                Ok(())
+            })
+        })
+        .await;
+    done.unwrap();
+}
+
+/// Runs one operation and answers what it answers.
+macro_rules! write {
+    ($store:expr, $tx:ident => $body:expr) => {{
+        let result: Result<_, Error> = $store.write(move |$tx| Box::pin(async move { $body })).await;
+        result
+    }};
+}
+
+pub(crate) async fn run(mut make: impl AsyncFnMut() -> Arc<dyn Store>) {
+    rows_come_back_as_they_went_in(&make().await).await;
+    an_error_undoes_all_of_its_operation_and_nothing_else(&make().await).await;
+    many_writers_at_once_lose_nothing(&make().await).await;
+    a_lock_has_one_holder(&make().await).await;
+    a_job_has_one_live_attempt(&make().await).await;
+    fences_stand_in_the_statement(&make().await).await;
+    a_step_is_granted_once(&make().await).await;
+    what_has_ended_stays_as_it_is(&make().await).await;
+    a_join_token_is_used_once(&make().await).await;
+    lists_are_in_order(&make().await).await;
+}
+
+async fn rows_come_back_as_they_went_in(store: &Arc<dyn Store>) {
+    filled(store).await;
+    write!(store, tx => {
+        assert_eq!(tx.deployment(deployment_id(1)).await?, Some(deployment(1)));
+        assert_eq!(tx.deployment_by_operation("op-2").await?, Some(deployment(2)));
+        assert_eq!(tx.agent(agent_id(1)).await?, Some(agent(1)));
+        assert_eq!(tx.revision(project_id(), 1).await?.unwrap().spec.name, "shop");
+        let mut row = StepRow::queued(deployment_id(1), 0, "one");
+        tx.insert_step(&row).await?;
+        row.state = StepState::Succeeded;
+        (row.exit_code, row.signal, row.reason) = (Some(-1), Some(9), Some("why".to_owned()));
+        row.outputs = BTreeMap::from([("a".to_owned(), OutputRow::Plain(serde_json::json!([1, "x"]))), ("b".to_owned(), OutputRow::Sealed("00".to_owned()))]);
+        row.resources = BTreeMap::from([("create".to_owned(), 3)]);
+        (row.plugin_downloads, row.log_bytes, row.log_sha256, row.log_truncated) = (1, 2, Some("s".to_owned()), true);
+        (row.started_at, row.ended_at) = (Some(at(4)), Some(at(5)));
+        assert!(tx.update_step(&row).await?);
+        assert_eq!(tx.steps(deployment_id(1)).await?, [row]);
+        let values = [VariableValue::Plain("1".to_owned()), VariableValue::Sealed(vec![3]), VariableValue::Plain("3".to_owned())];
+        for (value, environment) in values.into_iter().zip([None, None, Some("dev".to_owned())]) {
+            let name = "v".to_owned();
+            tx.insert_variable(&VariableRow { id: 0, project: project_id(), environment, name, value, created_at: at(1), created_by: String::new() }).await?;
+        }
+        let newest: Vec<_> = tx.variables(project_id()).await?.into_iter().map(|row| (row.environment, row.value)).collect();
+        assert_eq!(newest, [(None, VariableValue::Sealed(vec![3])), (Some("dev".to_owned()), VariableValue::Plain("3".to_owned()))]);
+        let message = ToAgent::Cancel { fence: longshore_core::fence::Fence { attempt: attempt(1, 1).id, epoch: 1, incarnation: 1 }, grace_seconds: 5 };
+        let id = tx.insert_outbox(&OutboxRow { id: 0, agent: agent_id(1), message: message.clone() }).await?;
+        assert_eq!(tx.outbox().await?, [OutboxRow { id, agent: agent_id(1), message }]);
+        tx.clear_outbox(agent_id(1), id).await?;
+        assert_eq!(tx.outbox().await?, []);
+        let event = EventRow { id: 0, at: at(1), actor: "anna".to_owned(), action: "x".to_owned(), deployment: Some(deployment_id(1)), detail: serde_json::json!({}) };
+        tx.insert_event(&event).await?;
+        assert_eq!(tx.events(deployment_id(1)).await?.len(), 1);
+        let token = TokenRow { id: TokenId::new(at(1), [1; 10]), name: "admin".to_owned(), created_at: at(1), expires_at: None, revoked_at: None };
+        tx.insert_token(&token, &[1; 32]).await?;
+        assert_eq!(tx.token(&[1; 32]).await?, Some(token.clone()));
+        assert!(tx.revoke_token(token.id, at(2)).await? && !tx.revoke_token(token.id, at(2)).await?);
+        Ok(())
+    })
+    .unwrap();
+}
+
+async fn an_error_undoes_all_of_its_operation_and_nothing_else(store: &Arc<dyn Store>) {
+    filled(store).await;
+    let bad = write!(store, tx => {
+        tx.insert_deployment(&deployment(4)).await?;
+        Err::<(), _>(Error::Stale("on purpose".to_owned()))
+    });
+    assert!(matches!(bad, Err(Error::Stale(_))));
+    let (good, twice) = tokio::join!(
+        async { write!(store, tx => tx.insert_deployment(&deployment(5)).await) },
+        async { write!(store, tx => tx.insert_deployment(&deployment(1)).await) },
+    );
+    good.unwrap();
+    assert!(twice.is_err(), "an id is used once");
+    let there = write!(store, tx => Ok((tx.deployment(deployment_id(4)).await?, tx.deployment(deployment_id(5)).await?))).unwrap();
+    assert!(there.0.is_none() && there.1.is_some());
+    let read: Result<_, Error> = store.read(|tx| Box::pin(async move { tx.insert_deployment(&deployment(6)).await })).await;
+    assert!(read.is_err(), "reading cannot write");
+}
+
+async fn many_writers_at_once_lose_nothing(store: &Arc<dyn Store>) {
+    filled(store).await;
+    let writes = (10..110_u8).map(|n| async move { write!(store, tx => tx.insert_deployment(&deployment(n)).await) });
+    assert!(futures_util::future::join_all(writes).await.into_iter().all(|done| done.is_ok()));
+    let filter = DeploymentFilter { limit: 500, ..Default::default() };
+    let found: Result<_, Error> = store.read(move |tx| Box::pin(async move { tx.deployments(&filter).await })).await;
+    assert_eq!(found.unwrap().len(), 103);
+}
+
+async fn a_lock_has_one_holder(store: &Arc<dyn Store>) {
+    filled(store).await;
+    let lock = |key: &str, n| LockRow { key: key.to_owned(), job: job_id(n), deployment: deployment_id(n), taken_at: at(4) };
+    let (a1, b1, a2) = (lock("a", 1), lock("b", 1), lock("a", 2));
+    write!(store, tx => {
+        assert!(tx.take_lock(&a1).await? && tx.take_lock(&b1).await?);
+        assert!(!tx.take_lock(&a2).await?, "held by another");
+        assert_eq!(tx.locks().await?, [a1, b1]);
+        let mut freed = tx.release_locks(job_id(1), at(6)).await?;
+        freed.sort();
+        assert_eq!(freed, ["a", "b"]);
+        assert!(tx.take_lock(&a2).await?, "free again");
+        Ok(())
+    })
+    .unwrap();
+}
+
+async fn a_job_has_one_live_attempt(store: &Arc<dyn Store>) {
+    filled(store).await;
+    let row = |n, epoch| AttemptRow { attempt: attempt(n, epoch), created_at: at(5) };
+    write!(store, tx => tx.insert_attempt(&row(1, 1)).await).unwrap();
+    assert!(write!(store, tx => tx.insert_attempt(&row(2, 2)).await).is_err(), "a second live one");
+    assert_eq!(write!(store, tx => tx.live_attempts().await).unwrap(), [row(1, 1)]);
+}
+
+/// Assigns job 1 to attempt 1 of epoch 1.
+async fn assigned(store: &Arc<dyn Store>) -> Attempt {
+    filled(store).await;
+    let first = attempt(1, 1);
+    let of = first.clone();
+    write!(store, tx => {
+        tx.insert_attempt(&AttemptRow { attempt: of.clone(), created_at: at(5) }).await?;
+        let from = job(1).job;
+        let to = Job { state: job::State::Assigned { attempt: of.id }, epoch: 1, ..from.clone() };
+        assert!(tx.update_job(&from, &to).await?);
+        assert!(!tx.update_job(&from, &to).await?, "it is not there any more");
+        Ok(())
+    })
+    .unwrap();
+    first
+}
+
+async fn fences_stand_in_the_statement(store: &Arc<dyn Store>) {
+    let first = assigned(store).await;
+    let to = Attempt { state: State::Preparing, ..first.clone() };
+    let stale = [
+        Attempt { agent: agent_id(2), ..first.clone() },
+        Attempt { epoch: 2, ..first.clone() },
+        Attempt { incarnation: 2, ..first.clone() },
+        Attempt { state: State::Running { step: 0, between: false }, ..first.clone() },
+    ];
+    write!(store, tx => {
+        for from in stale {
+            assert!(!tx.update_attempt(&from, &to).await?, "{from:?}");
+        }
+        assert_eq!(tx.attempt_of(agent_id(2), first.id).await?, None, "another agent's is not there");
+        assert!(tx.update_attempt(&first, &to).await?);
+        let row = tx.job(job_id(1)).await?.unwrap().job;
+        assert!(tx.update_job(&row, &Job { epoch: 2, ..row.clone() }).await?);
+        let late = Attempt { state: State::Running { step: 0, between: false }, ..to.clone() };
+        assert!(!tx.update_attempt(&to, &late).await?, "the job has a newer epoch");
+        assert!(!tx.insert_step_attempt(&step_attempt(&to), &to).await?);
+        Ok(())
+    })
+    .unwrap();
+}
+
+async fn a_step_is_granted_once(store: &Arc<dyn Store>) {
+    let first = assigned(store).await;
+    let row = step_attempt(&first);
+    let granted = row.clone();
+    let of = first.clone();
+    write!(store, tx => {
+        assert!(!tx.insert_step_attempt(&granted, &Attempt { incarnation: 2, ..of.clone() }).await?);
+        assert!(tx.insert_step_attempt(&granted, &of).await?);
+        assert_eq!(tx.step_attempt(of.id, 0).await?, Some(granted.clone()));
+        assert_eq!(tx.step_attempts(of.deployment).await?, [granted]);
+        Ok(())
+    })
+    .unwrap();
+    assert!(write!(store, tx => tx.insert_step_attempt(&row, &first).await).is_err(), "a second time");
+}
+
+async fn what_has_ended_stays_as_it_is(store: &Arc<dyn Store>) {
+    let first = assigned(store).await;
+    let mut row = step_attempt(&first);
+    write!(store, tx => {
+        assert!(tx.insert_step_attempt(&row, &first).await?);
+        (row.state, row.ended_at) = (StepState::Lost, Some(at(11)));
+        assert!(tx.update_step_attempt(&row).await?);
+        row.state = StepState::Succeeded;
+        assert!(!tx.update_step_attempt(&row).await?);
+        let mut step = StepRow { state: StepState::Running, ..StepRow::queued(deployment_id(1), 0, "one") };
+        tx.insert_step(&step).await?;
+        step.state = StepState::Lost;
+        assert!(tx.update_step(&step).await?);
+        step.state = StepState::Succeeded;
+        assert!(!tx.update_step(&step).await?);
+        Ok(())
+    })
+    .unwrap();
+}
+
+async fn a_join_token_is_used_once(store: &Arc<dyn Store>) {
+    filled(store).await;
+    let token = |n| JoinTokenRow {
+        id: TokenId::new(at(1), [n; 10]),
+        pool: "default".to_owned(),
+        created_at: at(1),
+        created_by: "anna".to_owned(),
+        expires_at: at(100),
+        used_at: None,
+        used_by: None,
+        used_for: None,
+    };
+    write!(store, tx => {
+        tx.insert_join_token(&token(1), &[1; 32]).await?;
+        tx.insert_join_token(&token(2), &[2; 32]).await?;
+        assert!(!tx.use_join_token(token(1).id, agent_id(1), "csr", at(100)).await?, "it has ended");
+        assert!(tx.use_join_token(token(2).id, agent_id(1), "csr", at(99)).await?);
+        assert!(!tx.use_join_token(token(2).id, agent_id(1), "csr", at(99)).await?, "a second time");
+        let used = tx.join_token(&[2; 32]).await?.unwrap();
+        assert_eq!((used.used_by, used.used_for.as_deref()), (Some(agent_id(1)), Some("csr")));
+        assert!(tx.revoke_agent(agent_id(1), at(5)).await? && !tx.revoke_agent(agent_id(1), at(6)).await?);
+        assert!(!tx.update_agent(&agent(1)).await?, "revoked");
+        Ok(())
+    })
+    .unwrap();
+}
+
+async fn lists_are_in_order(store: &Arc<dyn Store>) {
+    filled(store).await;
+    write!(store, tx => {
+        let jobs: Vec<_> = tx.queued_jobs().await?.into_iter().map(|row| row.job.id).collect();
+        assert_eq!(jobs, [job_id(1), job_id(2), job_id(3)]);
+        let mut filter = DeploymentFilter { environment: Some("live".to_owned()), ..Default::default() };
+        let ids = |rows: Vec<DeploymentRow>| rows.into_iter().map(|row| row.deployment.id).collect::<Vec<_>>();
+        assert_eq!(ids(tx.deployments(&filter).await?), [deployment_id(3), deployment_id(1)]);
+        filter.before = Some(deployment_id(3));
+        assert_eq!(ids(tx.deployments(&filter).await?), [deployment_id(1)]);
+        Ok(())
+    })
+    .unwrap();
+}
