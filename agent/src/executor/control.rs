@@ -1,8 +1,16 @@
 //! What is done to a container that is there: signals, removal, finding it again.
 
+use std::collections::HashMap;
+
+use bollard::models::{ContainerSummary, ContainerSummaryStateEnum};
+use bollard::query_parameters::{
+    KillContainerOptionsBuilder, ListContainersOptionsBuilder, ListVolumesOptionsBuilder,
+    RemoveContainerOptionsBuilder, RemoveVolumeOptions,
+};
 use longshore_core::id::{AttemptId, JobId};
 
-use super::{Error, Executor};
+use super::engine::{is_missing, status};
+use super::{Error, Executor, settings};
 
 /// Whether a signal reached a running container.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -45,36 +53,101 @@ pub enum FoundState {
 
 impl Executor {
     /// Hands one SIGINT to the container; init passes on exactly the first that it gets.
+    ///
+    /// # Errors
+    /// When the engine does not answer or refuses.
     pub async fn interrupt(&self, container: &str) -> Result<Signalled, Error> {
-        let _ = container;
-        todo!()
+        self.signal(container, "SIGINT").await
     }
 
     /// Kills the container.
+    ///
+    /// # Errors
+    /// When the engine does not answer or refuses.
     pub async fn kill(&self, container: &str) -> Result<Signalled, Error> {
-        let _ = container;
-        todo!()
+        self.signal(container, "SIGKILL").await
+    }
+
+    async fn signal(&self, container: &str, signal: &str) -> Result<Signalled, Error> {
+        let options = KillContainerOptionsBuilder::new().signal(signal).build();
+        match self.inner.docker.kill_container(container, Some(options)).await {
+            Ok(()) => Ok(Signalled::Sent),
+            // 409: it is there and does not run.
+            Err(error) if matches!(status(&error), Some(404 | 409)) => Ok(Signalled::NotRunning),
+            Err(error) => Err(self.failed(format!("send {signal} to container `{container}`"), error)),
+        }
     }
 
     /// Removes the container, running or not, with its anonymous volumes. One that is gone already is fine.
+    ///
+    /// # Errors
+    /// When the engine does not answer or refuses.
     pub async fn remove(&self, container: &str) -> Result<(), Error> {
-        let _ = container;
-        todo!()
+        let options = RemoveContainerOptionsBuilder::new().force(true).v(true).build();
+        match self.inner.docker.remove_container(container, Some(options)).await {
+            Ok(()) => Ok(()),
+            // 409: its removal goes on already.
+            Err(error) if matches!(status(&error), Some(404 | 409)) => Ok(()),
+            Err(error) => Err(self.failed(format!("remove container `{container}`"), error)),
+        }
     }
 
     /// Removes the job's volume. Its containers have to be removed before. One that is gone already is fine.
+    ///
+    /// # Errors
+    /// When the engine does not answer or refuses, such as while a container has the volume.
     pub async fn remove_job(&self, job: JobId) -> Result<(), Error> {
-        let _ = job;
-        todo!()
+        let name = settings::volume(job);
+        match self.inner.docker.remove_volume(&name, None::<RemoveVolumeOptions>).await {
+            Ok(()) => Ok(()),
+            Err(error) if is_missing(&error) => Ok(()),
+            Err(error) => Err(self.failed(format!("remove volume `{name}`"), error)),
+        }
     }
 
     /// Every container of this agent, by label, ended or not.
+    ///
+    /// # Errors
+    /// When the engine does not answer.
     pub async fn list(&self) -> Result<Vec<Found>, Error> {
-        todo!()
+        let options = ListContainersOptionsBuilder::new().all(true).filters(&self.own()).build();
+        let found = self.inner.docker.list_containers(Some(options)).await;
+        let found = found.map_err(|error| self.failed("list its containers", error))?;
+        Ok(found.into_iter().filter_map(read).collect())
     }
 
     /// Every job of this agent that has a volume, by label.
+    ///
+    /// # Errors
+    /// When the engine does not answer.
     pub async fn list_jobs(&self) -> Result<Vec<JobId>, Error> {
-        todo!()
+        let options = ListVolumesOptionsBuilder::new().filters(&self.own()).build();
+        let found = self.inner.docker.list_volumes(Some(options)).await;
+        let found = found.map_err(|error| self.failed("list its volumes", error))?.volumes.unwrap_or_default();
+        Ok(found.iter().filter_map(|volume| volume.labels.get("longshore.job")?.parse().ok()).collect())
     }
+
+    fn own(&self) -> HashMap<&'static str, Vec<String>> {
+        HashMap::from([("label", vec![format!("longshore.agent={}", self.inner.config.agent)])])
+    }
+}
+
+/// A container whose labels are not whole is not ours, whatever it says.
+fn read(summary: ContainerSummary) -> Option<Found> {
+    use ContainerSummaryStateEnum::{CREATED, PAUSED, RESTARTING, RUNNING};
+    let labels = summary.labels?;
+    let label = |name: &str| labels.get(name).map(String::as_str);
+    Some(Found {
+        id: summary.id?,
+        attempt: label("longshore.attempt")?.parse().ok()?,
+        job: label("longshore.job")?.parse().ok()?,
+        epoch: label("longshore.epoch")?.parse().ok()?,
+        step: label("longshore.step")?.parse().ok()?,
+        state: match summary.state? {
+            CREATED => FoundState::Created,
+            RUNNING | PAUSED | RESTARTING => FoundState::Running,
+            _ => FoundState::Ended,
+        },
+        helper: label(settings::HELPER_LABEL).is_some(),
+    })
 }

@@ -17,7 +17,9 @@ pub enum Class {
 #[non_exhaustive]
 pub enum Error {
     /// The engine does not answer at all.
-    #[error("the container engine does not answer on `{socket}`, so nothing was started; start it (`systemctl start docker`) or give the agent its socket")]
+    #[error(
+        "the container engine does not answer on `{socket}`, so nothing was started; start it (`systemctl start docker`) or give the agent its socket"
+    )]
     EngineUnreachable {
         /// The engine's socket.
         socket: PathBuf,
@@ -26,7 +28,9 @@ pub enum Error {
         source: Box<bollard::errors::Error>,
     },
     /// The engine speaks a version that is too old.
-    #[error("the container engine on `{socket}` speaks API {found}, {needed} or newer is needed; upgrade Docker to 20.10 or newer")]
+    #[error(
+        "the container engine on `{socket}` speaks API {found}, {needed} or newer is needed; upgrade Docker to 20.10 or newer"
+    )]
     EngineTooOld {
         /// The engine's socket.
         socket: PathBuf,
@@ -42,6 +46,24 @@ pub enum Error {
         what: String,
         /// The engine's own words.
         detail: String,
+    },
+    /// The engine has no space left.
+    #[error(
+        "full disk: the container engine failed to {what} ({detail}), so nothing was started; free some space on the agent's host"
+    )]
+    EngineDiskFull {
+        /// What was asked for.
+        what: String,
+        /// The engine's own words.
+        detail: String,
+    },
+    /// The network `longshore` cannot be used.
+    #[error(
+        "network `longshore` {cause}; nothing was started, remove it (`docker network rm longshore`) and it is made anew"
+    )]
+    Network {
+        /// What is wrong with it.
+        cause: String,
     },
     /// The image could not be had.
     #[error("image `{image}` {cause}; nothing was started")]
@@ -68,7 +90,9 @@ pub enum Error {
         cause: String,
     },
     /// The state directory's disk is full.
-    #[error("full disk: `{path}` has {free} bytes free and {needed} are needed before a step starts, so nothing was started; free some space on the agent's host")]
+    #[error(
+        "full disk: `{path}` has {free} bytes free and {needed} are needed before a step starts, so nothing was started; free some space on the agent's host"
+    )]
     DiskFull {
         /// The directory.
         path: PathBuf,
@@ -89,7 +113,9 @@ pub enum Error {
         source: std::io::Error,
     },
     /// A container of that name is there and cannot be taken over.
-    #[error("container `{name}` exists already and {cause}; it was left as it is, remove it by hand if it is not needed")]
+    #[error(
+        "container `{name}` exists already and {cause}; it was left as it is, remove it by hand if it is not needed"
+    )]
     NameTaken {
         /// Its name.
         name: String,
@@ -97,13 +123,17 @@ pub enum Error {
         cause: String,
     },
     /// The container was started, but init did not get its orders. Nothing of the step ran; the container was killed.
-    #[error("the step was not run: its container was started but did not take over its orders ({cause}); it was killed")]
+    #[error(
+        "the step was not run: its container was started but did not take over its orders ({cause}); it was killed"
+    )]
     Handover {
         /// What happened.
         cause: String,
     },
     /// The orders were sent, but init did not confirm them: the step may have run. The container was killed.
-    #[error("the step may have begun: its orders were sent to the container and not confirmed ({cause}); it was killed")]
+    #[error(
+        "the step may have begun: its orders were sent to the container and not confirmed ({cause}); it was killed"
+    )]
     Unconfirmed {
         /// What happened.
         cause: String,
@@ -120,6 +150,8 @@ impl Error {
             Self::EngineUnreachable { .. }
             | Self::EngineTooOld { .. }
             | Self::Engine { .. }
+            | Self::EngineDiskFull { .. }
+            | Self::Network { .. }
             | Self::DiskFull { .. }
             | Self::File { .. }
             | Self::NameTaken { .. }

@@ -1,1 +1,69 @@
-//! (in work)
+//! The program that is PID 1 of every job container: embedded in the agent, laid out once, linked into each step.
+//!
+//! Invariant: what is linked has the very bytes that this agent was built with; it is compared at each start of the agent.
+
+use std::fs::{Permissions, hard_link};
+use std::io;
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::{Path, PathBuf};
+
+use super::files::file_error;
+use super::{Error, StepDir};
+
+/// `longshore-init`, static.
+static INIT: std::sync::LazyLock<Vec<u8>> = std::sync::LazyLock::new(|| {
+    option_env!("LONGSHORE_INIT").and_then(|path| std::fs::read(path).ok()).unwrap_or_default()
+});
+
+/// Lays the verified copy out and returns its path.
+pub(super) fn lay_out(state_dir: &Path) -> Result<PathBuf, Error> {
+    let path = state_dir.join("init");
+    let same = || Ok::<_, io::Error>(std::fs::read(&path)? == *INIT && mode(&path)? == 0o755);
+    if !same().unwrap_or(false) {
+        let write = || {
+            crate::durable::make_dir(state_dir)?;
+            crate::durable::write(&path, &INIT)?;
+            std::fs::set_permissions(&path, Permissions::from_mode(0o755))
+        };
+        write().map_err(file_error("write", &path))?;
+    }
+    Ok(path)
+}
+
+/// Puts init into the directory that is mounted into the step's container.
+pub(super) fn link(verified: &Path, dir: &StepDir) -> Result<(), Error> {
+    let path = dir.mnt().join("init");
+    let link = || {
+        match std::fs::remove_file(&path) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+            _ => {}
+        }
+        // A file system without links, or one with too many of them, gets a copy.
+        hard_link(verified, &path).or_else(|_| std::fs::copy(verified, &path).map(drop))
+    };
+    link().map_err(file_error("create", &path))
+}
+
+fn mode(path: &Path) -> io::Result<u32> {
+    Ok(std::fs::metadata(path)?.permissions().mode() & 0o7777)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_changed_copy_is_made_anew() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = lay_out(dir.path()).unwrap();
+        let step = StepDir::new(dir.path(), 0);
+        step.make().unwrap();
+        link(&path, &step).unwrap();
+        std::fs::remove_file(&path).unwrap();
+        std::fs::write(&path, b"something else").unwrap();
+        lay_out(dir.path()).unwrap();
+        assert!(std::fs::read(&path).unwrap() == *INIT && std::fs::read(step.mnt().join("init")).unwrap() == *INIT);
+        assert_eq!(mode(&path).unwrap(), 0o755);
+        link(&path, &step).unwrap();
+    }
+}

@@ -12,8 +12,10 @@
 //! - Nothing here outlives its future: dropping one leaves the engine's objects, which are found again by label.
 
 mod archive;
+mod container;
 mod control;
 mod end;
+mod engine;
 mod error;
 mod files;
 mod handover;
@@ -27,13 +29,15 @@ mod start;
 mod watch;
 mod workspace;
 
-use std::path::{Path, PathBuf};
+use std::collections::HashMap;
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use bollard::Docker;
 use longshore_core::fence::Fence;
 use longshore_core::id::{AgentId, AttemptId, JobId};
 use longshore_core::offer::{Offer, OfferStep, Profile};
+use tokio::sync::Mutex;
 
 pub use control::{Found, FoundState, Signalled};
 pub use end::End;
@@ -43,6 +47,11 @@ pub use handover::handover;
 pub use image::{Image, PullProgress};
 pub use owner::Owner;
 pub use watch::SpoolWatch;
+
+/// Longest that the engine may take to begin an answer.
+const REQUEST_SECONDS: u64 = 120;
+/// Docker 20.10.
+const OLDEST_API: (usize, usize) = (1, 41);
 
 /// What the executor has to know.
 #[derive(Debug, Clone)]
@@ -147,6 +156,15 @@ pub struct Executor {
 struct Inner {
     docker: Docker,
     config: Config,
+    host: settings::Host,
+    /// The verified copy of init.
+    init: PathBuf,
+    /// Id of the network `longshore`, once known.
+    network: Mutex<Option<String>>,
+    /// Pulls that go on, by reference.
+    pulls: Mutex<HashMap<String, image::Pull>>,
+    /// Who images run as, by image id.
+    owners: Mutex<HashMap<String, Owner>>,
 }
 
 impl std::fmt::Debug for Inner {
@@ -157,14 +175,38 @@ impl std::fmt::Debug for Inner {
 
 impl Executor {
     /// Reaches the engine, agrees on an API version and lays out the verified copy of init.
+    ///
+    /// # Errors
+    /// [`Error::EngineUnreachable`], [`Error::EngineTooOld`], [`Error::File`].
     pub async fn connect(config: Config) -> Result<Self, Error> {
-        let _ = config;
-        todo!()
-    }
-
-    /// What the engine says of itself. An error means that it does not answer.
-    pub async fn engine(&self) -> Result<Engine, Error> {
-        todo!()
+        let init = initbin::lay_out(&config.state_dir)?;
+        let socket = config.socket.to_string_lossy().into_owned();
+        let failed = |error| engine::failed(&config.socket, "say its version".to_owned(), error);
+        let docker =
+            Docker::connect_with_unix(&socket, REQUEST_SECONDS, bollard::API_DEFAULT_VERSION).map_err(failed)?;
+        let docker = docker.negotiate_version().await.map_err(failed)?;
+        let api = docker.client_version();
+        if (api.major_version, api.minor_version) < OLDEST_API {
+            let found = format!("{}.{}", api.major_version, api.minor_version);
+            return Err(Error::EngineTooOld {
+                socket: config.socket,
+                found,
+                needed: format!("{}.{}", OLDEST_API.0, OLDEST_API.1),
+            });
+        }
+        let info = docker.info().await.map_err(failed)?;
+        let number = |number: Option<i64>| number.and_then(|number| u64::try_from(number).ok()).unwrap_or(0);
+        let host = settings::Host { memory: number(info.mem_total), cpus: number(info.ncpu) };
+        let inner = Inner {
+            docker,
+            config,
+            host,
+            init,
+            network: Mutex::default(),
+            pulls: Mutex::default(),
+            owners: Mutex::default(),
+        };
+        Ok(Self { inner: Arc::new(inner) })
     }
 
     /// Directory of one step of one attempt: `attempts/<attempt id>/steps/<index>` in the state directory.
@@ -177,29 +219,5 @@ impl Executor {
     #[must_use]
     pub fn attempt_dir(&self, attempt: AttemptId) -> PathBuf {
         self.inner.config.state_dir.join("attempts").join(attempt.to_string())
-    }
-
-    /// Makes the step's image present: a local one is used as it is, else it is pulled (once at a time a reference).
-    ///
-    /// `progress` is called from this future while a pull runs.
-    pub async fn prepare_image(&self, reference: &str, progress: impl FnMut(PullProgress) + Send) -> Result<Image, Error> {
-        let _ = (reference, progress);
-        todo!()
-    }
-
-    /// Makes the job's volume, the step's directory and its container, which is not started.
-    ///
-    /// A container of that name from the same attempt that was never started is taken over. Repeating it is safe
-    /// as long as the step was not started.
-    pub async fn create(&self, step: &Step, image: &Image) -> Result<Created, Error> {
-        let _ = (step, image);
-        todo!()
-    }
-
-    /// Makes workspace and HOME ready for the step's user: at the attempt's first step the package (tar.zst on disk) is
-    /// unpacked, at a later one with another user everything is handed over to it. Repeating it is safe.
-    pub async fn prepare_workspace(&self, step: &Step, created: &Created, package: Option<&Path>) -> Result<(), Error> {
-        let _ = (step, created, package);
-        todo!()
     }
 }
