@@ -1,0 +1,218 @@
+//! Outputs of a stack: captured, told apart into plain and secret, the secret ones encrypted.
+
+use crate::clock;
+use base64::Engine as _;
+use base64::prelude::BASE64_STANDARD;
+use chacha20poly1305::aead::{Aead as _, KeyInit as _, Payload};
+use chacha20poly1305::{ChaCha20Poly1305, Key, Nonce};
+use longshore_core::init::{ExitRecord, MASK, MAX_OUTPUTS};
+use longshore_core::redact::Patterns;
+use serde_json::Value;
+use std::collections::BTreeMap;
+use zeroize::{Zeroize as _, Zeroizing};
+
+/// Why outputs could not be taken. Quotes nothing of them.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// More than [`MAX_OUTPUTS`].
+    #[error("outputs of {0} bytes are more than the {MAX_OUTPUTS} that can be kept")]
+    TooLong(usize),
+    /// Not a JSON object.
+    #[error("outputs printed by `{program}` are no JSON object (line {line}, column {column})")]
+    NotJson {
+        /// The program.
+        program: String,
+        /// Line of its output.
+        line: usize,
+        /// Column of its output.
+        column: usize,
+    },
+    /// The key is not 32 bytes in hex.
+    #[error("key for secret outputs is malformed")]
+    Key,
+    /// A secret output whose value no command has shown.
+    #[error("value of secret output `{0}` was not captured")]
+    Missing(String),
+    /// No encryption, so the output is not kept.
+    #[error("cannot encrypt output `{0}`")]
+    Encrypt(String),
+}
+
+/// Names and JSON values.
+#[derive(Debug, Default)]
+pub struct Outputs(BTreeMap<String, Value>);
+
+impl Outputs {
+    /// Outputs that were read already.
+    #[must_use]
+    pub fn from_map(outputs: BTreeMap<String, Value>) -> Self {
+        Self(outputs)
+    }
+
+    /// Reads what `program` printed.
+    pub fn parse(program: &str, text: &[u8]) -> Result<Self, Error> {
+        if text.len() > MAX_OUTPUTS {
+            return Err(Error::TooLong(text.len()));
+        }
+        serde_json::from_slice(text).map(Self).map_err(|error| Error::NotJson {
+            program: program.to_owned(),
+            line: error.line(),
+            column: error.column(),
+        })
+    }
+
+    /// Whether any of them stands there as `[secret]`.
+    #[must_use]
+    pub fn any_hidden(&self) -> bool {
+        self.0.values().any(hidden)
+    }
+}
+
+impl Drop for Outputs {
+    fn drop(&mut self) {
+        self.0.values_mut().for_each(wipe);
+    }
+}
+
+fn wipe(value: &mut Value) {
+    match value {
+        Value::String(text) => text.zeroize(),
+        Value::Array(items) => items.iter_mut().for_each(wipe),
+        Value::Object(fields) => fields.values_mut().for_each(wipe),
+        _ => {}
+    }
+}
+
+/// Whether `[secret]` stands in it anywhere.
+fn hidden(value: &Value) -> bool {
+    match value {
+        Value::String(text) => text == MASK,
+        Value::Array(items) => items.iter().any(hidden),
+        Value::Object(fields) => fields.values().any(hidden),
+        _ => false,
+    }
+}
+
+/// Puts outputs into the exit record.
+///
+/// `masked` says which are secret and `revealed`, if it was captured, what they are. A plain one in which a
+/// secret of the step is found is kept like a secret one, never altered.
+pub fn keep(
+    masked: &Outputs,
+    revealed: Option<&Outputs>,
+    patterns: &Patterns,
+    key: &str,
+    record: &mut ExitRecord,
+) -> Result<(), Error> {
+    let cipher = cipher(key)?;
+    let size: usize = masked.0.iter().map(|(name, value)| name.len() + value.to_string().len()).sum();
+    if size > MAX_OUTPUTS {
+        return Err(Error::TooLong(size));
+    }
+    for (name, value) in &masked.0 {
+        if !hidden(value) && !betrays(value, patterns) && !patterns.found_in(name.as_bytes()) {
+            record.outputs.insert(name.clone(), value.clone());
+            continue;
+        }
+        let shown = if hidden(value) { revealed.and_then(|all| all.0.get(name)) } else { Some(value) };
+        // Without a command that reveals them, secret outputs are known by name alone.
+        match (shown, revealed) {
+            (Some(shown), _) => record.secret_outputs.insert(name.clone(), encrypt(&cipher, name, shown)?),
+            (None, Some(_)) => return Err(Error::Missing(name.clone())),
+            (None, None) => record.outputs.insert(name.clone(), value.clone()).map(|_| String::new()),
+        };
+    }
+    Ok(())
+}
+
+/// Whether a secret is in its JSON text or in any text of it.
+fn betrays(value: &Value, patterns: &Patterns) -> bool {
+    fn within(value: &Value, patterns: &Patterns) -> bool {
+        match value {
+            Value::String(text) => patterns.found_in(text.as_bytes()),
+            Value::Array(items) => items.iter().any(|item| within(item, patterns)),
+            Value::Object(fields) => {
+                fields.iter().any(|(name, item)| patterns.found_in(name.as_bytes()) || within(item, patterns))
+            }
+            _ => false,
+        }
+    }
+    patterns.found_in(value.to_string().as_bytes()) || within(value, patterns)
+}
+
+fn cipher(key: &str) -> Result<ChaCha20Poly1305, Error> {
+    let digit = |byte: u8| char::from(byte).to_digit(16).and_then(|digit| u8::try_from(digit).ok());
+    let mut bytes = Zeroizing::new([0; 32]);
+    let (pairs, rest) = key.as_bytes().as_chunks::<2>();
+    if pairs.len() != bytes.len() || !rest.is_empty() {
+        return Err(Error::Key);
+    }
+    for (byte, [high, low]) in bytes.iter_mut().zip(pairs) {
+        let (Some(high), Some(low)) = (digit(*high), digit(*low)) else {
+            return Err(Error::Key);
+        };
+        *byte = high << 4 | low;
+    }
+    Ok(ChaCha20Poly1305::new(&Key::from(*bytes)))
+}
+
+fn encrypt(cipher: &ChaCha20Poly1305, name: &str, value: &Value) -> Result<String, Error> {
+    let failed = || Error::Encrypt(name.to_owned());
+    let nonce = clock::nonce().map_err(|_| failed())?;
+    let text = Zeroizing::new(value.to_string());
+    let payload = Payload { msg: text.as_bytes(), aad: name.as_bytes() };
+    let sealed = cipher.encrypt(&Nonce::from(nonce), payload).map_err(|_| failed())?;
+    Ok(BASE64_STANDARD.encode([&nonce[..], &sealed].concat()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const KEY: &str = "000102030405060708090a0b0c0d0e0f101112131415161718191A1B1C1D1E1F";
+
+    fn parse(text: &str) -> Outputs {
+        Outputs::parse("pulumi", text.as_bytes()).unwrap()
+    }
+
+    fn open(record: &ExitRecord, name: &str) -> Value {
+        let sealed = BASE64_STANDARD.decode(&record.secret_outputs[name]).unwrap();
+        let (nonce, sealed) = sealed.split_at(12);
+        let nonce: [u8; 12] = nonce.try_into().unwrap();
+        let payload = Payload { msg: sealed, aad: name.as_bytes() };
+        serde_json::from_slice(&cipher(KEY).unwrap().decrypt(&Nonce::from(nonce), payload).unwrap()).unwrap()
+    }
+
+    #[test]
+    fn secret_ones_are_encrypted_and_plain_ones_with_a_secret_in_them_too() {
+        let masked =
+            parse(r#"{"url":"http://x","password":"[secret]","nested":{"a":["[secret]",1]},"dsn":"db://u:hunter2@h"}"#);
+        let revealed = parse(r#"{"url":"http://x","password":"s3","nested":{"a":["x",1]},"dsn":"db://u:hunter2@h"}"#);
+        assert!(masked.any_hidden() && !revealed.any_hidden());
+        let patterns = Patterns::new(&["hunter2"]).unwrap();
+        let mut record = ExitRecord::default();
+        keep(&masked, Some(&revealed), &patterns, KEY, &mut record).unwrap();
+        assert_eq!(record.outputs, BTreeMap::from([("url".to_owned(), "http://x".into())]));
+        assert_eq!(open(&record, "password"), "s3");
+        assert_eq!(open(&record, "nested"), serde_json::json!({"a": ["x", 1]}));
+        assert_eq!(open(&record, "dsn"), "db://u:hunter2@h");
+    }
+
+    #[test]
+    fn without_revealed_values_the_names_stay() {
+        let mut record = ExitRecord::default();
+        keep(&parse(r#"{"password":"[secret]"}"#), None, &Patterns::default(), KEY, &mut record).unwrap();
+        assert_eq!(record.outputs["password"], "[secret]");
+        let error =
+            keep(&parse(r#"{"password":"[secret]"}"#), Some(&parse("{}")), &Patterns::default(), KEY, &mut record);
+        assert_eq!(error.unwrap_err().to_string(), "value of secret output `password` was not captured");
+    }
+
+    #[test]
+    fn errors_quote_no_output() {
+        let error = Outputs::parse("pulumi", b"{\"a\": hunter2}").unwrap_err().to_string();
+        assert_eq!(error, "outputs printed by `pulumi` are no JSON object (line 1, column 7)");
+        assert!(matches!(Outputs::parse("p", &vec![b' '; MAX_OUTPUTS + 1]), Err(Error::TooLong(_))));
+        assert!(matches!(cipher("00"), Err(Error::Key)));
+    }
+}
