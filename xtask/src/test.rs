@@ -24,6 +24,8 @@ pub(crate) fn run() -> anyhow::Result<()> {
 /// The provider `dock` has tests of its own, in Go.
 fn go_tests() -> anyhow::Result<()> {
     let mut go = sh::command("go", &["test", "./..."]);
+    // The flags the image was built with, so that what was compiled for it is used again.
+    go.env("CGO_ENABLED", "0").env("GOFLAGS", "-mod=readonly -trimpath -buildvcs=false");
     go.current_dir(sh::root().join("packaging/pulumi-image"));
     sh::show(go)
 }
