@@ -1,5 +1,6 @@
 //! The first deployment, shown once from nothing.
 
+use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use anyhow::bail;
@@ -13,24 +14,14 @@ pub(crate) fn run(keep: bool) -> anyhow::Result<()> {
     let mut phases = Phases::default();
     let engine = phases.measure("Docker engine", docker::ensure)?;
     println!("Docker {} answers", engine.version);
-    let image = phases.measure("Pulumi image", || {
-        pulumi_image::run(pulumi_image::Options::default())
-    })?;
-    println!(
-        "{} is ready{}",
-        image.reference,
-        if image.cached { " (it was there)" } else { "" }
-    );
+    let image = phases.measure("Pulumi image", || pulumi_image::run(pulumi_image::Options::default()))?;
+    println!("{} is ready{}", image.reference, if image.cached { " (it was there)" } else { "" });
     let binaries = phases.measure("build", || build::binaries("demo"))?;
     let data = std::env::temp_dir().join(format!("longshore-demo-{}", std::process::id()));
     let dev = phases.measure("controller and agent", || Dev::start(&binaries, &data))?;
     let shown = show(&dev, &mut phases);
     if keep && shown.is_ok() {
-        println!(
-            "\nkept running as process {}; its data: {}",
-            dev.pid(),
-            data.display()
-        );
+        println!("\nkept running as process {}; its data: {}", dev.pid(), data.display());
         println!("stop it: kill {}", dev.pid());
         dev.keep();
     } else {
@@ -48,16 +39,7 @@ fn show(dev: &Dev, phases: &mut Phases) -> anyhow::Result<()> {
     let example = example.to_string_lossy();
     dev.cli(&["apply", "-f", &format!("{example}/longshore.yaml")])?;
     dev.set_secret("quickstart", "passphrase", "correct horse battery staple")?;
-    let deploy = [
-        "deploy",
-        "quickstart",
-        "--env",
-        "dev",
-        "--package",
-        &example,
-        "-o",
-        "json",
-    ];
+    let deploy = ["deploy", "quickstart", "--env", "dev", "--package", &example, "-o", "json"];
 
     println!("\n== first deployment: preview, then up");
     let first = phases.measure("first deployment", || dev.deploy(&deploy, |_| Ok(())))?;
@@ -66,21 +48,45 @@ fn show(dev: &Dev, phases: &mut Phases) -> anyhow::Result<()> {
     let second = phases.measure("second deployment", || dev.deploy(&deploy, |_| Ok(())))?;
     report(&second)?;
     println!("\n== third deployment: kill -9 of the agent in the middle");
-    let third = phases.measure("third deployment", || {
-        dev.deploy(&deploy, |id| dev.kill_agent_during(id))
-    })?;
+    let third = phases.measure("third deployment", || dev.deploy(&deploy, |id| dev.kill_agent_during(id)))?;
     report(&third)?;
-    println!(
-        "the agent came back, found its container, shipped the rest of the log and reported the true result"
-    );
+    println!("the agent came back, found its container, shipped the rest of the log and reported the true result");
 
     println!("\nwhere to look next:");
     println!("  examples/quickstart/longshore.yaml   the project as code");
     println!("  ARCHITECTURE.md                      how it works and what it promises");
-    println!(
-        "  cargo xtask demo --keep              the same, left running for you to try `longshore --help` on"
-    );
+    println!("  cargo xtask demo --keep              the same, left running for you to try `longshore --help` on");
     Ok(())
+}
+
+/// A copy of the example's program with a change that takes three seconds to apply.
+struct SlowerProgram(PathBuf);
+
+impl SlowerProgram {
+    fn make() -> anyhow::Result<Self> {
+        let copy = Self(std::env::temp_dir().join(format!("longshore-demo-program-{}", std::process::id())));
+        let infra = copy.0.join("infra");
+        std::fs::create_dir_all(&infra)?;
+        let program = std::fs::read_to_string(sh::root().join("examples/quickstart/infra/Pulumi.yaml"))?;
+        let changed = program.replacen("default: 40", "default: 55", 1).replacen("default: 0", "default: 3", 1);
+        if changed == program {
+            bail!("`examples/quickstart/infra/Pulumi.yaml` has no ballast to change any more");
+        }
+        std::fs::write(infra.join("Pulumi.yaml"), changed)?;
+        Ok(copy)
+    }
+
+    fn path(&self) -> String {
+        self.0.to_string_lossy().into_owned()
+    }
+}
+
+impl Drop for SlowerProgram {
+    fn drop(&mut self) {
+        if let Err(err) = std::fs::remove_dir_all(&self.0) {
+            eprintln!("`{}` could not be removed: {err}", self.0.display());
+        }
+    }
 }
 
 /// Prints what a deployment did; fails unless it succeeded.
@@ -112,11 +118,7 @@ fn report(deployment: &Value) -> anyhow::Result<()> {
 struct Phases(Vec<(&'static str, Duration)>);
 
 impl Phases {
-    fn measure<T>(
-        &mut self,
-        name: &'static str,
-        work: impl FnOnce() -> anyhow::Result<T>,
-    ) -> anyhow::Result<T> {
+    fn measure<T>(&mut self, name: &'static str, work: impl FnOnce() -> anyhow::Result<T>) -> anyhow::Result<T> {
         let began = Instant::now();
         let done = work()?;
         self.0.push((name, began.elapsed()));

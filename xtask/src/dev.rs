@@ -27,8 +27,7 @@ impl Dev {
     /// Starts it in `data` and waits until its agent is connected.
     pub(crate) fn start(binaries: &Path, data: &Path) -> anyhow::Result<Self> {
         println!("starting `longshore dev --data {}`", data.display());
-        std::fs::create_dir_all(data)
-            .with_context(|| format!("`{}` cannot be made", data.display()))?;
+        std::fs::create_dir_all(data).with_context(|| format!("`{}` cannot be made", data.display()))?;
         let log = std::fs::File::create(data.with_extension("log"))?;
         let binary = binaries.join("longshore");
         let child = Command::new(&binary)
@@ -39,17 +38,9 @@ impl Dev {
             .stderr(log)
             .spawn()
             .with_context(|| format!("`{}` cannot be started", binary.display()))?;
-        let mut dev = Self {
-            child,
-            binary,
-            data: data.to_path_buf(),
-            env: Vec::new(),
-            kept: false,
-        };
-        dev.env = wait("the controller and the agent", READY_WITHIN, || {
-            dev.read_env()
-        })
-        .with_context(|| format!("the end of the log:\n{}", dev.log_tail()))?;
+        let mut dev = Self { child, binary, data: data.to_path_buf(), env: Vec::new(), kept: false };
+        dev.env = wait("the controller and the agent", READY_WITHIN, || dev.read_env())
+            .with_context(|| format!("the end of the log:\n{}", dev.log_tail()))?;
         Ok(dev)
     }
 
@@ -61,9 +52,7 @@ impl Dev {
     /// Process id of `agent` or `controller`.
     pub(crate) fn pid_of(&self, who: &str) -> anyhow::Result<u32> {
         let text = std::fs::read_to_string(self.data.join(format!("{who}.pid")))?;
-        text.trim()
-            .parse()
-            .with_context(|| format!("`{who}.pid` holds no process id"))
+        text.trim().parse().with_context(|| format!("`{who}.pid` holds no process id"))
     }
 
     /// Leaves it running when this value goes.
@@ -73,23 +62,13 @@ impl Dev {
 
     fn log_tail(&self) -> String {
         let text = std::fs::read_to_string(self.data.with_extension("log")).unwrap_or_default();
-        text.lines()
-            .rev()
-            .take(20)
-            .collect::<Vec<_>>()
-            .into_iter()
-            .rev()
-            .collect::<Vec<_>>()
-            .join("\n")
+        text.lines().rev().take(20).collect::<Vec<_>>().into_iter().rev().collect::<Vec<_>>().join("\n")
     }
 
     fn read_env(&self) -> anyhow::Result<Option<Vec<(String, String)>>> {
         let text = std::fs::read_to_string(self.data.join("dev.env")).unwrap_or_default();
-        let pairs: Vec<_> = text
-            .lines()
-            .filter_map(|line| line.split_once('='))
-            .map(|(k, v)| (k.to_owned(), v.to_owned()))
-            .collect();
+        let pairs: Vec<_> =
+            text.lines().filter_map(|line| line.split_once('=')).map(|(k, v)| (k.to_owned(), v.to_owned())).collect();
         Ok(Some(pairs).filter(|pairs| pairs.len() >= 2))
     }
 
@@ -114,15 +93,8 @@ impl Dev {
     pub(crate) fn set_secret(&self, project: &str, name: &str, value: &str) -> anyhow::Result<()> {
         use std::io::Write as _;
         println!("$ longshore variable set {project} {name} --secret");
-        let mut child = self
-            .command(&["variable", "set", project, name, "--secret"])
-            .stdin(Stdio::piped())
-            .spawn()?;
-        child
-            .stdin
-            .take()
-            .context("the command has no standard input")?
-            .write_all(value.as_bytes())?;
+        let mut child = self.command(&["variable", "set", project, name, "--secret"]).stdin(Stdio::piped()).spawn()?;
+        child.stdin.take().context("the command has no standard input")?.write_all(value.as_bytes())?;
         if !child.wait()?.success() {
             bail!("the secret `{name}` could not be set");
         }
@@ -136,9 +108,7 @@ impl Dev {
         meanwhile: impl FnOnce(&str) -> anyhow::Result<()>,
     ) -> anyhow::Result<Value> {
         let accepted = self.json(args)?;
-        let id = accepted["deployment"]
-            .as_str()
-            .context("no deployment id came back")?;
+        let id = accepted["deployment"].as_str().context("no deployment id came back")?;
         let mut log = self.command(&["logs", id, "-f"]).spawn()?;
         meanwhile(id)?;
         let done = wait("the deployment's end", DEPLOYED_WITHIN, || {
@@ -158,35 +128,21 @@ impl Dev {
     /// A value of the controller's `/metrics`; 0 when it is not there yet.
     pub(crate) fn metric(&self, name: &str) -> anyhow::Result<f64> {
         use std::io::{Read as _, Write as _};
-        let url = self
-            .env
-            .iter()
-            .find(|(key, _)| key == "LONGSHORE_URL")
-            .context("no LONGSHORE_URL")?;
+        let url = self.env.iter().find(|(key, _)| key == "LONGSHORE_URL").context("no LONGSHORE_URL")?;
         let address = url.1.trim_start_matches("http://").trim_end_matches('/');
         let mut stream = std::net::TcpStream::connect(address)?;
-        write!(
-            stream,
-            "GET /metrics HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n"
-        )?;
+        write!(stream, "GET /metrics HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n")?;
         let mut text = String::new();
         stream.read_to_string(&mut text)?;
-        let line = text
-            .lines()
-            .find(|line| line.split(['{', ' ']).next() == Some(name));
-        line.and_then(|line| line.rsplit(' ').next())
-            .map_or(Ok(0.0), |value| Ok(value.parse()?))
+        let line = text.lines().find(|line| line.split(['{', ' ']).next() == Some(name));
+        line.and_then(|line| line.rsplit(' ').next()).map_or(Ok(0.0), |value| Ok(value.parse()?))
     }
 
     /// Kills the agent as soon as the last step's container runs.
     pub(crate) fn kill_agent_during(&self, id: &str) -> anyhow::Result<()> {
         wait("the container", DEPLOYED_WITHIN, || {
             let shown = self.json(&["deployment", "show", id, "-o", "json"])?;
-            let running = shown["steps"]
-                .as_array()
-                .into_iter()
-                .flatten()
-                .any(|step| step["state"] == "running");
+            let running = shown["steps"].as_array().into_iter().flatten().any(|step| step["state"] == "running");
             Ok(running.then_some(()))
         })?;
         let pid = std::fs::read_to_string(self.data.join("agent.pid"))?;
@@ -201,8 +157,7 @@ impl Drop for Dev {
         if self.kept {
             return;
         }
-        let stopped =
-            sh::succeeds("kill", &[&self.child.id().to_string()]) && self.child.wait().is_ok();
+        let stopped = sh::succeeds("kill", &[&self.child.id().to_string()]) && self.child.wait().is_ok();
         if stopped {
             let removed = std::fs::remove_dir_all(&self.data)
                 .and_then(|()| std::fs::remove_file(self.data.with_extension("log")));
@@ -214,11 +169,7 @@ impl Drop for Dev {
 }
 
 /// Asks again until there is an answer.
-fn wait<T>(
-    what: &str,
-    within: Duration,
-    probe: impl Fn() -> anyhow::Result<Option<T>>,
-) -> anyhow::Result<T> {
+fn wait<T>(what: &str, within: Duration, probe: impl Fn() -> anyhow::Result<Option<T>>) -> anyhow::Result<T> {
     let until = Instant::now() + within;
     while Instant::now() < until {
         if let Some(found) = probe()? {

@@ -26,9 +26,7 @@ impl Engine {
     pub(crate) fn stop_if_ours(&self) {
         let pid = std::fs::read_to_string("/var/run/docker.pid").unwrap_or_default();
         if self.started_by_us && !pid.trim().is_empty() && sh::succeeds("kill", &[pid.trim()]) {
-            println!(
-                "the Docker engine that was started for this is stopped again; its package stays installed"
-            );
+            println!("the Docker engine that was started for this is stopped again; its package stays installed");
         }
     }
 }
@@ -38,10 +36,7 @@ impl Engine {
 /// As root on Debian or Ubuntu the engine is installed from the distribution's packages and started when none answers.
 pub(crate) fn ensure() -> anyhow::Result<Engine> {
     if let Some(version) = version() {
-        return Ok(Engine {
-            version,
-            started_by_us: false,
-        });
+        return Ok(Engine { version, started_by_us: false });
     }
     if !(is_root() && is_debian()) {
         bail!("{HOW}");
@@ -78,11 +73,7 @@ pub(crate) fn is_debian() -> bool {
 }
 
 fn version() -> Option<String> {
-    let text = sh::output(sh::command(
-        "docker",
-        &["version", "--format", "{{.Server.Version}}"],
-    ))
-    .ok()?;
+    let text = sh::output(sh::command("docker", &["version", "--format", "{{.Server.Version}}"])).ok()?;
     Some(text.trim().to_owned()).filter(|version| !version.is_empty())
 }
 
@@ -92,8 +83,7 @@ fn start() -> anyhow::Result<Engine> {
     if std::path::Path::new("/run/systemd/system").exists() {
         sh::output(sh::command("systemctl", &["start", "docker"]))?;
     } else {
-        let log = File::create("/var/log/dockerd.log")
-            .context("`/var/log/dockerd.log` cannot be written")?;
+        let log = File::create("/var/log/dockerd.log").context("`/var/log/dockerd.log` cannot be written")?;
         Command::new("setsid")
             .args(["--fork", "dockerd"])
             .stdin(Stdio::null())
@@ -105,14 +95,9 @@ fn start() -> anyhow::Result<Engine> {
     let until = Instant::now() + Duration::from_secs(60);
     while Instant::now() < until {
         if let Some(version) = version() {
-            return Ok(Engine {
-                version,
-                started_by_us: true,
-            });
+            return Ok(Engine { version, started_by_us: true });
         }
         std::thread::sleep(Duration::from_millis(200));
     }
-    bail!(
-        "the Docker engine was started and does not answer within 60 s; its log: /var/log/dockerd.log"
-    )
+    bail!("the Docker engine was started and does not answer within 60 s; its log: /var/log/dockerd.log")
 }

@@ -18,28 +18,14 @@ pub(crate) fn run() -> anyhow::Result<()> {
     directions()?;
     sh::show(sh::command(
         "cargo",
-        &[
-            "clippy",
-            "--locked",
-            "--workspace",
-            "--all-targets",
-            "--",
-            "--deny",
-            "warnings",
-        ],
+        &["clippy", "--locked", "--workspace", "--all-targets", "--", "--deny", "warnings"],
     ))?;
-    let mut doc = sh::command(
-        "cargo",
-        &["doc", "--locked", "--workspace", "--no-deps", "--quiet"],
-    );
+    let mut doc = sh::command("cargo", &["doc", "--locked", "--workspace", "--no-deps", "--quiet"]);
     doc.env("RUSTDOCFLAGS", "--deny warnings");
     sh::show(doc)?;
     if sh::succeeds("cargo", &["deny", "--version"]) {
         // The advisory database comes over the network, so it is a command of its own: `cargo deny check advisories`.
-        sh::show(sh::command(
-            "cargo",
-            &["deny", "--offline", "check", "licenses", "bans", "sources"],
-        ))?;
+        sh::show(sh::command("cargo", &["deny", "--offline", "check", "licenses", "bans", "sources"]))?;
     } else {
         println!(
             "cargo-deny is not installed; `cargo install cargo-deny --locked` adds the check of licences and sources"
@@ -52,22 +38,11 @@ pub(crate) fn run() -> anyhow::Result<()> {
 fn sizes() -> anyhow::Result<()> {
     let mut long = Vec::new();
     for file in rust_files()? {
-        let text = std::fs::read_to_string(&file)
-            .with_context(|| format!("`{}` cannot be read", file.display()))?;
-        let lines = text
-            .lines()
-            .take_while(|line| *line != "#[cfg(test)]")
-            .count();
-        let limit = if file.ends_with("main.rs") {
-            LONGEST_MAIN
-        } else {
-            LONGEST
-        };
+        let text = std::fs::read_to_string(&file).with_context(|| format!("`{}` cannot be read", file.display()))?;
+        let lines = text.lines().take_while(|line| *line != "#[cfg(test)]").count();
+        let limit = if file.ends_with("main.rs") { LONGEST_MAIN } else { LONGEST };
         if lines > limit {
-            long.push(format!(
-                "{}: {lines} lines before its tests, at most {limit}",
-                file.display()
-            ));
+            long.push(format!("{}: {lines} lines before its tests, at most {limit}", file.display()));
         }
     }
     if !long.is_empty() {
@@ -77,22 +52,9 @@ fn sizes() -> anyhow::Result<()> {
 }
 
 fn rust_files() -> anyhow::Result<Vec<PathBuf>> {
-    let list = sh::output(sh::command(
-        "git",
-        &[
-            "ls-files",
-            "--cached",
-            "--others",
-            "--exclude-standard",
-            "*.rs",
-        ],
-    ))?;
+    let list = sh::output(sh::command("git", &["ls-files", "--cached", "--others", "--exclude-standard", "*.rs"]))?;
     let of_interest = |path: &&str| !path.contains("/tests/") && sh::root().join(path).exists();
-    Ok(list
-        .lines()
-        .filter(of_interest)
-        .map(|path| sh::root().join(path))
-        .collect())
+    Ok(list.lines().filter(of_interest).map(|path| sh::root().join(path)).collect())
 }
 
 /// Dependencies point one way, and core stays free of I/O.
@@ -110,9 +72,7 @@ fn directions() -> anyhow::Result<()> {
             if name.starts_with("longshore") && !allowed.contains(&name.as_str()) {
                 bail!("`{folder}` depends on `{name}`; it may use {allowed:?}");
             }
-            if folder == "core"
-                && ["tokio", "tonic", "sqlx", "bollard", "reqwest"].contains(&name.as_str())
-            {
+            if folder == "core" && ["tokio", "tonic", "sqlx", "bollard", "reqwest"].contains(&name.as_str()) {
                 bail!("`core` does no I/O, and depends on `{name}`");
             }
         }
@@ -122,22 +82,12 @@ fn directions() -> anyhow::Result<()> {
 
 /// Names under `[dependencies]` of a manifest.
 fn dependencies(manifest: &Path) -> anyhow::Result<Vec<String>> {
-    let text = std::fs::read_to_string(manifest)
-        .with_context(|| format!("`{}` cannot be read", manifest.display()))?;
+    let text = std::fs::read_to_string(manifest).with_context(|| format!("`{}` cannot be read", manifest.display()))?;
     let section = text
         .lines()
         .skip_while(|line| line.trim() != "[dependencies]")
         .skip(1)
         .take_while(|line| !line.starts_with('['));
-    let name = |line: &str| {
-        line.split(['.', ' ', '='])
-            .next()
-            .unwrap_or_default()
-            .trim()
-            .to_owned()
-    };
-    Ok(section
-        .map(name)
-        .filter(|name| !name.is_empty() && !name.starts_with('#'))
-        .collect())
+    let name = |line: &str| line.split(['.', ' ', '=']).next().unwrap_or_default().trim().to_owned();
+    Ok(section.map(name).filter(|name| !name.is_empty() && !name.starts_with('#')).collect())
 }

@@ -67,9 +67,7 @@ fn run(command: &str, rest: &[String]) -> anyhow::Result<bool> {
         "bench" => return bench::run(rest),
         "pulumi-image" if only(&["--force"]) => {
             docker::ensure()?;
-            let image = pulumi_image::run(pulumi_image::Options {
-                force: flag("--force"),
-            })?;
+            let image = pulumi_image::run(pulumi_image::Options { force: flag("--force") })?;
             println!("{} is ready ({:.0} s)", image.reference, image.seconds);
         }
         "docker" if rest.is_empty() => println!("Docker {} answers", docker::ensure()?.version),

@@ -8,9 +8,7 @@ use anyhow::{Context as _, bail};
 
 /// The root of the checkout.
 pub(crate) fn root() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR"))
-        .parent()
-        .map_or_else(|| PathBuf::from("."), Path::to_path_buf)
+    Path::new(env!("CARGO_MANIFEST_DIR")).parent().map_or_else(|| PathBuf::from("."), Path::to_path_buf)
 }
 
 /// A command in the root of the checkout.
@@ -23,9 +21,7 @@ pub(crate) fn command(program: impl AsRef<OsStr>, args: &[&str]) -> Command {
 /// Says what is run, runs it with our own output, and fails when it fails.
 pub(crate) fn show(mut command: Command) -> anyhow::Result<()> {
     println!("$ {}", line(&command));
-    let status = command
-        .status()
-        .with_context(|| format!("`{}` cannot be started", line(&command)))?;
+    let status = command.status().with_context(|| format!("`{}` cannot be started", line(&command)))?;
     if !status.success() {
         bail!("`{}` ended with {status}", line(&command));
     }
@@ -36,22 +32,9 @@ pub(crate) fn show(mut command: Command) -> anyhow::Result<()> {
 pub(crate) fn output(mut command: Command) -> anyhow::Result<String> {
     let done = captured(&mut command)?;
     if !done.status.success() {
-        let text = String::from_utf8_lossy(&done.stderr).into_owned()
-            + &String::from_utf8_lossy(&done.stdout);
-        let tail: Vec<&str> = text
-            .lines()
-            .rev()
-            .take(30)
-            .collect::<Vec<_>>()
-            .into_iter()
-            .rev()
-            .collect();
-        bail!(
-            "`{}` ended with {}\n{}",
-            line(&command),
-            done.status,
-            tail.join("\n")
-        );
+        let text = String::from_utf8_lossy(&done.stderr).into_owned() + &String::from_utf8_lossy(&done.stdout);
+        let tail: Vec<&str> = text.lines().rev().take(30).collect::<Vec<_>>().into_iter().rev().collect();
+        bail!("`{}` ended with {}\n{}", line(&command), done.status, tail.join("\n"));
     }
     Ok(String::from_utf8_lossy(&done.stdout).into_owned())
 }
@@ -67,17 +50,11 @@ pub(crate) fn succeeds(program: &str, args: &[&str]) -> bool {
 }
 
 fn captured(command: &mut Command) -> anyhow::Result<Output> {
-    command
-        .stdin(Stdio::null())
-        .output()
-        .with_context(|| format!("`{}` cannot be started", line(command)))
+    command.stdin(Stdio::null()).output().with_context(|| format!("`{}` cannot be started", line(command)))
 }
 
 /// A command as a person would type it.
 fn line(command: &Command) -> String {
     let words = std::iter::once(command.get_program()).chain(command.get_args());
-    words
-        .map(|word| word.to_string_lossy())
-        .collect::<Vec<_>>()
-        .join(" ")
+    words.map(|word| word.to_string_lossy()).collect::<Vec<_>>().join(" ")
 }

@@ -12,10 +12,7 @@ pub(crate) fn run() -> anyhow::Result<()> {
     println!("{} is ready ({:.0} s)", image.reference, image.seconds);
     // End-to-end tests drive what users run, so they get the release binaries.
     let binaries = build::binaries("release")?;
-    let mut tests = sh::command(
-        "cargo",
-        &["test", "--locked", "--workspace", "--no-fail-fast"],
-    );
+    let mut tests = sh::command("cargo", &["test", "--locked", "--workspace", "--no-fail-fast"]);
     tests.env("LONGSHORE_BIN_DIR", &binaries);
     sh::show(tests)?;
     go_tests()

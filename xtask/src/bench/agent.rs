@@ -16,17 +16,11 @@ const MIB: f64 = 1_048_576.0;
 /// Resident memory of an agent that has just run nothing.
 pub(super) fn rss(bench: &Bench) -> anyhow::Result<Figure> {
     let read = || -> anyhow::Result<f64> {
-        let status =
-            std::fs::read_to_string(format!("/proc/{}/status", bench.dev.pid_of("agent")?))?;
-        let line = status
-            .lines()
-            .find_map(|line| line.strip_prefix("VmRSS:"))
-            .context("no VmRSS")?;
+        let status = std::fs::read_to_string(format!("/proc/{}/status", bench.dev.pid_of("agent")?))?;
+        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).context("no VmRSS")?;
         Ok(line.trim().trim_end_matches(" kB").parse::<f64>()? * 1024.0 / MIB)
     };
-    let samples = (0..bench.runs)
-        .map(|_| read())
-        .collect::<anyhow::Result<_>>()?;
+    let samples = (0..bench.runs).map(|_| read()).collect::<anyhow::Result<_>>()?;
     Ok(Figure {
         name: "agent_rss_mib",
         ours: median(samples),
@@ -57,12 +51,7 @@ pub(super) fn idle_cpu(bench: &Bench) -> anyhow::Result<Figure> {
         let stat = std::fs::read_to_string(format!("/proc/{}/stat", bench.dev.pid_of("agent")?))?;
         let after_name = stat.rsplit_once(')').context("`stat` has no name")?.1;
         let fields: Vec<&str> = after_name.split_whitespace().collect();
-        let field = |at: usize| {
-            fields
-                .get(at)
-                .and_then(|text| text.parse::<f64>().ok())
-                .context("`stat` is short")
-        };
+        let field = |at: usize| fields.get(at).and_then(|text| text.parse::<f64>().ok()).context("`stat` is short");
         Ok(field(11)? + field(12)?)
     };
     let mut samples = Vec::new();

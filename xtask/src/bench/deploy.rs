@@ -34,10 +34,7 @@ fn spec(bench: &Bench, project: &str, argv: &str) -> anyhow::Result<()> {
     let text = format!(
         "version: 1\nproject: {project}\nenvironments:\n  - name: dev\nsteps:\n  - name: one\n    image: {TINY}\n    network: none\n    timeout: 10m\n    run: {argv}\n"
     );
-    let path = std::env::temp_dir().join(format!(
-        "longshore-bench-{project}-{}.yaml",
-        std::process::id()
-    ));
+    let path = std::env::temp_dir().join(format!("longshore-bench-{project}-{}.yaml", std::process::id()));
     std::fs::write(&path, text)?;
     let applied = sh::output(bench.dev.command(&["apply", "-f", &path.to_string_lossy()]));
     std::fs::remove_file(&path)?;
@@ -53,11 +50,7 @@ fn docker_run(argv: &[&str]) -> Command {
 /// Milliseconds until a command ends; its output goes nowhere.
 fn wall(mut command: Command) -> anyhow::Result<f64> {
     let began = Instant::now();
-    let status = command
-        .stdin(Stdio::null())
-        .stdout(Stdio::null())
-        .stderr(Stdio::null())
-        .status()?;
+    let status = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).status()?;
     if !status.success() {
         bail!("the measured command ended with {status}");
     }
@@ -67,11 +60,7 @@ fn wall(mut command: Command) -> anyhow::Result<f64> {
 /// Milliseconds until a command's first byte on standard output.
 fn first_byte(mut command: Command) -> anyhow::Result<f64> {
     let began = Instant::now();
-    let mut child = command
-        .stdin(Stdio::null())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::null())
-        .spawn()?;
+    let mut child = command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null()).spawn()?;
     let mut out = child.stdout.take().context("no standard output")?;
     out.read_exact(&mut [0])?;
     let took = began.elapsed().as_secs_f64() * 1e3;
@@ -97,13 +86,7 @@ fn in_turn(
 /// A no-op job from typing `deploy --wait` to its end.
 pub(super) fn job_wall(bench: &Bench) -> anyhow::Result<Figure> {
     spec(bench, "noop", "[\"true\"]")?;
-    let deploy = || {
-        wall(
-            bench
-                .dev
-                .command(&["deploy", "noop", "--env", "dev", "--wait"]),
-        )
-    };
+    let deploy = || wall(bench.dev.command(&["deploy", "noop", "--env", "dev", "--wait"]));
     let (ours, reference) = in_turn(bench.runs, deploy, || wall(docker_run(&["true"])))?;
     Ok(Figure {
         name: "job_wall",
@@ -118,16 +101,8 @@ pub(super) fn job_wall(bench: &Bench) -> anyhow::Result<Figure> {
 /// From typing `deploy --wait` to the first byte of the log on the terminal.
 pub(super) fn first_log_byte(bench: &Bench) -> anyhow::Result<Figure> {
     spec(bench, "first", "[echo, hello]")?;
-    let deploy = || {
-        first_byte(
-            bench
-                .dev
-                .command(&["deploy", "first", "--env", "dev", "--wait"]),
-        )
-    };
-    let (ours, reference) = in_turn(bench.runs, deploy, || {
-        first_byte(docker_run(&["echo", "hello"]))
-    })?;
+    let deploy = || first_byte(bench.dev.command(&["deploy", "first", "--env", "dev", "--wait"]));
+    let (ours, reference) = in_turn(bench.runs, deploy, || first_byte(docker_run(&["echo", "hello"])))?;
     Ok(Figure {
         name: "first_log_byte",
         ours,

@@ -46,20 +46,9 @@ pub(crate) fn run(args: &[String]) -> anyhow::Result<bool> {
     deploy::tiny_image()?;
     let binaries = build::binaries("release")?;
     let data = std::env::temp_dir().join(format!("longshore-bench-{}", std::process::id()));
-    let bench = Bench {
-        dev: Dev::start(&binaries, &data)?,
-        binaries,
-        runs: options.runs,
-    };
-    let mut out = options
-        .json
-        .map(std::fs::File::create)
-        .transpose()
-        .context("the JSON file cannot be written")?;
-    println!(
-        "{:<24} {:>10} {:>10} {:>7}  against",
-        "figure", "ours", "reference", "ratio"
-    );
+    let bench = Bench { dev: Dev::start(&binaries, &data)?, binaries, runs: options.runs };
+    let mut out = options.json.map(std::fs::File::create).transpose().context("the JSON file cannot be written")?;
+    println!("{:<24} {:>10} {:>10} {:>7}  against", "figure", "ours", "reference", "ratio");
     for (name, measure) in FIGURES {
         if !options.names.is_empty() && !options.names.iter().any(|wanted| wanted == name) {
             continue;
@@ -81,11 +70,7 @@ struct Options {
 
 impl Options {
     fn parse(args: &[String]) -> anyhow::Result<Option<Self>> {
-        let mut options = Self {
-            names: Vec::new(),
-            json: None,
-            runs: RUNS,
-        };
+        let mut options = Self { names: Vec::new(), json: None, runs: RUNS };
         let mut args = args.iter();
         while let Some(arg) = args.next() {
             match arg.as_str() {
@@ -93,20 +78,14 @@ impl Options {
                     options.json = Some(args.next().context("`--json` needs a file")?.clone());
                 }
                 "--runs" => {
-                    options.runs = args
-                        .next()
-                        .context("`--runs` needs a number")?
-                        .parse()
-                        .context("`--runs` needs a number")?;
+                    options.runs =
+                        args.next().context("`--runs` needs a number")?.parse().context("`--runs` needs a number")?;
                 }
                 name if FIGURES.iter().any(|(known, _)| *known == name) => {
                     options.names.push(name.to_owned());
                 }
                 other if other.starts_with('-') => return Ok(None),
-                other => bail!(
-                    "no figure is called `{other}`; there are {}",
-                    FIGURES.map(|(name, _)| name).join(", ")
-                ),
+                other => bail!("no figure is called `{other}`; there are {}", FIGURES.map(|(name, _)| name).join(", ")),
             }
         }
         Ok(Some(options))
