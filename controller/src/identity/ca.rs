@@ -283,6 +283,6 @@ mod tests {
         }
         let wide = KeyPair::generate_for(&rcgen::PKCS_ECDSA_P521_SHA512).unwrap();
         let wide = CertificateParams::default().serialize_request(&wide).unwrap().pem().unwrap();
-        assert!(ca.sign_agent(&wide, agent(), now()).unwrap_err().to_string().contains("P-256"));
+        assert!(matches!(ca.sign_agent(&wide, agent(), now()), Err(Error::Csr(_))), "a kind of key that is not accepted");
     }
 }

@@ -1,0 +1,155 @@
+//! Deployments: asked for, shown, canceled, resolved.
+
+use axum::Json;
+use axum::extract::State;
+use axum::http::StatusCode;
+use longshore_core::id::DeploymentId;
+use serde::{Deserialize, Serialize};
+use utoipa::{IntoParams, ToSchema};
+
+use super::Api;
+use super::auth::Actor;
+use super::extract::{Asked, Id, Optional, Strict};
+use super::problem::Problem;
+use crate::engine::{self, DeploymentView, EventView, NewDeployment};
+use crate::store::rows::DeploymentFilter;
+
+/// Longest operation id.
+const MAX_OPERATION: usize = 200;
+
+/// A deployment to start.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct CreateDeployment {
+    /// Name of the project.
+    project: String,
+    /// Name of the environment.
+    environment: String,
+    /// SHA-256 of a stored package.
+    #[serde(default)]
+    package: Option<String>,
+    /// Made by the client, unique: a repeated request with the same one makes no second deployment.
+    operation_id: String,
+}
+
+/// What was accepted.
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct DeploymentRef {
+    /// `dep_...`.
+    #[schema(value_type = String)]
+    deployment: DeploymentId,
+}
+
+/// Which deployments.
+#[derive(Debug, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+pub(super) struct ListDeployments {
+    /// Of this project.
+    project: Option<String>,
+    /// To this environment.
+    environment: Option<String>,
+    /// At most so many, from 1 to 500; 50 when it is not said.
+    limit: Option<u32>,
+    /// Made before this one, `dep_...`.
+    #[param(value_type = Option<String>)]
+    before: Option<DeploymentId>,
+}
+
+/// Asks for an end.
+#[derive(Debug, Default, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Cancel {
+    /// Taken for symmetry; asking twice is the same as asking once.
+    #[serde(default)]
+    #[expect(dead_code, reason = "a repeated cancel changes nothing, so there is nothing to tell apart")]
+    operation_id: Option<String>,
+}
+
+/// Declares an outcome that is unknown as lost.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Resolve {
+    /// Why it is known that nothing of it runs any more. Recorded.
+    reason: String,
+}
+
+/// Deployments, newest first.
+#[utoipa::path(get, path = "/deployments", tag = "deployments", operation_id = "list_deployments", security(("token" = [])),
+    params(ListDeployments), responses((status = 200, body = Vec<DeploymentView>), (status = 400, body = Problem)))]
+pub(super) async fn list(State(api): State<Api>, Asked(asked): Asked<ListDeployments>) -> Result<Json<Vec<DeploymentView>>, Problem> {
+    let ListDeployments { project, environment, limit, before } = asked;
+    let filter = DeploymentFilter { project, environment, before, limit: limit.unwrap_or_default() };
+    Ok(Json(api.engine.deployments(filter).await?))
+}
+
+/// Starts a deployment. Accepted is kept: what was answered here survives a crash.
+#[utoipa::path(post, path = "/deployments", tag = "deployments", operation_id = "create_deployment", security(("token" = [])),
+    request_body = CreateDeployment,
+    responses((status = 202, body = DeploymentRef), (status = 404, body = Problem), (status = 409, body = Problem), (status = 422, body = Problem)))]
+pub(super) async fn create(
+    State(api): State<Api>,
+    Actor(by): Actor,
+    Strict(body): Strict<CreateDeployment>,
+) -> Result<(StatusCode, Json<DeploymentRef>), Problem> {
+    let CreateDeployment { project, environment, package, operation_id } = body;
+    if operation_id.is_empty() || operation_id.len() > MAX_OPERATION {
+        let detail = format!("`operation_id`: it has {} bytes; 1 to {MAX_OPERATION} are taken", operation_id.len());
+        return Err(Problem::new(StatusCode::UNPROCESSABLE_ENTITY, "invalid", detail));
+    }
+    let new = NewDeployment { project, environment, package, operation_id };
+    let deployment = api.engine.create_deployment(new, &by).await?;
+    Ok((StatusCode::ACCEPTED, Json(DeploymentRef { deployment })))
+}
+
+/// One deployment.
+#[utoipa::path(get, path = "/deployments/{id}", tag = "deployments", operation_id = "show_deployment", security(("token" = [])),
+    params(("id" = String, Path, description = "`dep_...`")),
+    responses((status = 200, body = DeploymentView), (status = 404, body = Problem)))]
+pub(super) async fn show(State(api): State<Api>, Id(id): Id<DeploymentId>) -> Result<Json<DeploymentView>, Problem> {
+    Ok(Json(view(&api, id).await?))
+}
+
+/// A deployment's view, or the refusal that says it is not there.
+pub(super) async fn view(api: &Api, id: DeploymentId) -> Result<DeploymentView, Problem> {
+    let found = api.engine.deployment_view(id).await?;
+    found.ok_or_else(|| engine::Error::NotFound { kind: "deployment", name: id.to_string(), hint: None }.into())
+}
+
+/// Asks for a deployment's end: one SIGINT to its tool, SIGKILL after a grace time. Answers with the deployment as it is now.
+#[utoipa::path(post, path = "/deployments/{id}/cancel", tag = "deployments", operation_id = "cancel_deployment", security(("token" = [])),
+    params(("id" = String, Path, description = "`dep_...`")), request_body = Cancel,
+    responses((status = 202, body = DeploymentView), (status = 404, body = Problem), (status = 409, body = Problem, description = "It has ended.")))]
+pub(super) async fn cancel(
+    State(api): State<Api>,
+    Actor(by): Actor,
+    Id(id): Id<DeploymentId>,
+    _body: Optional<Cancel>,
+) -> Result<(StatusCode, Json<DeploymentView>), Problem> {
+    api.engine.cancel(id, &by).await?;
+    Ok((StatusCode::ACCEPTED, Json(view(&api, id).await?)))
+}
+
+/// Declares a deployment whose outcome is unknown as lost; its lock is released. The reason is recorded.
+#[utoipa::path(post, path = "/deployments/{id}/resolve", tag = "deployments", operation_id = "resolve_deployment", security(("token" = [])),
+    params(("id" = String, Path, description = "`dep_...`")), request_body = Resolve,
+    responses((status = 200, body = DeploymentView), (status = 404, body = Problem), (status = 409, body = Problem, description = "Its outcome is not unknown.")))]
+pub(super) async fn resolve(
+    State(api): State<Api>,
+    Actor(by): Actor,
+    Id(id): Id<DeploymentId>,
+    Strict(body): Strict<Resolve>,
+) -> Result<Json<DeploymentView>, Problem> {
+    if body.reason.trim().is_empty() {
+        return Err(Problem::new(StatusCode::UNPROCESSABLE_ENTITY, "invalid", "`reason`: it is empty; write how it is known that nothing runs any more"));
+    }
+    api.engine.resolve(id, &body.reason, &by).await?;
+    Ok(Json(view(&api, id).await?))
+}
+
+/// What happened to a deployment, oldest first.
+#[utoipa::path(get, path = "/deployments/{id}/timeline", tag = "deployments", operation_id = "deployment_timeline", security(("token" = [])),
+    params(("id" = String, Path, description = "`dep_...`")),
+    responses((status = 200, body = Vec<EventView>), (status = 404, body = Problem)))]
+pub(super) async fn timeline(State(api): State<Api>, Id(id): Id<DeploymentId>) -> Result<Json<Vec<EventView>>, Problem> {
+    Ok(Json(api.engine.timeline(id).await?))
+}

@@ -1,0 +1,44 @@
+//! Projects: `longshore.yaml` in, revisions out.
+
+use axum::Json;
+use axum::body::Bytes;
+use axum::extract::{Path, State};
+use axum::http::StatusCode;
+
+use super::Api;
+use super::auth::Actor;
+use super::problem::Problem;
+use crate::engine::{AppliedView, ProjectView};
+
+/// All projects by name.
+#[utoipa::path(get, path = "/projects", tag = "projects", operation_id = "list_projects", security(("token" = [])),
+    responses((status = 200, body = Vec<ProjectView>), (status = 401, body = Problem)))]
+pub(super) async fn list(State(api): State<Api>) -> Result<Json<Vec<ProjectView>>, Problem> {
+    Ok(Json(api.engine.projects().await?))
+}
+
+/// One project.
+#[utoipa::path(get, path = "/projects/{name}", tag = "projects", operation_id = "show_project", security(("token" = [])),
+    params(("name" = String, Path, description = "Name of the project")),
+    responses((status = 200, body = ProjectView), (status = 404, body = Problem)))]
+pub(super) async fn show(State(api): State<Api>, Path(name): Path<String>) -> Result<Json<ProjectView>, Problem> {
+    Ok(Json(api.engine.project(&name).await?))
+}
+
+/// Creates or updates a project from its spec. The name in the path must be the one in the spec.
+#[utoipa::path(put, path = "/projects/{name}", tag = "projects", operation_id = "apply_project", security(("token" = [])),
+    params(("name" = String, Path, description = "Name of the project")),
+    request_body(content = String, content_type = "application/yaml", description = "`longshore.yaml`"),
+    responses(
+        (status = 200, body = AppliedView),
+        (status = 422, body = Problem, description = "`bad_spec`: `errors` has every mistake with its line and field"),
+    ))]
+pub(super) async fn apply(State(api): State<Api>, Actor(by): Actor, Path(name): Path<String>, spec: Bytes) -> Result<Json<AppliedView>, Problem> {
+    // The engine parses again when it saves; a spec is small, and nothing may be saved under another name.
+    let parsed = longshore_core::spec::parse_bytes(&spec).map_err(|errors| Problem::from(crate::engine::Error::Spec(errors)))?;
+    if parsed.name != name {
+        let detail = format!("the spec is of project `{}`, the request is for `{name}`; nothing was changed", parsed.name);
+        return Err(Problem::new(StatusCode::UNPROCESSABLE_ENTITY, "other_project", detail));
+    }
+    Ok(Json(api.engine.apply_project(&spec, &by).await?))
+}

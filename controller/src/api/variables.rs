@@ -1,0 +1,61 @@
+//! Values of variables that are set on the server.
+
+use axum::Json;
+use axum::extract::{Path, State};
+use longshore_core::secret::Secret;
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
+use super::Api;
+use super::auth::Actor;
+use super::extract::Strict;
+use super::problem::Problem;
+use crate::engine::{NewVariable, VariableView};
+
+/// A value to set.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct SetVariable {
+    /// The value.
+    #[schema(value_type = String)]
+    value: Secret,
+    /// Never shown again, masked in logs.
+    #[serde(default)]
+    secret: bool,
+    /// For this environment only.
+    #[serde(default)]
+    environment: Option<String>,
+}
+
+/// What was set.
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct VariableSet {
+    /// Its name.
+    name: String,
+    /// Whether it is a secret.
+    secret: bool,
+}
+
+/// Variables of a project; values of secrets are never shown.
+#[utoipa::path(get, path = "/projects/{name}/variables", tag = "projects", operation_id = "list_variables", security(("token" = [])),
+    params(("name" = String, Path, description = "Name of the project")),
+    responses((status = 200, body = Vec<VariableView>), (status = 404, body = Problem)))]
+pub(super) async fn list(State(api): State<Api>, Path(name): Path<String>) -> Result<Json<Vec<VariableView>>, Problem> {
+    Ok(Json(api.engine.variables(&name).await?))
+}
+
+/// Sets a variable's value. Deployments that were accepted before keep the old one.
+#[utoipa::path(put, path = "/projects/{name}/variables/{variable}", tag = "projects", operation_id = "set_variable", security(("token" = [])),
+    params(("name" = String, Path, description = "Name of the project"), ("variable" = String, Path, description = "Name of the variable")),
+    request_body = SetVariable,
+    responses((status = 200, body = VariableSet), (status = 404, body = Problem), (status = 422, body = Problem)))]
+pub(super) async fn set(
+    State(api): State<Api>,
+    Actor(by): Actor,
+    Path((project, name)): Path<(String, String)>,
+    Strict(body): Strict<SetVariable>,
+) -> Result<Json<VariableSet>, Problem> {
+    let new = NewVariable { name, value: body.value, secret: body.secret, environment: body.environment };
+    let set = api.engine.set_variable(&project, new, &by).await?;
+    Ok(Json(VariableSet { name: set.name, secret: set.secret }))
+}

@@ -1,0 +1,282 @@
+//! The controller as a process: built as a whole before anything is spawned, served until it is told to stop.
+//!
+//! Order of [`App::build`]: data directory and its lock, database, keys, authority, listeners, engine. A failure at any of
+//! them stops the start, and nothing was served.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use axum::serve::ListenerExt as _;
+use metrics_exporter_prometheus::PrometheusHandle;
+use rustls::ServerConfig;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::oneshot;
+use tokio_util::sync::CancellationToken;
+
+use crate::api::{self, Api};
+use crate::blobs::{self, Blobs};
+use crate::clock::Clock;
+use crate::config::Config;
+use crate::data_dir::{self, DataDir};
+use crate::engine::{self, Engine};
+use crate::identity::{self, Ca, Incoming, TokenHash, TokenKind};
+use crate::logs::{self, Logs};
+use crate::secrets::{self, Vault};
+use crate::store::rows::MetaRow;
+use crate::store::sqlite::Sqlite;
+use crate::store::{self, Store};
+use crate::tasks::{OnError, Tasks};
+use crate::{agents, telemetry};
+
+/// Name of the database's file.
+const DATABASE: &str = "controller.db";
+/// File with the token of the user `admin`, written at the first start.
+const ADMIN_TOKEN: &str = "admin.token";
+
+/// How long sessions of agents may take to end after everything was told to.
+const SESSIONS_END: Duration = Duration::from_secs(2);
+
+/// Why the controller could not start.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The data directory.
+    #[error(transparent)]
+    DataDir(#[from] data_dir::Error),
+    /// The database.
+    #[error("cannot open the database `{}`", path.display())]
+    Database {
+        /// Its file.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: store::Error,
+    },
+    /// The rows of the installation.
+    #[error("cannot prepare the database")]
+    Store(#[from] store::Error),
+    /// The keys.
+    #[error(transparent)]
+    Secrets(#[from] secrets::Error),
+    /// The authority, or TLS.
+    #[error(transparent)]
+    Identity(#[from] identity::Error),
+    /// The packages' folder.
+    #[error(transparent)]
+    Blobs(#[from] blobs::Error),
+    /// The logs' folder.
+    #[error(transparent)]
+    Logs(#[from] logs::Error),
+    /// A port.
+    #[error("cannot listen on `{address}` (`{field}`)")]
+    Listen {
+        /// What was asked for.
+        address: SocketAddr,
+        /// As in the configuration.
+        field: &'static str,
+        /// Why.
+        #[source]
+        source: std::io::Error,
+    },
+    /// The engine.
+    #[error("cannot start the engine")]
+    Engine(#[from] engine::Error),
+    /// The program's log or metrics.
+    #[error(transparent)]
+    Telemetry(#[from] telemetry::Error),
+}
+
+/// A controller that is ready to serve.
+#[derive(Debug)]
+pub struct App {
+    api: Api,
+    api_listener: TcpListener,
+    api_tls: Option<Arc<ServerConfig>>,
+    agents_incoming: Incoming,
+    agents_address: SocketAddr,
+    engine: Engine,
+    ca: Arc<Ca>,
+    store: Arc<dyn Store>,
+    tasks: Tasks,
+    shutdown_grace: Duration,
+    /// Last, so that the lock is given back when everything else is gone.
+    _data_dir: DataDir,
+}
+
+impl App {
+    /// Builds everything and binds both ports.
+    ///
+    /// # Errors
+    /// The first thing that does not work; see [`Error`].
+    pub async fn build(config: Config, clock: Clock, metrics: PrometheusHandle) -> Result<Self, Error> {
+        let data_dir = DataDir::open(&config.data_dir)?;
+        let tasks = Tasks::new();
+        let path = data_dir.path().join(DATABASE);
+        let store = Sqlite::open(&path, &tasks).await.map_err(|source| Error::Database { path, source })?;
+        let store: Arc<dyn Store> = Arc::new(store);
+        let vault = Arc::new(open_vault(&store, &data_dir, &clock).await?);
+        let ca = Arc::new(Ca::load_or_create(&data_dir, config.agents.certificate_validity, clock.now())?);
+        let logs = Logs::open(data_dir.path().join("logs"), tasks.clone())?;
+        let limits = blobs::Limits { packed: config.max_package_bytes, ..blobs::Limits::default() };
+        let blobs = Blobs::open(data_dir.path().join("packages"), limits, tasks.clone())?;
+        let api_tls = config.api.tls.as_ref().map(|(certificate, key)| identity::api_from_files(certificate, key)).transpose()?;
+        let api_listener = bind(config.api.listen, "api.listen").await?;
+        let agents_listener = bind(config.agents.listen, "agents.listen").await?;
+        let tls = identity::agent_plane(&ca, &config.agents.names, clock.now())?;
+        let unread = |source| Error::Listen { address: config.agents.listen, field: "agents.listen", source };
+        let agents_address = agents_listener.local_addr().map_err(unread)?;
+        let agents_incoming = Incoming::new(agents_listener, tls, "agents").map_err(unread)?;
+        install(&store, &clock).await?;
+        let parts = engine::Parts { store: Arc::clone(&store), logs, blobs: blobs.clone(), vault, clock: clock.clone(), tasks: tasks.clone(), settings: config.engine };
+        let engine = Engine::start(parts).await?;
+        admin_token(&data_dir, &store, &engine, &clock).await?;
+        let api = Api::new(api::Parts { engine: engine.clone(), store: Arc::clone(&store), blobs, ca: Arc::clone(&ca), clock, tasks: tasks.clone(), accepting: CancellationToken::new(), metrics });
+        Ok(Self {
+            api,
+            api_listener,
+            api_tls,
+            agents_incoming,
+            agents_address,
+            engine,
+            ca,
+            store,
+            tasks,
+            shutdown_grace: config.shutdown_grace,
+            _data_dir: data_dir,
+        })
+    }
+
+    /// Where the API listens.
+    ///
+    /// # Errors
+    /// When the system does not say.
+    pub fn api_address(&self) -> std::io::Result<SocketAddr> {
+        self.api_listener.local_addr()
+    }
+
+    /// Where the agents' plane listens.
+    #[must_use]
+    pub fn agents_address(&self) -> SocketAddr {
+        self.agents_address
+    }
+
+    /// The API as a service, for whoever calls it without a socket.
+    #[must_use]
+    pub fn router(&self) -> Router {
+        api::router(self.api.clone())
+    }
+
+    /// The engine, for whoever calls it without a socket.
+    #[must_use]
+    pub fn engine(&self) -> &Engine {
+        &self.engine
+    }
+
+    /// Serves both planes until `stop`, then ends what is open within the grace time. `on_serving` is called once both are
+    /// served, `on_stopping` once the end begins. `false`: it ended because something it needs has failed.
+    pub async fn run(self, stop: impl Future<Output = ()> + Send, on_serving: impl FnOnce() + Send, on_stopping: impl FnOnce() + Send) -> bool {
+        let Self { api, api_listener, api_tls, agents_incoming, engine, ca, store, tasks, shutdown_grace, _data_dir, .. } = self;
+        let accepting = api.accepting.clone();
+        let drained = serve_api(&tasks, api_listener, api_tls, api);
+        serve_agents(&tasks, &accepting, agents_incoming, engine, ca);
+        on_serving();
+        let failed = tokio::select! {
+            () = stop => false,
+            () = tasks.token().cancelled() => true,
+        };
+        on_stopping();
+        accepting.cancel();
+        // Requests first: what they change is still committed. Then everything else, agents' sessions among it.
+        if tokio::time::timeout(shutdown_grace, drained).await.is_err() {
+            tracing::warn!("requests were still open after `shutdown_grace`");
+        }
+        if !tasks.shut_down(shutdown_grace).await {
+            tracing::warn!(tasks = tasks.running(), "tasks still ran after `shutdown_grace`");
+        }
+        store.close().await;
+        !failed
+    }
+}
+
+async fn bind(address: SocketAddr, field: &'static str) -> Result<TcpListener, Error> {
+    TcpListener::bind(address).await.map_err(|source| Error::Listen { address, field, source })
+}
+
+/// Opens the vault; at the first start its data key is stored before anything is sealed with it.
+async fn open_vault(store: &Arc<dyn Store>, dir: &DataDir, clock: &Clock) -> Result<Vault, Error> {
+    let wrapped = store.read::<_, store::Error, _>(|tx| tx.data_key()).await?;
+    let opened = Vault::open_or_create(dir, wrapped.as_deref(), || clock.random())?;
+    if let Some(fresh) = opened.fresh {
+        let now = clock.now();
+        store.write::<_, store::Error, _>(move |tx| Box::pin(async move { tx.insert_data_key(&fresh, now).await })).await?;
+    }
+    Ok(opened.vault)
+}
+
+/// Gives a new database its name.
+async fn install(store: &Arc<dyn Store>, clock: &Clock) -> Result<(), Error> {
+    let (row, now) = (MetaRow { controller: clock.controller_id(), incarnation: 1 }, clock.now());
+    let write = store.write::<_, store::Error, _>(move |tx| {
+        Box::pin(async move {
+            match tx.meta().await? {
+                Some(_) => Ok(()),
+                None => tx.insert_meta(&row, now).await,
+            }
+        })
+    });
+    Ok(write.await?)
+}
+
+/// At the first start there is nobody yet who could make a token: one for `admin` is left in the data directory.
+async fn admin_token(dir: &DataDir, store: &Arc<dyn Store>, engine: &Engine, clock: &Clock) -> Result<(), Error> {
+    let tokens = store.read::<_, store::Error, _>(|tx| tx.tokens()).await?;
+    if !tokens.is_empty() {
+        return Ok(());
+    }
+    let token = TokenKind::Api.make(clock.random());
+    // The file first: a crash in between leaves a file that the next start replaces, not a token that nobody has.
+    dir.write(ADMIN_TOKEN, format!("{}\n", token.expose()).as_bytes())?;
+    engine.add_token("admin", None, TokenHash::of(token.expose()).as_bytes(), "controller").await?;
+    tracing::info!(file = %dir.path().join(ADMIN_TOKEN).display(), "the token of `admin` was written");
+    Ok(())
+}
+
+/// Serves the API; what is returned ends once no request is open any more.
+fn serve_api(tasks: &Tasks, listener: TcpListener, tls: Option<Arc<ServerConfig>>, api: Api) -> oneshot::Receiver<()> {
+    let (drained_tx, drained_rx) = oneshot::channel::<()>();
+    let stop = api.accepting.clone();
+    let router = api::router(api);
+    tasks.spawn("api", OnError::Stop, async move {
+        let stop = stop.cancelled_owned();
+        let served = match tls {
+            Some(tls) => axum::serve(Incoming::new(listener, tls, "api")?, router).with_graceful_shutdown(stop).await,
+            None => axum::serve(listener.tap_io(quick), router).with_graceful_shutdown(stop).await,
+        };
+        // Dropped, not sent: the receiver only waits for its end.
+        drop(drained_tx);
+        served
+    });
+    drained_rx
+}
+
+/// Events of a live log are small and must not wait for company.
+fn quick(stream: &mut TcpStream) {
+    if let Err(error) = stream.set_nodelay(true) {
+        tracing::debug!(%error, "no TCP_NODELAY");
+    }
+}
+
+/// Serves the agents' plane until `accepting` ends; open sessions end by the tasks' own token.
+fn serve_agents(tasks: &Tasks, accepting: &CancellationToken, incoming: Incoming, engine: Engine, ca: Arc<Ca>) {
+    let (stop, all) = (accepting.clone(), tasks.token().clone());
+    tasks.spawn("agents", OnError::Stop, async move {
+        let served = agents::serve(agents::service(engine, ca), incoming, stop);
+        tokio::select! {
+            served = served => served,
+            // A session that does not end by itself is cut; its agent comes back.
+            () = async { all.cancelled().await; tokio::time::sleep(SESSIONS_END).await } => Ok(()),
+        }
+    });
+}
