@@ -47,7 +47,9 @@ fn show(dev: &Dev, phases: &mut Phases) -> anyhow::Result<()> {
     println!("\n== second deployment: nothing changes");
     let second = phases.measure("second deployment", || dev.deploy(&deploy, |_| Ok(())))?;
     report(&second)?;
-    println!("\n== third deployment: kill -9 of the agent in the middle");
+    println!("\n== third deployment: more ballast takes a while to load; kill -9 of the agent in the middle");
+    let slower = SlowerProgram::make()?;
+    let deploy = ["deploy", "quickstart", "--env", "dev", "--package", &slower.path(), "-o", "json"];
     let third = phases.measure("third deployment", || dev.deploy(&deploy, |id| dev.kill_agent_during(id)))?;
     report(&third)?;
     println!("the agent came back, found its container, shipped the rest of the log and reported the true result");
