@@ -142,8 +142,8 @@ impl Dev {
     pub(crate) fn kill_agent_during(&self, id: &str) -> anyhow::Result<()> {
         wait("the container", DEPLOYED_WITHIN, || {
             let shown = self.json(&["deployment", "show", id, "-o", "json"])?;
-            let running = shown["steps"].as_array().into_iter().flatten().any(|step| step["state"] == "running");
-            Ok(running.then_some(()))
+            let last = shown["steps"].as_array().and_then(|steps| steps.last());
+            Ok(last.is_some_and(|step| step["state"] == "running").then_some(()))
         })?;
         let pid = std::fs::read_to_string(self.data.join("agent.pid"))?;
         println!("$ kill -9 {} (the agent)", pid.trim());
