@@ -23,7 +23,7 @@ pub(super) async fn run(context: &Context) -> Result<Exit, Failure> {
     }
     let rows: Vec<_> = agents.iter().map(row).collect();
     context.output.text(&table(
-        ["AGENT", "NAME", "POOL", "STATE", "SLOTS", "LAST SEEN", "VERSION"],
+        ["AGENT", "HOST", "POOL", "STATE", "JOBS", "LAST SEEN", "VERSION"],
         &rows,
         context.output.paint(),
     ))?;
@@ -31,17 +31,29 @@ pub(super) async fn run(context: &Context) -> Result<Exit, Failure> {
 }
 
 fn row(agent: &Value) -> [Cell; 7] {
-    let state = text(agent, "state").unwrap_or_else(|| {
-        if agent.get("connected").and_then(Value::as_bool) == Some(true) { "connected" } else { "disconnected" }
-            .to_owned()
-    });
+    let number = |name| text(agent, name).unwrap_or_else(|| "?".to_owned());
     [
         Cell::optional(text(agent, "id")),
-        Cell::optional(text(agent, "name")),
+        Cell::optional(text(agent, "hostname")),
         Cell::optional(text(agent, "pool")),
-        Cell::State(state),
-        Cell::optional(text(agent, "slots")),
-        Cell::optional(text(agent, "last_seen").map(|at| moment(&at))),
+        Cell::State(text(agent, "state").unwrap_or_else(|| "-".to_owned())),
+        Cell::Text(format!("{} of {}", number("busy"), number("slots"))),
+        Cell::optional(text(agent, "seen_at").map(|at| moment(&at))),
         Cell::optional(text(agent, "version")),
     ]
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::output::paint::Paint;
+
+    #[test]
+    fn an_agent_is_one_row() {
+        let agent = json!({"id": "agt_1", "hostname": "worker", "pool": "default", "state": "connected", "busy": 1, "slots": 2, "seen_at": "2026-11-21T10:00:00.000Z", "version": "0.1.0"});
+        let shown = table(["A", "H", "P", "S", "J", "L", "V"], &[row(&agent)], Paint::new(false));
+        assert!(shown.ends_with("agt_1  worker  default  connected  1 of 2  2026-11-21 10:00:00Z  0.1.0"), "{shown}");
+    }
 }

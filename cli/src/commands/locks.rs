@@ -23,7 +23,7 @@ pub(super) async fn run(context: &Context) -> Result<Exit, Failure> {
     }
     let rows: Vec<_> = locks.iter().map(row).collect();
     context.output.text(&table(
-        ["STACK", "DEPLOYMENT", "ATTEMPT", "STATE", "SINCE", "REASON"],
+        ["LOCK", "DEPLOYMENT", "ATTEMPT", "STATE", "SINCE", "REASON"],
         &rows,
         context.output.paint(),
     ))?;
@@ -32,7 +32,7 @@ pub(super) async fn run(context: &Context) -> Result<Exit, Failure> {
 
 fn row(lock: &Value) -> [Cell; 6] {
     [
-        Cell::optional(text(lock, "stack")),
+        Cell::optional(text(lock, "key")),
         Cell::optional(text(lock, "deployment")),
         Cell::optional(text(lock, "attempt")),
         Cell::State(text(lock, "state").unwrap_or_else(|| "-".to_owned())),

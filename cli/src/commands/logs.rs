@@ -28,9 +28,9 @@ pub(super) async fn run(context: &Context, args: &Logs) -> Result<Exit, Failure>
     };
     let mut writer = Writer { context, form };
     if args.follow {
-        follow(&client, args, &mut writer).await?
+        follow(&client, args, &mut writer).await?;
     } else {
-        stored(&client, args, &mut writer).await?
+        stored(&client, args, &mut writer).await?;
     }
     Ok(Exit::Done)
 }

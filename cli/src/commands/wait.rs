@@ -50,7 +50,7 @@ impl<'a> Wait<'a> {
         while let Some(item) = self.next(&mut events).await? {
             match item {
                 Item::Away => {
-                    self.progress.message("the connection to the server is gone; the deployment goes on, trying again")
+                    self.progress.message("the connection to the server is gone; the deployment goes on, trying again");
                 }
                 Item::Back => self.progress.message("the server is back"),
                 Item::Event(event) if event.name == "end" => break,
@@ -150,6 +150,7 @@ fn show_progress(progress: &mut Progress, event: &ProgressEvent) {
     let what = if event.message.is_empty() { &event.phase } else { &event.message };
     let (key, message) = (format!("{step}{}", event.phase), format!("{step}{what}"));
     match (event.current, event.total) {
+        // The server says 0 for what it does not know.
         (Some(current), Some(total)) if total > 0 => progress.part(&key, &message, current, total),
         _ => progress.phase(&key, &message),
     }

@@ -12,12 +12,15 @@ use super::layout::{self, Layout};
 use super::{Error, MOST_DEATHS};
 use crate::client::retry::Patience;
 use crate::client::{Address, Client, Request};
+use crate::failure::chain;
 use crate::output::Output;
 
 /// Pause between two looks at what is not there yet.
 const LOOK: Duration = Duration::from_millis(50);
 /// How often people are told that it takes time.
 const PATIENCE_TEXT: u32 = 200;
+/// Exit code of an agent whose identity is missing, expired or of another controller (`EX_NOPERM`).
+const NO_IDENTITY: i32 = 77;
 /// Pool that the agent joins.
 const POOL: &str = "default";
 
@@ -40,11 +43,23 @@ impl BringUp<'_> {
         let token = self.admin_token()?;
         let client = self.client(Some(token.clone()))?;
         self.layout.forget(&self.layout.join_token());
-        if !self.layout.identity().exists() {
+        let known = self.layout.identity().exists();
+        if !known {
             self.enroll(&client).await?;
         }
         self.agent_control.go.cancel();
-        self.wait_for(self.agent, "the agent to connect", async || is_connected(&client).await).await?;
+        let mut again = known;
+        self.wait_for(self.agent, "the agent to connect", async || {
+            if again && self.agent.last_code.get() == Some(NO_IDENTITY) {
+                again = false;
+                self.output.message("[dev] the agent's certificate is of no use any more; it joins again");
+                if let Err(error) = self.enroll(&client).await {
+                    self.output.message(&format!("[dev] {}", chain(&error)));
+                }
+            }
+            is_connected(&client).await
+        })
+        .await?;
         Ok(token)
     }
 
@@ -78,7 +93,11 @@ impl BringUp<'_> {
 
     async fn enroll_with(&self, token_file: &Path) -> std::io::Result<Finished> {
         let mut command = command(&self.agent.path);
-        command.arg("enroll").arg("--config").arg(self.layout.agent_config()).arg("--token-file").arg(token_file);
+        command
+            .args(["enroll", "--force", "--config"])
+            .arg(self.layout.agent_config())
+            .arg("--token-file")
+            .arg(token_file);
         command.output().await
     }
 

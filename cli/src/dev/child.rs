@@ -36,6 +36,8 @@ pub(super) struct Program {
     pub(super) pid_file: PathBuf,
     /// How often it died.
     pub(super) deaths: Cell<u32>,
+    /// The exit code of its last death.
+    pub(super) last_code: Cell<Option<i32>>,
 }
 
 /// When to begin and when to end.
@@ -55,17 +57,21 @@ pub(super) struct Control {
 pub(super) async fn supervise(program: &Program, control: &Control, output: Output) {
     let wanted = control.stop.run_until_cancelled(control.go.cancelled()).await;
     while wanted.is_some() && !control.stop.is_cancelled() {
-        match once(program, control, output).await {
-            Ok(status) if !control.stop.is_cancelled() => output.message(&format!(
+        let result = once(program, control, output).await;
+        if control.stop.is_cancelled() {
+            break;
+        }
+        program.last_code.set(result.as_ref().ok().and_then(ExitStatus::code));
+        output.message(&match result {
+            Ok(status) => format!(
                 "[dev] the {} ended ({}); starting it again in {} s",
                 program.name,
                 ended(status),
                 PAUSE.as_secs()
-            )),
-            Ok(_) => break,
-            Err(error) => output.message(&format!("[dev] {}", crate::failure::chain(&error))),
-        }
-        program.deaths.set(program.deaths.get() + 1);
+            ),
+            Err(error) => format!("[dev] {}", crate::failure::chain(&error)),
+        });
+        program.deaths.set(program.deaths.get().saturating_add(1));
         control.stop.run_until_cancelled(tokio::time::sleep(PAUSE)).await;
     }
     // A process id that is used again by something else must not be read as ours.

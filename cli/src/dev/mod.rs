@@ -145,6 +145,10 @@ pub async fn run(context: &Context, args: &Dev) -> Result<Exit, Failure> {
     if let Err(warning) = engine::check(&docker).await {
         output.message(&format!("warning: {warning}"));
     }
+    if !layout.admin_token().exists() {
+        // A new controller has a new authority: an agent of an older one could never connect.
+        layout.forget(&layout.identity());
+    }
     let ports = choose_ports(&layout, output)?;
     layout::write(&layout.controller_config(), &settings::controller(&layout, ports))?;
     layout::write(&layout.agent_config(), &settings::agent(&layout, ports, args.slots, &docker))?;
@@ -210,7 +214,7 @@ async fn end(control: &Control, signals: &mut Signals) {
 
 fn program(layout: &Layout, name: &'static str, path: PathBuf, verb: &str, config: &Path) -> Program {
     let args: Vec<OsString> = vec![verb.into(), "--config".into(), config.into(), "--die-with-parent".into()];
-    Program { name, path, args, pid_file: layout.pid_file(name), deaths: Cell::new(0) }
+    Program { name, path, args, pid_file: layout.pid_file(name), deaths: Cell::new(0), last_code: Cell::new(None) }
 }
 
 /// The ports of the last start when they are free, so that what knows the address keeps working.

@@ -8,10 +8,13 @@ use super::ports::Ports;
 
 const HEAD: &str = "# Written by `longshore dev` at each start: changes are lost.\n";
 
+/// The agent can be away for long, since `dev` does not run all the time, and still be known when it comes back.
+const VALIDITY: &str = "certificate_validity = \"90d\"\n";
+
 /// `controller.toml`
 pub(super) fn controller(layout: &Layout, ports: Ports) -> String {
     format!(
-        "{HEAD}data_dir = {}\n\n[api]\nlisten = \"127.0.0.1:{}\"\n\n[agents]\nlisten = \"127.0.0.1:{}\"\n",
+        "{HEAD}data_dir = {}\nshutdown_grace = \"2s\"\n\n[api]\nlisten = \"127.0.0.1:{}\"\n\n[agents]\nlisten = \"127.0.0.1:{}\"\n{VALIDITY}",
         path(&layout.controller_dir()),
         ports.api,
         ports.agents

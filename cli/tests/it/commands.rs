@@ -1,13 +1,9 @@
 //! The commands as a process, against a fake server: what they send, print and end with.
 
-#![expect(clippy::unwrap_used, reason = "helpers of tests")]
-
-mod fake;
-
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::process::{Output, Stdio};
 
-use fake::{Fake, Reply, command};
+use crate::fake::{Fake, Reply, Seen, command, stream};
 use serde_json::{Value, json};
 
 const DEP: &str = "dep_0193a0c5c4007aaaaaaaaaaaaaaaaaaa";
@@ -42,7 +38,7 @@ fn a_deployment_that_is_asked_for_twice_is_one() {
     let done = fake.run(&["deploy", "shop", "--env", "dev", "-o", "json"]);
     assert_eq!(done.status.code(), Some(0), "{}", stderr(&done));
     assert_eq!(serde_json::from_str::<Value>(&stdout(&done)).unwrap(), json!({ "deployment": DEP }));
-    let bodies: Vec<Value> = fake.seen().iter().map(fake::Seen::json).collect();
+    let bodies: Vec<Value> = fake.seen().iter().map(Seen::json).collect();
     assert_eq!(bodies.len(), 3);
     assert!(
         bodies.iter().all(|body| body == &bodies[0] && body["operation_id"].as_str().is_some_and(|id| id.len() == 36)),
@@ -63,7 +59,7 @@ fn what_may_not_be_repeated_is_not() {
 fn the_log_has_no_hole_and_no_duplicate_when_the_server_restarts() {
     let (one, two, three) = (log("first "), log("line\n"), log("third\n"));
     let running = deployment("running");
-    let before = fake::stream(&[("state", "", &running), ("log", "one:6", &one), ("log", "one:11", &two)]);
+    let before = stream(&[("state", "", &running), ("log", "one:6", &one), ("log", "one:11", &two)]);
     // The second answer begins with what was sent before, as after a restart that lost a little.
     let after = Reply::events(&[("log", "one:11", &two), ("log", "one:17", &three), ("end", "", "{}")]);
     let fake =
@@ -99,8 +95,7 @@ fn the_exit_code_says_how_it_ended() {
 #[test]
 fn an_outcome_that_stays_unknown_is_not_waited_for_for_ever() {
     let unknown = deployment("unknown");
-    let fake =
-        Fake::start([accepted(), Reply::Hold(fake::stream(&[("state", "", &unknown)])), Reply::json(200, &unknown)]);
+    let fake = Fake::start([accepted(), Reply::Hold(stream(&[("state", "", &unknown)])), Reply::json(200, &unknown)]);
     let done = fake.run(&["deploy", "shop", "--env", "dev", "--wait", "--unknown-after", "1ms"]);
     assert_eq!(done.status.code(), Some(4), "{}", stderr(&done));
     assert!(stderr(&done).contains(&format!("longshore deployment resolve {DEP}")), "{}", stderr(&done));
@@ -283,7 +278,7 @@ fn a_reader_that_goes_away_is_no_error() {
 #[test]
 fn an_interrupt_leaves_the_deployment_and_says_so() {
     let running = deployment("running");
-    let fake = Fake::start([accepted(), Reply::Hold(fake::stream(&[("state", "", &running)]))]);
+    let fake = Fake::start([accepted(), Reply::Hold(stream(&[("state", "", &running)]))]);
     let mut child = fake
         .command(&["deploy", "shop", "--env", "dev", "--wait"])
         .stdout(Stdio::piped())

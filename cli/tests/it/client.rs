@@ -1,10 +1,6 @@
 //! The client, against a fake server.
 
-#![expect(clippy::unwrap_used, reason = "helpers of tests")]
-
-mod fake;
-
-use fake::{Fake, Reply};
+use crate::fake::{Fake, Reply};
 use longshore_cli::client::retry::Patience;
 use longshore_cli::client::{Address, Client, Error, Request};
 use longshore_cli::exit::Exit;

@@ -1,6 +1,4 @@
-//! What `--help` says, as golden files. After a change that is meant: `LONGSHORE_UPDATE_GOLDEN=1 cargo test -p longshore --test help`.
-
-#![expect(clippy::unwrap_used, reason = "helpers of tests")]
+//! What `--help` says, as golden files. After a change that is meant: `LONGSHORE_UPDATE_GOLDEN=1 cargo test -p longshore help_is`.
 
 use std::path::Path;
 

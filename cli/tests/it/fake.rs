@@ -10,7 +10,7 @@ use std::sync::{Arc, Mutex};
 
 /// What the fake does with one request.
 #[derive(Debug, Clone)]
-pub enum Reply {
+pub(crate) enum Reply {
     /// An answer.
     Answer { status: u16, content_type: &'static str, body: Vec<u8> },
     /// An answer with a header of its own.
@@ -24,26 +24,26 @@ pub enum Reply {
 }
 
 impl Reply {
-    pub fn json(status: u16, body: &str) -> Self {
+    pub(crate) fn json(status: u16, body: &str) -> Self {
         Self::Answer { status, content_type: "application/json", body: body.as_bytes().to_vec() }
     }
 
-    pub fn problem(status: u16, code: &str, detail: &str, hint: &str) -> Self {
+    pub(crate) fn problem(status: u16, code: &str, detail: &str, hint: &str) -> Self {
         let body = serde_json::json!({"type": "about:blank", "title": "Refused", "status": status, "code": code, "detail": detail, "hint": hint});
         Self::Answer { status, content_type: "application/problem+json", body: body.to_string().into_bytes() }
     }
 
-    pub fn bytes(body: &[u8]) -> Self {
+    pub(crate) fn bytes(body: &[u8]) -> Self {
         Self::Answer { status: 200, content_type: "application/octet-stream", body: body.to_vec() }
     }
 
-    pub fn events(events: &[(&str, &str, &str)]) -> Self {
+    pub(crate) fn events(events: &[(&str, &str, &str)]) -> Self {
         Self::Answer { status: 200, content_type: "text/event-stream", body: stream(events) }
     }
 }
 
 /// Events as (name, id, data), as they are sent.
-pub fn stream(events: &[(&str, &str, &str)]) -> Vec<u8> {
+pub(crate) fn stream(events: &[(&str, &str, &str)]) -> Vec<u8> {
     let one = |(name, id, data): &(&str, &str, &str)| {
         let id = if id.is_empty() { String::new() } else { format!("id: {id}\n") };
         format!("event: {name}\n{id}data: {data}\n\n")
@@ -53,68 +53,77 @@ pub fn stream(events: &[(&str, &str, &str)]) -> Vec<u8> {
 
 /// One request as it came.
 #[derive(Debug, Clone)]
-pub struct Seen {
+pub(crate) struct Seen {
     /// For example `GET /api/v1/agents`.
-    pub line: String,
+    pub(crate) line: String,
     /// Names in lowercase.
-    pub headers: Vec<(String, String)>,
-    pub body: Vec<u8>,
+    pub(crate) headers: Vec<(String, String)>,
+    pub(crate) body: Vec<u8>,
 }
 
 impl Seen {
-    pub fn header(&self, name: &str) -> Option<&str> {
+    pub(crate) fn header(&self, name: &str) -> Option<&str> {
         self.headers.iter().find(|(known, _)| known == name).map(|(_, value)| value.as_str())
     }
 
-    pub fn json(&self) -> serde_json::Value {
+    pub(crate) fn json(&self) -> serde_json::Value {
         serde_json::from_slice(&self.body).unwrap()
     }
 }
 
 /// A running fake. Its thread ends with the test process.
-pub struct Fake {
-    pub url: String,
+pub(crate) struct Fake {
+    pub(crate) url: String,
     seen: Arc<Mutex<Vec<Seen>>>,
 }
 
 impl Fake {
-    pub fn start(script: impl IntoIterator<Item = Reply>) -> Self {
+    pub(crate) fn start(script: impl IntoIterator<Item = Reply>) -> Self {
+        let mut script = script.into_iter().collect::<VecDeque<_>>();
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        Self::on(listener, move |_| script.pop_front())
+    }
+
+    /// Answers on a listener as `answer` says, until that says nothing.
+    pub(crate) fn on(listener: TcpListener, mut answer: impl FnMut(&str) -> Option<Reply> + Send + 'static) -> Self {
         let url = format!("http://{}", listener.local_addr().unwrap());
         let seen = Arc::new(Mutex::new(Vec::new()));
-        let (mut script, remembered) = (script.into_iter().collect::<VecDeque<_>>(), Arc::clone(&seen));
+        let remembered = Arc::clone(&seen);
         std::thread::spawn(move || {
             for stream in listener.incoming().map_while(Result::ok) {
-                let Some(reply) = script.pop_front() else { return };
-                serve(stream, reply, &remembered);
+                let Some(request) = read(&stream) else { continue };
+                let reply = answer(&request.line);
+                remembered.lock().unwrap().push(request);
+                let Some(reply) = reply else { return };
+                serve(stream, reply);
             }
         });
         Self { url, seen }
     }
 
-    pub fn seen(&self) -> Vec<Seen> {
+    pub(crate) fn seen(&self) -> Vec<Seen> {
         self.seen.lock().unwrap().clone()
     }
 
     /// The request lines, without the common start of the path.
-    pub fn lines(&self) -> Vec<String> {
+    pub(crate) fn lines(&self) -> Vec<String> {
         self.seen().iter().map(|seen| seen.line.replace("/api/v1/", "")).collect()
     }
 
     /// The command, set up to talk to this fake.
-    pub fn command(&self, args: &[&str]) -> Command {
+    pub(crate) fn command(&self, args: &[&str]) -> Command {
         let mut command = command(args);
         command.env("LONGSHORE_URL", &self.url).env("LONGSHORE_TOKEN", "t0ken");
         command
     }
 
-    pub fn run(&self, args: &[&str]) -> Output {
+    pub(crate) fn run(&self, args: &[&str]) -> Output {
         self.command(args).stdin(Stdio::null()).output().unwrap()
     }
 }
 
 /// The command, with nothing of the environment that could lead it elsewhere.
-pub fn command(args: &[&str]) -> Command {
+pub(crate) fn command(args: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_longshore"));
     command.args(args);
     for name in ["LONGSHORE_URL", "LONGSHORE_TOKEN", "NO_COLOR"] {
@@ -123,10 +132,7 @@ pub fn command(args: &[&str]) -> Command {
     command
 }
 
-fn serve(mut stream: TcpStream, reply: Reply, seen: &Mutex<Vec<Seen>>) {
-    if let Some(request) = read(&stream) {
-        seen.lock().unwrap().push(request);
-    }
+fn serve(mut stream: TcpStream, reply: Reply) {
     // The client may be gone before everything is written; the test looks at the client.
     let _client_gone = match reply {
         Reply::Close => Ok(()),

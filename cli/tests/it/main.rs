@@ -1,0 +1,10 @@
+//! Tests of the command from outside, in one program: `commands` as a process and `client` as a library, both against a
+//! fake server; `dev` with fakes for what it starts; `help` against golden files.
+
+#![expect(clippy::unwrap_used, reason = "helpers of tests")]
+
+mod client;
+mod commands;
+mod dev;
+mod fake;
+mod help;
