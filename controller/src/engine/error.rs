@@ -63,6 +63,9 @@ pub enum Error {
         #[source]
         source: std::io::Error,
     },
+    /// The event does not belong to the attempt's state.
+    #[error(transparent)]
+    Attempt(longshore_core::attempt::Rejected),
     /// Something that cannot be, by all that is known.
     #[error("this is a mistake of Longshore: {0}")]
     Internal(String),

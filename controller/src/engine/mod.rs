@@ -4,27 +4,53 @@
 //! Invariants: what an RPC or a request is told was committed before; everything in memory (sessions, progress, wake-ups) can be lost
 //! at any line and is worked out anew from rows and from what agents say in their hello.
 
+mod cascade;
+mod complete;
+mod confirm;
+mod context;
+mod create;
+mod cx;
+mod dispatch;
+mod enroll;
 mod error;
+mod hello;
+mod live;
+mod people;
+pub mod plane;
+mod program;
+mod projects;
+mod read;
+mod sessions;
+mod ship;
+#[cfg(test)]
+mod tests;
+mod timers;
 mod view;
 
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::future::BoxFuture;
 use longshore_core::attempt::Limits;
-use longshore_core::id::{AgentId, AttemptId, DeploymentId};
+use longshore_core::id::AttemptId;
 use longshore_core::secret::Secret;
 use longshore_core::time::Timestamp;
+use tokio::sync::Notify;
 
 use crate::blobs::Blobs;
 use crate::clock::Clock;
 use crate::logs::Logs;
 use crate::secrets::Vault;
 use crate::store::Store;
-use crate::store::rows::{DeploymentFilter, JoinTokenRow, MetaRow};
-use crate::tasks::Tasks;
+use crate::store::rows::MetaRow;
+use crate::store::{self, Tx};
+use crate::tasks::{OnError, Tasks};
+use cx::{After, Cx};
+use live::Live;
+use sessions::Sessions;
 
 pub use error::Error;
+pub use live::{Change, Changes};
 pub use view::{
     AgentView, AppliedView, AttemptView, DeploymentView, EventView, LockView, LogView,
     ProgressView, ProjectView, StepView, VariableView,
@@ -120,144 +146,136 @@ pub struct StepLog {
     pub ended: bool,
 }
 
-/// What changed of a deployment.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Change {
-    /// Its view differs; read it again.
-    State,
-    /// What it is doing.
-    Progress(ProgressView),
-}
-
-/// Changes of one deployment, from the moment of [`Engine::subscribe`] on.
-#[derive(Debug)]
-pub struct Changes {}
-
-impl Changes {
-    /// The next change; when some were missed, [`Change::State`]. `None` when the controller stops.
-    pub async fn next(&mut self) -> Option<Change> {
-        todo!()
-    }
-}
-
 /// The engine. A cheap handle.
 #[derive(Debug, Clone)]
-pub struct Engine {}
+pub struct Engine(Arc<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    parts: Parts,
+    meta: MetaRow,
+    /// When this engine began to serve: no lease is older.
+    began: Duration,
+    began_at: Timestamp,
+    sessions: Sessions,
+    live: Live,
+    /// There may be a job to hand out.
+    dispatch: Notify,
+    /// The next due time may have changed.
+    timers: Notify,
+    /// Messages were handed over and can be removed.
+    outbox: Notify,
+}
 
 impl Engine {
     /// Loads what is needed and starts the dispatcher and the timers. The installation's row must be there.
     ///
     /// # Errors
     /// When the rows cannot be read.
-    pub async fn start(_parts: Parts) -> Result<Self> {
-        todo!()
+    pub async fn start(parts: Parts) -> Result<Self> {
+        let meta = parts.store.read(|tx| Box::pin(async move { tx.meta().await })).await?;
+        let meta = meta.ok_or_else(|| Error::Internal("the installation's row is missing".to_owned()))?;
+        let (began, began_at) = (parts.clock.elapsed(), parts.clock.now());
+        let sessions = Sessions::new(parts.clock.clone());
+        let (dispatch, timers, outbox) = (Notify::new(), Notify::new(), Notify::new());
+        let live = Live::default();
+        let engine = Self(Arc::new(Inner { parts, meta, began, began_at, sessions, live, dispatch, timers, outbox }));
+        let tasks = &engine.0.parts.tasks;
+        tasks.spawn_until_stop("dispatcher", OnError::Stop, engine.clone().dispatch_forever());
+        tasks.spawn_until_stop("timers", OnError::Stop, engine.clone().time_forever());
+        tasks.spawn_until_stop("outbox", OnError::Stop, engine.clone().clear_outbox_forever());
+        Ok(engine)
     }
+
     /// This installation.
     #[must_use]
     pub fn meta(&self) -> MetaRow {
-        todo!()
+        self.0.meta
     }
+
     /// The logs.
     #[must_use]
     pub fn logs(&self) -> &Logs {
-        todo!()
+        &self.0.parts.logs
     }
-    /// Creates or updates a project from its spec.
-    pub async fn apply_project(&self, _spec: &[u8], _by: &str) -> Result<AppliedView> {
-        todo!()
-    }
-    /// All projects by name.
-    pub async fn projects(&self) -> Result<Vec<ProjectView>> {
-        todo!()
-    }
-    /// A project.
-    pub async fn project(&self, _name: &str) -> Result<ProjectView> {
-        todo!()
-    }
-    /// Sets a variable's value.
-    pub async fn set_variable(&self, _project: &str, _new: NewVariable, _by: &str) -> Result<VariableView> {
-        todo!()
-    }
-    /// Variables of a project.
-    pub async fn variables(&self, _project: &str) -> Result<Vec<VariableView>> {
-        todo!()
-    }
-    /// Records a package whose bytes are durable in `blobs`.
-    pub async fn add_package(&self, _sha256: &str, _bytes: u64, _by: &str) -> Result<()> {
-        todo!()
-    }
-    /// Whether a package is recorded.
-    pub async fn has_package(&self, _sha256: &str) -> Result<bool> {
-        todo!()
-    }
-    /// Accepts a deployment.
-    pub async fn create_deployment(&self, _new: NewDeployment, _by: &str) -> Result<DeploymentId> {
-        todo!()
-    }
-    /// Asks for a deployment's end. Asking again changes nothing; one that has ended is a conflict.
-    pub async fn cancel(&self, _id: DeploymentId, _by: &str) -> Result<()> {
-        todo!()
-    }
-    /// Declares an `unknown` deployment lost, on a person's responsibility.
-    pub async fn resolve(&self, _id: DeploymentId, _reason: &str, _by: &str) -> Result<()> {
-        todo!()
-    }
-    /// A deployment.
-    pub async fn deployment_view(&self, _id: DeploymentId) -> Result<Option<DeploymentView>> {
-        todo!()
-    }
-    /// Deployments, newest first.
-    pub async fn deployments(&self, _filter: DeploymentFilter) -> Result<Vec<DeploymentView>> {
-        todo!()
-    }
-    /// The timeline of a deployment.
-    pub async fn timeline(&self, _id: DeploymentId) -> Result<Vec<EventView>> {
-        todo!()
-    }
-    /// The logs of a deployment's steps, in order.
-    pub async fn step_logs(&self, _id: DeploymentId) -> Result<Option<Vec<StepLog>>> {
-        todo!()
-    }
-    /// What a deployment is doing now.
+
+    /// Packages.
     #[must_use]
-    pub fn progress(&self, _id: DeploymentId) -> Option<ProgressView> {
-        todo!()
+    pub fn blobs(&self) -> &Blobs {
+        &self.0.parts.blobs
     }
-    /// Changes from now on.
-    #[must_use]
-    pub fn subscribe(&self, _id: DeploymentId) -> Changes {
-        todo!()
-    }
-    /// All agents, oldest first.
-    pub async fn agents(&self) -> Result<Vec<AgentView>> {
-        todo!()
-    }
-    /// Cuts an agent off; its stream is ended, its calls are refused.
-    pub async fn revoke_agent(&self, _id: AgentId, _by: &str) -> Result<()> {
-        todo!()
-    }
-    /// Held locks by key.
-    pub async fn locks(&self) -> Result<Vec<LockView>> {
-        todo!()
-    }
-    /// Records a join token by the SHA-256 of its text.
-    pub async fn add_join_token(&self, _pool: &str, _expires_at: Timestamp, _hash: &[u8], _by: &str) -> Result<JoinTokenRow> {
-        todo!()
-    }
-    /// The name a bearer token speaks for; `None` for one that does not count (unknown, ended, taken back).
-    pub async fn authenticate(&self, _hash: &[u8]) -> Result<Option<String>> {
-        todo!()
-    }
-    /// Records a bearer token by the SHA-256 of its text.
-    pub async fn add_token(&self, _name: &str, _expires_at: Option<Timestamp>, _hash: &[u8], _by: &str) -> Result<()> {
-        todo!()
-    }
+
     /// Why something is not well; empty when all is.
     #[must_use]
     pub fn health(&self) -> Vec<String> {
-        todo!()
+        self.0.parts.logs.health().into_iter().collect()
+    }
+
+    pub(crate) fn clock(&self) -> &Clock {
+        &self.0.parts.clock
+    }
+
+    pub(crate) fn tasks(&self) -> &Tasks {
+        &self.0.parts.tasks
+    }
+
+    pub(crate) fn settings(&self) -> &Settings {
+        &self.0.parts.settings
+    }
+
+    /// Runs a change of rows; carries out what follows once it is committed.
+    async fn change<T, E, F>(&self, actor: &str, change: F) -> Result<T, E>
+    where
+        T: Send + 'static,
+        E: From<store::Error> + Send + 'static,
+        F: for<'t> FnOnce(&'t mut dyn Tx, &'t mut Cx) -> BoxFuture<'t, Result<T, E>> + Send + 'static,
+    {
+        let mut cx = Cx::new(self.clock(), actor, self.settings().grace);
+        let done: Result<(T, After), E> = self
+            .0
+            .parts
+            .store
+            .write(move |tx| {
+                Box::pin(async move {
+                    let value = change(tx, &mut cx).await?;
+                    Ok((value, cx.after))
+                })
+            })
+            .await;
+        let (value, after) = done?;
+        self.carry_out(after).await;
+        Ok(value)
+    }
+
+    async fn read<T, F>(&self, read: F) -> Result<T>
+    where
+        T: Send + 'static,
+        F: for<'t> FnOnce(&'t mut dyn Tx) -> BoxFuture<'t, Result<T>> + Send + 'static,
+    {
+        self.0.parts.store.read(read).await
+    }
+
+    /// What follows a commit. Anything lost here is found again from the rows.
+    async fn carry_out(&self, after: After) {
+        for row in &after.outbox {
+            if self.0.sessions.send(row) {
+                self.0.outbox.notify_one();
+            }
+        }
+        for (attempt, step) in after.seal {
+            self.logs().seal(attempt, step).await;
+        }
+        for id in after.ended {
+            self.0.live.forget(id);
+        }
+        for id in after.changed {
+            self.0.live.changed(id);
+        }
+        if after.dispatch {
+            self.0.dispatch.notify_one();
+        }
+        if after.timers {
+            self.0.timers.notify_one();
+        }
     }
 }
-
-#[expect(dead_code, reason = "being written")]
-fn path_marker(_: PathBuf) {}

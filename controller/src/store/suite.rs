@@ -173,7 +173,9 @@ async fn rows_come_back_as_they_went_in(store: &Arc<dyn Store>) {
         let message = ToAgent::Cancel { fence: longshore_core::fence::Fence { attempt: attempt(1, 1).id, epoch: 1, incarnation: 1 }, grace_seconds: 5 };
         let id = tx.insert_outbox(&OutboxRow { id: 0, agent: agent_id(1), message: message.clone() }).await?;
         assert_eq!(tx.outbox().await?, [OutboxRow { id, agent: agent_id(1), message }]);
-        tx.clear_outbox(agent_id(1), id).await?;
+        tx.clear_outbox(agent_id(2)).await?;
+        assert_eq!(tx.outbox().await?.len(), 1, "another agent's stay");
+        tx.remove_outbox(id).await?;
         assert_eq!(tx.outbox().await?, []);
         let event = EventRow { id: 0, at: at(1), actor: "anna".to_owned(), action: "x".to_owned(), deployment: Some(deployment_id(1)), detail: serde_json::json!({}) };
         tx.insert_event(&event).await?;

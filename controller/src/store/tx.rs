@@ -132,8 +132,10 @@ pub trait Tx: Send {
     async fn insert_outbox(&mut self, row: &OutboxRow) -> Result<i64>;
     /// Messages that were not handed over, in order.
     async fn outbox(&mut self) -> Result<Vec<OutboxRow>>;
-    /// Removes messages up to `id` for an agent.
-    async fn clear_outbox(&mut self, agent: AgentId, id: i64) -> Result<()>;
+    /// Removes a message that was handed over.
+    async fn remove_outbox(&mut self, id: i64) -> Result<()>;
+    /// Removes all messages for an agent, which hears everything anew.
+    async fn clear_outbox(&mut self, agent: AgentId) -> Result<()>;
     /// Adds a line to the timeline.
     async fn insert_event(&mut self, row: &EventRow) -> Result<()>;
     /// The timeline of a deployment.

@@ -189,7 +189,12 @@ pub(super) async fn outbox(c: &mut SqliteConnection) -> Result<Vec<OutboxRow>> {
     rows.iter().map(read).collect()
 }
 
-pub(super) async fn clear_outbox(c: &mut SqliteConnection, agent: AgentId, id: i64) -> Result<()> {
-    query("DELETE FROM outbox WHERE agent = $1 AND id <= $2").bind(agent.to_string()).bind(id).execute(c).await?;
+pub(super) async fn remove_outbox(c: &mut SqliteConnection, id: i64) -> Result<()> {
+    query("DELETE FROM outbox WHERE id = $1").bind(id).execute(c).await?;
+    Ok(())
+}
+
+pub(super) async fn clear_outbox(c: &mut SqliteConnection, agent: AgentId) -> Result<()> {
+    query("DELETE FROM outbox WHERE agent = $1").bind(agent.to_string()).execute(c).await?;
     Ok(())
 }

@@ -181,8 +181,11 @@ impl Tx for Conn<'_> {
     async fn outbox(&mut self) -> Result<Vec<OutboxRow>> {
         agents::outbox(self.0).await
     }
-    async fn clear_outbox(&mut self, agent: AgentId, id: i64) -> Result<()> {
-        agents::clear_outbox(self.0, agent, id).await
+    async fn remove_outbox(&mut self, id: i64) -> Result<()> {
+        agents::remove_outbox(self.0, id).await
+    }
+    async fn clear_outbox(&mut self, agent: AgentId) -> Result<()> {
+        agents::clear_outbox(self.0, agent).await
     }
     async fn insert_event(&mut self, row: &EventRow) -> Result<()> {
         deployments::insert_event(self.0, row).await

@@ -1,0 +1,170 @@
+//! What an event makes of an attempt, and what that makes of its job, its deployment, its steps and its locks.
+//!
+//! Core decides each of them; here the decisions are put into rows in one transaction and passed on.
+
+use futures_util::FutureExt as _;
+use futures_util::future::BoxFuture;
+use longshore_core::attempt::{self, Attempt};
+use longshore_core::deployment;
+use longshore_core::fence::Fence;
+use longshore_core::id::DeploymentId;
+use longshore_core::job;
+use longshore_core::step::{StepEvent, StepState};
+use serde_json::json;
+
+use super::cx::Cx;
+use super::{Error, Result};
+use crate::store;
+use crate::store::Tx;
+use crate::store::rows::{JobRow, StepRow, ToAgent};
+
+pub(super) fn fence(attempt: &Attempt) -> Fence {
+    Fence { attempt: attempt.id, epoch: attempt.epoch, incarnation: attempt.incarnation }
+}
+
+pub(super) fn stale(what: impl ToString) -> Error {
+    Error::Store(store::Error::Stale(what.to_string()))
+}
+
+/// Puts an event to an attempt.
+///
+/// # Errors
+/// [`Error::Attempt`] when core rejects it; the change as a whole is undone then.
+pub(super) async fn on_attempt(tx: &mut dyn Tx, cx: &mut Cx, from: &Attempt, event: &attempt::Event) -> Result<Attempt> {
+    let decision = attempt::decide(from, event, cx.now).map_err(Error::Attempt)?;
+    let next = decision.next;
+    if next != *from && !tx.update_attempt(from, &next).await? {
+        return Err(stale(from.id));
+    }
+    if next.state != from.state {
+        cx.after.timers = true;
+        let detail = json!({ "attempt": next.id, "agent": next.agent, "epoch": next.epoch, "is": next.state });
+        cx.event(tx, &format!("attempt.{}", next.state.name()), Some(next.deployment), detail).await?;
+    }
+    for effect in decision.effects {
+        match effect {
+            // Who asked for it gives the grant.
+            attempt::Effect::Grant { .. } => {}
+            attempt::Effect::TellCancel => {
+                let message = cx.cancel(fence(&next));
+                cx.tell(tx, next.agent, message).await?;
+            }
+            attempt::Effect::TellRevoke => {
+                let reason = "the attempt was given up or canceled before anything was started".to_owned();
+                cx.tell(tx, next.agent, ToAgent::Revoke { fence: fence(&next), reason }).await?;
+            }
+            attempt::Effect::Claimed => on_deployment(tx, cx, next.deployment, &deployment::Event::JobClaimed).await?,
+            attempt::Effect::BecameUnknown { reason } => {
+                move_steps(tx, cx, next.deployment, StepEvent::Silent, None).await?;
+                on_deployment(tx, cx, next.deployment, &deployment::Event::JobUnknown { reason }).await?;
+            }
+            attempt::Effect::CameBack => {
+                move_steps(tx, cx, next.deployment, StepEvent::Back, None).await?;
+                on_deployment(tx, cx, next.deployment, &deployment::Event::JobBack).await?;
+            }
+            attempt::Effect::Over(outcome) => {
+                let row = tx.job(next.job).await?.ok_or_else(|| Error::Internal(format!("job `{}` is missing", next.job)))?;
+                on_job(tx, cx, &row, &job::Event::AttemptOver(outcome)).await?;
+            }
+        }
+    }
+    Ok(next)
+}
+
+/// Puts an event to a job. Boxed because a job passes a cancel on to its attempt, which may end the job.
+pub(super) fn on_job<'a>(tx: &'a mut dyn Tx, cx: &'a mut Cx, row: &'a JobRow, event: &'a job::Event) -> BoxFuture<'a, Result<()>> {
+    async move {
+        let from = &row.job;
+        let decision = job::decide(from, event, cx.now).map_err(|rejected| Error::conflict("ended", rejected.to_string(), None))?;
+        let next = decision.next;
+        if next != *from && !tx.update_job(from, &next).await? {
+            return Err(stale(from.id));
+        }
+        for effect in decision.effects {
+            match effect {
+                job::Effect::Dispatch => cx.after.dispatch = true,
+                job::Effect::CancelAttempt(id) => {
+                    let row = tx.attempt(id).await?.ok_or_else(|| Error::Internal(format!("attempt `{id}` is missing")))?;
+                    on_attempt(tx, cx, &row.attempt, &attempt::Event::CancelAsked).await?;
+                }
+                job::Effect::FreeLocks => free_locks(tx, cx, row).await?,
+                job::Effect::Requeued { reason } => {
+                    on_deployment(tx, cx, next.deployment, &deployment::Event::JobRequeued { reason }).await?;
+                }
+                job::Effect::Over(outcome) => {
+                    let reason = outcome.reason().map(str::to_owned);
+                    move_steps(tx, cx, next.deployment, StepEvent::JobEnded, reason.as_deref()).await?;
+                    on_deployment(tx, cx, next.deployment, &deployment::Event::JobOver(outcome)).await?;
+                }
+            }
+        }
+        Ok(())
+    }
+    .boxed()
+}
+
+async fn free_locks(tx: &mut dyn Tx, cx: &mut Cx, row: &JobRow) -> Result<()> {
+    let freed = tx.release_locks(row.job.id, cx.now).await?;
+    // A slot may be free too.
+    cx.after.dispatch = true;
+    if !freed.is_empty() {
+        cx.event(tx, "locks.released", Some(row.job.deployment), json!({ "keys": freed })).await?;
+    }
+    Ok(())
+}
+
+pub(super) async fn on_deployment(tx: &mut dyn Tx, cx: &mut Cx, id: DeploymentId, event: &deployment::Event) -> Result<()> {
+    let row = tx.deployment(id).await?.ok_or_else(|| Error::not_found("deployment", id))?;
+    let from = row.deployment;
+    let next = deployment::decide(&from, event, cx.now).map_err(|rejected| Error::conflict("ended", rejected.to_string(), None))?;
+    if next == from {
+        return Ok(());
+    }
+    if !tx.update_deployment(&from, &next).await? {
+        return Err(stale(id));
+    }
+    cx.after.changed.insert(id);
+    if next.state.is_terminal() {
+        cx.after.ended.insert(id);
+    }
+    if next.state != from.state {
+        let action = format!("deployment.{}", next.state.as_str());
+        cx.event(tx, &action, Some(id), json!({ "reason": next.reason })).await?;
+    }
+    Ok(())
+}
+
+/// Puts an event to every step of a deployment that admits it, and to the starts of those steps.
+async fn move_steps(tx: &mut dyn Tx, cx: &mut Cx, id: DeploymentId, event: StepEvent, reason: Option<&str>) -> Result<()> {
+    for mut step in tx.steps(id).await? {
+        let Some(state) = step.state.after(event).filter(|_| !step.state.is_terminal()) else { continue };
+        if state.is_terminal() {
+            step.reason = reason.map(|reason| match state {
+                StepState::Skipped => format!("not started: {reason}"),
+                _ => reason.to_owned(),
+            });
+        }
+        move_step(tx, cx, &mut step, state).await?;
+    }
+    Ok(())
+}
+
+/// Saves a step in its new state, together with the start of it that is not over.
+pub(super) async fn move_step(tx: &mut dyn Tx, cx: &mut Cx, step: &mut StepRow, state: StepState) -> Result<()> {
+    step.state = state;
+    step.ended_at = state.is_terminal().then_some(cx.now);
+    if !tx.update_step(step).await? {
+        return Err(stale(&step.name));
+    }
+    cx.after.changed.insert(step.deployment);
+    for mut start in tx.step_attempts(step.deployment).await? {
+        if start.step == step.index && !start.state.is_terminal() {
+            (start.state, start.ended_at) = (state, step.ended_at);
+            tx.update_step_attempt(&start).await?;
+            if state.is_terminal() {
+                cx.after.seal.push((start.attempt, start.step));
+            }
+        }
+    }
+    Ok(())
+}

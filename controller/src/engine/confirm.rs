@@ -1,0 +1,242 @@
+//! The right to start a step: a compare-and-set in the database, and with it the step's secrets, once (promise P2).
+
+use std::time::Duration;
+
+use longshore_core::attempt::{self, Outcome, State};
+use longshore_core::id::AgentId;
+use longshore_core::offer::{Action, Grant, Operation, OutputsKey, PulumiAction};
+use longshore_core::spec::{self, DEFAULT_TIMEOUT, Script, Step};
+use longshore_core::step::{End, StepEvent, StepState};
+use serde_json::json;
+
+use super::cascade::{move_step, on_attempt, stale};
+use super::context::Values;
+use super::hello::own;
+use super::plane::{Confirm, Confirmed, Error};
+use super::{Engine, Error as EngineError};
+use crate::store::Tx;
+use crate::store::rows::{AttemptRow, StepAttemptRow, StepRow};
+
+type Result<T, E = Error> = std::result::Result<T, E>;
+
+/// What a grant is made of, and what was there before.
+struct Prepared {
+    row: AttemptRow,
+    /// The grant that was given already, if one was.
+    before: Option<StepAttemptRow>,
+    /// Rendered, or why it cannot be.
+    work: std::result::Result<Work, String>,
+}
+
+/// Everything of a grant but its key.
+struct Work {
+    env: Vec<(String, longshore_core::secret::Secret)>,
+    secrets: Vec<longshore_core::secret::Secret>,
+    timeout: Duration,
+    action: Action,
+}
+
+impl Work {
+    fn grant(self, grace: Duration, key: [u8; 32]) -> Grant {
+        let Self { env, secrets, timeout, action } = self;
+        Grant { env, secrets, timeout, grace, action, outputs_key: OutputsKey(key) }
+    }
+}
+
+fn key_aad(attempt: longshore_core::id::AttemptId, step: u32) -> String {
+    format!("outputs_key:{attempt}:{step}")
+}
+
+impl Engine {
+    /// Grants the start of a step, if the attempt is the one that counts and the step is the next. The same nonce again gets the same
+    /// grant, so that a lost answer does no harm.
+    ///
+    /// # Errors
+    /// [`Error::Foreign`], [`Error::Fenced`]; others when rows cannot be read or saved: nothing was granted then.
+    pub async fn confirm(&self, agent: AgentId, wish: Confirm) -> Result<Confirmed> {
+        let Prepared { row, before, work } = self.prepare(agent, &wish).await?;
+        if let Some(before) = before {
+            if before.nonce != wish.nonce {
+                return Ok(Confirmed::AlreadyStarted);
+            }
+            if before.state.is_terminal() {
+                return Err(Error::Fenced(format!("step {} of attempt `{}` has ended", wish.step, before.attempt)));
+            }
+            let key = self.outputs_key(&before)?;
+            let work = work.map_err(|reason| EngineError::Internal(format!("a granted step cannot be rendered any more: {reason}")))?;
+            return Ok(Confirmed::Granted(Box::new(work.grant(self.settings().grace, key))));
+        }
+        match row.attempt.state {
+            State::Ended { outcome: Outcome::Canceled { .. } } => return Ok(Confirmed::Canceled),
+            State::Ended { .. } => return Err(Error::Fenced(format!("attempt `{}` has ended", row.attempt.id))),
+            _ => {}
+        }
+        match work {
+            Ok(work) => self.grant(agent, wish, work).await,
+            Err(reason) => self.cannot_start(agent, wish, reason).await,
+        }
+    }
+
+    async fn prepare(&self, agent: AgentId, wish: &Confirm) -> Result<Prepared> {
+        let (said, step, vault) = (wish.fence, wish.step, std::sync::Arc::clone(&self.0.parts.vault));
+        self.0
+            .parts
+            .store
+            .read(move |tx| {
+                Box::pin(async move {
+                    let row = own(tx, agent, &said).await?;
+                    let before = tx.step_attempt(said.attempt, step).await?;
+                    let work = work(tx, &vault, &row, step).await?;
+                    Ok::<_, Error>(Prepared { row, before, work })
+                })
+            })
+            .await
+    }
+
+    async fn grant(&self, agent: AgentId, wish: Confirm, work: Work) -> Result<Confirmed> {
+        let key: [u8; 32] = self.clock().random();
+        let sealed = self.0.parts.vault.seal(&key_aad(wish.fence.attempt, wish.step), &key).map_err(EngineError::from)?;
+        let nonce = wish.nonce.clone();
+        let granted = self
+            .change(&agent.to_string(), move |tx, cx| {
+                Box::pin(async move {
+                    let row = own(tx, agent, &wish.fence).await?;
+                    let from = row.attempt;
+                    let mut step = step_row(tx, &from, wish.step).await?;
+                    let start = StepAttemptRow {
+                        attempt: from.id,
+                        step: wish.step,
+                        deployment: from.deployment,
+                        agent,
+                        container: wish.container,
+                        image_digest: wish.image_digest,
+                        nonce: wish.nonce,
+                        outputs_key: sealed,
+                        state: StepState::Running,
+                        started_at: cx.now,
+                        ended_at: None,
+                    };
+                    if tx.step_attempt(from.id, wish.step).await?.is_some() {
+                        return Err(stale(from.id).into());
+                    }
+                    on_attempt(tx, cx, &from, &attempt::Event::Confirm { step: wish.step }).await?;
+                    let state = step.state.after(StepEvent::Confirmed).ok_or_else(|| stale(&step.name))?;
+                    step.started_at = Some(cx.now);
+                    move_step(tx, cx, &mut step, state).await?;
+                    if !tx.insert_step_attempt(&start, &from).await? {
+                        return Err(Error::Fenced(format!("attempt `{}` is not the one that counts", from.id)));
+                    }
+                    let detail = json!({ "step": step.name, "attempt": from.id, "container": start.container, "image": start.image_digest });
+                    cx.event(tx, "step.started", Some(from.deployment), detail).await?;
+                    Ok(())
+                })
+            })
+            .await;
+        match granted {
+            Ok(()) => Ok(Confirmed::Granted(Box::new(work.grant(self.settings().grace, key)))),
+            Err(Error::Engine(EngineError::Attempt(attempt::Rejected::Canceled(_)))) => Ok(Confirmed::Canceled),
+            Err(Error::Engine(EngineError::Attempt(rejected))) => Err(Error::Fenced(rejected.to_string())),
+            Err(Error::Engine(EngineError::Store(crate::store::Error::Stale(what)))) => {
+                tracing::debug!(nonce, what, "two confirmations at the same time");
+                Ok(Confirmed::AlreadyStarted)
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    /// The step cannot be rendered: it has failed, and nothing was started.
+    async fn cannot_start(&self, agent: AgentId, wish: Confirm, reason: String) -> Result<Confirmed> {
+        let told = reason.clone();
+        self.change(&agent.to_string(), move |tx, cx| {
+            Box::pin(async move {
+                let row = own(tx, agent, &wish.fence).await?;
+                let mut step = step_row(tx, &row.attempt, wish.step).await?;
+                if let Some(state) = step.state.after(StepEvent::Ended(End::Failed)) {
+                    step.reason = Some(reason.clone());
+                    move_step(tx, cx, &mut step, state).await?;
+                }
+                let reason = format!("step `{}`: {reason}", step.name);
+                let event = attempt::Event::NotStarted { step: wish.step, reason, agent_fault: false };
+                on_attempt(tx, cx, &row.attempt, &event).await?;
+                Ok::<_, Error>(())
+            })
+        })
+        .await?;
+        Ok(Confirmed::Failed(told))
+    }
+
+    /// The key that secret outputs of a start are encrypted with.
+    pub(super) fn outputs_key(&self, start: &StepAttemptRow) -> Result<[u8; 32], EngineError> {
+        let key = self.0.parts.vault.open(&key_aad(start.attempt, start.step), &start.outputs_key)?;
+        key.as_slice().try_into().map_err(|_| EngineError::Internal("a key of outputs has not 32 bytes".to_owned()))
+    }
+}
+
+pub(super) async fn step_row(tx: &mut dyn Tx, attempt: &attempt::Attempt, step: u32) -> Result<StepRow> {
+    let steps = tx.steps(attempt.deployment).await?;
+    steps.into_iter().find(|row| row.index == step).ok_or_else(|| Error::Invalid(format!("there is no step {step}")))
+}
+
+/// What a step is to do; the inner error is one of its spec and values.
+async fn work(
+    tx: &mut dyn Tx,
+    vault: &crate::secrets::Vault,
+    row: &AttemptRow,
+    step: u32,
+) -> Result<std::result::Result<Work, String>> {
+    let deployment = tx.deployment(row.attempt.deployment).await?.ok_or(Error::Foreign)?;
+    let revision = tx.revision(deployment.project, deployment.revision).await?;
+    let spec = revision.and_then(|revision| revision.spec.steps.get(usize::try_from(step).ok()?).cloned());
+    let spec = spec.ok_or_else(|| Error::Invalid(format!("there is no step {step}")))?;
+    let steps: Vec<StepRow> = tx.steps(deployment.deployment.id).await?.into_iter().filter(|row| row.index < step).collect();
+    let values = Values::load(tx, vault, &deployment, &steps).await?;
+    Ok(render(&spec, &values))
+}
+
+fn render(step: &Step, values: &Values) -> std::result::Result<Work, String> {
+    let mut env = Vec::new();
+    for (name, template) in &step.env {
+        let rendered = template.render(values).map_err(|error| format!("`env.{name}`: {error}"))?;
+        env.push((name.clone(), rendered.into_secret()));
+    }
+    let action = match &step.action {
+        spec::Action::Run { script: Script::Shell(text) } => {
+            Action::Run { argv: vec!["/bin/sh".to_owned(), "-c".to_owned(), text.clone()] }
+        }
+        spec::Action::Run { script: Script::Exec(argv) } => Action::Run { argv: argv.clone() },
+        spec::Action::Pulumi(pulumi) => Action::Pulumi(render_pulumi(step, pulumi, values)?),
+        _ => return Err("this controller does not know what the step runs".to_owned()),
+    };
+    Ok(Work { env, secrets: values.masked(), timeout: step.timeout.unwrap_or(DEFAULT_TIMEOUT), action })
+}
+
+fn render_pulumi(step: &Step, pulumi: &spec::Pulumi, values: &Values) -> std::result::Result<PulumiAction, String> {
+    let shown = |field: &str, template: &longshore_core::expression::Template| {
+        let rendered = template.render(values).map_err(|error| format!("`pulumi.{field}`: {error}"))?;
+        if rendered.secret {
+            return Err(format!("`pulumi.{field}` holds a secret, which would be shown"));
+        }
+        Ok(rendered.text)
+    };
+    let checked = |field: &str, text: String, check: fn(&str) -> std::result::Result<(), String>| match check(&text) {
+        Ok(()) => Ok(text),
+        Err(error) => Err(format!("`pulumi.{field}` came out as `{text}`: {error}")),
+    };
+    let stack = step.pulumi_stack_template().ok_or("a pulumi step without a stack")?;
+    let stack = checked("stack", shown("stack", &stack)?, spec::check_stack)?;
+    let dir = match &pulumi.dir {
+        Some(dir) => checked("dir", shown("dir", dir)?, spec::check_dir)?,
+        None => ".".to_owned(),
+    };
+    let backend = match &pulumi.backend {
+        Some(backend) => Some(checked("backend", shown("backend", backend)?, spec::check_backend)?),
+        None => None,
+    };
+    let operation = match pulumi.operation {
+        spec::Operation::Preview => Operation::Preview,
+        spec::Operation::Up => Operation::Up,
+        spec::Operation::Refresh => Operation::Refresh,
+        spec::Operation::Destroy => Operation::Destroy,
+    };
+    Ok(PulumiAction { operation, stack, dir, backend, install: pulumi.install })
+}

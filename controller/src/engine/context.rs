@@ -1,0 +1,128 @@
+//! Values for expressions: variables, secrets and outputs of earlier steps, as the deployment's snapshot has them.
+
+use std::collections::BTreeMap;
+
+use longshore_core::expression::{Context, Output, output_text};
+use longshore_core::id::{DeploymentId, ProjectId};
+use longshore_core::secret::Secret;
+use zeroize::Zeroizing;
+
+use super::{Error, Result};
+use crate::hex;
+use crate::secrets::Vault;
+use crate::store::Tx;
+use crate::store::rows::{DeploymentRow, OutputRow, StepRow, VariableRow, VariableValue};
+
+/// What binds a sealed value to its row.
+pub(super) fn variable_aad(project: ProjectId, environment: Option<&str>, name: &str) -> String {
+    format!("variable:{project}:{}:{name}", environment.unwrap_or("*"))
+}
+
+pub(super) fn output_aad(deployment: DeploymentId, step: u32, name: &str) -> String {
+    format!("output:{deployment}:{step}:{name}")
+}
+
+pub(super) fn text(what: &str, bytes: &Zeroizing<Vec<u8>>) -> Result<Secret> {
+    let text = std::str::from_utf8(bytes).map_err(|_| Error::Internal(format!("`{what}` is sealed, but no text")))?;
+    Ok(Secret::new(text.to_owned()))
+}
+
+struct Value {
+    text: Secret,
+    secret: bool,
+}
+
+/// The values of one deployment.
+pub(super) struct Values {
+    variables: BTreeMap<String, String>,
+    secrets: BTreeMap<String, Secret>,
+    outputs: BTreeMap<(String, String), Value>,
+    environment: String,
+    project: String,
+    deployment: String,
+}
+
+impl Values {
+    /// Without secrets and outputs: what is known before anything runs.
+    pub(super) fn plain(project: &str, environment: &str, deployment: DeploymentId, variables: BTreeMap<String, String>) -> Self {
+        Self {
+            variables,
+            secrets: BTreeMap::new(),
+            outputs: BTreeMap::new(),
+            environment: environment.to_owned(),
+            project: project.to_owned(),
+            deployment: deployment.to_string(),
+        }
+    }
+
+    /// Everything that a step may use.
+    pub(super) async fn load(tx: &mut dyn Tx, vault: &Vault, row: &DeploymentRow, steps: &[StepRow]) -> Result<Self> {
+        let mut values = Self::plain(&row.project_name, &row.environment, row.deployment.id, row.variables.clone());
+        for (name, version) in &row.secrets {
+            let variable = tx.variable(*version).await?.ok_or_else(|| Error::not_found("version of the secret", name))?;
+            values.secrets.insert(name.clone(), open_variable(vault, &variable)?);
+        }
+        for step in steps {
+            for (name, output) in &step.outputs {
+                let value = open_output(vault, row.deployment.id, step.index, name, output)?;
+                values.outputs.insert((step.name.clone(), name.clone()), value);
+            }
+        }
+        Ok(values)
+    }
+
+    /// Every value that may not stand in a log.
+    pub(super) fn masked(&self) -> Vec<Secret> {
+        let outputs = self.outputs.values().filter(|value| value.secret).map(|value| &value.text);
+        self.secrets.values().chain(outputs).cloned().collect()
+    }
+}
+
+pub(super) fn open_variable(vault: &Vault, row: &VariableRow) -> Result<Secret> {
+    match &row.value {
+        VariableValue::Plain(plain) => Ok(Secret::new(plain.clone())),
+        VariableValue::Sealed(sealed) => {
+            text(&row.name, &vault.open(&variable_aad(row.project, row.environment.as_deref(), &row.name), sealed)?)
+        }
+    }
+}
+
+fn open_output(vault: &Vault, deployment: DeploymentId, step: u32, name: &str, output: &OutputRow) -> Result<Value> {
+    match output {
+        OutputRow::Plain(value) => Ok(Value { text: Secret::new(output_text(value).into_owned()), secret: false }),
+        OutputRow::Sealed(sealed) => {
+            let damaged = || Error::Internal(format!("output `{name}` is sealed, but not as it should be"));
+            let sealed = hex::decode(sealed).ok_or_else(damaged)?;
+            let json = vault.open(&output_aad(deployment, step, name), &sealed)?;
+            let value: serde_json::Value = serde_json::from_slice(&json).map_err(|_| damaged())?;
+            Ok(Value { text: Secret::new(output_text(&value).into_owned()), secret: true })
+        }
+    }
+}
+
+impl Context for Values {
+    fn variable(&self, name: &str) -> Option<&str> {
+        self.variables.get(name).map(String::as_str)
+    }
+
+    fn secret(&self, name: &str) -> Option<&Secret> {
+        self.secrets.get(name)
+    }
+
+    fn output(&self, step: &str, name: &str) -> Option<Output<'_>> {
+        let value = self.outputs.get(&(step.to_owned(), name.to_owned()))?;
+        Some(Output { text: value.text.expose().into(), secret: value.secret })
+    }
+
+    fn environment(&self) -> &str {
+        &self.environment
+    }
+
+    fn project(&self) -> &str {
+        &self.project
+    }
+
+    fn deployment(&self) -> &str {
+        &self.deployment
+    }
+}

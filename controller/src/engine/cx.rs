@@ -1,0 +1,67 @@
+//! What a change of rows carries with it, and what follows when it is committed.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use longshore_core::fence::Fence;
+use longshore_core::id::{AgentId, AttemptId, DeploymentId};
+use longshore_core::time::Timestamp;
+use serde_json::Value;
+
+use super::Result;
+use crate::clock::Clock;
+use crate::store::Tx;
+use crate::store::rows::{EventRow, OutboxRow, ToAgent};
+
+/// Carried out after the commit, and only then.
+#[derive(Debug, Default)]
+pub(super) struct After {
+    /// To be handed to agents' streams.
+    pub(super) outbox: Vec<OutboxRow>,
+    /// Their views differ.
+    pub(super) changed: BTreeSet<DeploymentId>,
+    /// They have ended.
+    pub(super) ended: BTreeSet<DeploymentId>,
+    /// Logs that nothing follows in.
+    pub(super) seal: Vec<(AttemptId, u32)>,
+    /// There may be a job to hand out.
+    pub(super) dispatch: bool,
+    /// A due time may have changed.
+    pub(super) timers: bool,
+}
+
+/// Time and author of a change.
+#[derive(Debug)]
+pub(super) struct Cx {
+    pub(super) now: Timestamp,
+    pub(super) actor: String,
+    pub(super) grace: Duration,
+    pub(super) after: After,
+}
+
+impl Cx {
+    pub(super) fn new(clock: &Clock, actor: &str, grace: Duration) -> Self {
+        Self { now: clock.now(), actor: actor.to_owned(), grace, after: After::default() }
+    }
+
+    /// Writes a line of the timeline.
+    pub(super) async fn event(&mut self, tx: &mut dyn Tx, action: &str, deployment: Option<DeploymentId>, detail: Value) -> Result<()> {
+        self.after.changed.extend(deployment);
+        let (action, actor) = (action.to_owned(), self.actor.clone());
+        tx.insert_event(&EventRow { id: 0, at: self.now, actor, action, deployment, detail }).await?;
+        Ok(())
+    }
+
+    /// Leaves a message for an agent.
+    pub(super) async fn tell(&mut self, tx: &mut dyn Tx, agent: AgentId, message: ToAgent) -> Result<()> {
+        let mut row = OutboxRow { id: 0, agent, message };
+        row.id = tx.insert_outbox(&row).await?;
+        self.after.outbox.push(row);
+        Ok(())
+    }
+
+    /// The message of a cancel.
+    pub(super) fn cancel(&self, fence: Fence) -> ToAgent {
+        ToAgent::Cancel { fence, grace_seconds: u32::try_from(self.grace.as_secs()).unwrap_or(u32::MAX) }
+    }
+}

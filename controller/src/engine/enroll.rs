@@ -1,0 +1,106 @@
+//! How agents come in, and how they are cut off.
+
+use longshore_core::id::AgentId;
+use serde_json::json;
+
+use super::plane::{Error, Join, Joined};
+use super::{Engine, Error as EngineError};
+use crate::hex;
+use crate::identity::{AgentCertificate, Ca};
+use crate::store::rows::AgentRow;
+
+impl Engine {
+    /// Lets an agent in for a join token. The same token with the same signing request again answers the same agent, so that a lost
+    /// answer does not waste a token.
+    ///
+    /// # Errors
+    /// [`Error::JoinToken`], [`Error::Identity`] for a bad signing request.
+    pub async fn join(&self, ca: &Ca, join: Join<'_>) -> Result<Joined, Error> {
+        let hash = join.token.ok_or(Error::JoinToken)?;
+        let request = hex::encode(aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, join.csr.as_bytes()).as_ref());
+        let token = self.read(move |tx| Box::pin(async move { Ok(tx.join_token(&hash).await?) })).await?.ok_or(Error::JoinToken)?;
+        let now = self.clock().now();
+        if token.expires_at <= now {
+            return Err(Error::JoinToken);
+        }
+        let known = token.used_by.filter(|_| token.used_for.as_deref() == Some(request.as_str()));
+        if token.used_at.is_some() && known.is_none() {
+            return Err(Error::JoinToken);
+        }
+        let agent = known.unwrap_or_else(|| self.clock().agent_id());
+        let certificate = ca.sign_agent(join.csr, agent, now)?;
+        if known.is_none() {
+            let row = AgentRow {
+                id: agent,
+                pool: token.pool.clone(),
+                hostname: join.hostname,
+                version: join.version,
+                serial: certificate.serial.clone(),
+                boot_id: join.boot_id,
+                facts: json!({}),
+                enrolled_at: now,
+                seen_at: None,
+                revoked_at: None,
+            };
+            self.change(&agent.to_string(), move |tx, cx| {
+                Box::pin(async move {
+                    tx.insert_agent(&row).await?;
+                    if !tx.use_join_token(token.id, agent, &request, cx.now).await? {
+                        return Err(Error::JoinToken);
+                    }
+                    cx.event(tx, "agent.enrolled", None, json!({ "agent": agent, "pool": row.pool, "token": token.id })).await?;
+                    Ok(())
+                })
+            })
+            .await?;
+        }
+        let controller = self.0.meta.controller;
+        Ok(Joined { agent, certificate_pem: certificate.certificate_pem, controller, pool: token.pool })
+    }
+
+    /// A new certificate for an agent that has one.
+    ///
+    /// # Errors
+    /// [`Error::Unknown`] when it was cut off, [`Error::Identity`] for a bad signing request.
+    pub async fn renew(&self, ca: &Ca, agent: AgentId, csr: &str) -> Result<AgentCertificate, Error> {
+        let certificate = ca.sign_agent(csr, agent, self.clock().now())?;
+        let serial = certificate.serial.clone();
+        self.change(&agent.to_string(), move |tx, _| {
+            Box::pin(async move {
+                let mut row = tx.agent(agent).await?.ok_or(Error::Unknown)?;
+                row.serial = serial;
+                if tx.update_agent(&row).await? { Ok(()) } else { Err(Error::Unknown) }
+            })
+        })
+        .await?;
+        Ok(certificate)
+    }
+
+    /// Whether an agent may speak at all.
+    ///
+    /// # Errors
+    /// [`Error::Unknown`] when it is not enrolled or was cut off.
+    pub async fn admit(&self, agent: AgentId) -> Result<(), Error> {
+        let row = self.read(move |tx| Box::pin(async move { Ok(tx.agent(agent).await?) })).await?;
+        if row.is_some_and(|row| row.revoked_at.is_none()) { Ok(()) } else { Err(Error::Unknown) }
+    }
+
+    /// Cuts an agent off; its stream is ended, its calls are refused. What it was running becomes `unknown` when its lease lapses.
+    ///
+    /// # Errors
+    /// When there is no such agent, or it was cut off before.
+    pub async fn revoke_agent(&self, id: AgentId, by: &str) -> Result<(), EngineError> {
+        self.change(by, move |tx, cx| {
+            Box::pin(async move {
+                tx.agent(id).await?.ok_or_else(|| EngineError::not_found("agent", id))?;
+                if !tx.revoke_agent(id, cx.now).await? {
+                    return Err(EngineError::conflict("revoked", format!("agent `{id}` was cut off before"), None));
+                }
+                cx.event(tx, "agent.revoked", None, json!({ "agent": id })).await
+            })
+        })
+        .await?;
+        self.0.sessions.cut(id);
+        Ok(())
+    }
+}

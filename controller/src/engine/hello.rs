@@ -1,0 +1,184 @@
+//! An agent's stream: what it says first, how that fits what the rows say, and what it says later.
+
+use std::collections::HashSet;
+
+use longshore_core::attempt::{Event, Proof, State};
+use longshore_core::fence::Fence;
+use longshore_core::id::AgentId;
+
+use super::cascade::{fence, on_attempt};
+use super::cx::Cx;
+use super::plane::{Error, Hello, Said, Verdict, Welcome};
+use super::sessions::{Ability, Line};
+use super::view::ProgressView;
+use super::Engine;
+use crate::store::Tx;
+use crate::store::rows::AttemptRow;
+
+type Result<T, E = Error> = std::result::Result<T, E>;
+
+impl Engine {
+    /// Opens an agent's stream. What it still has is compared with the rows: what it has lost is proven to be gone, what it has
+    /// beyond them it has to forget.
+    ///
+    /// # Errors
+    /// [`Error::Unknown`] for an agent that is not enrolled or was cut off.
+    pub async fn hello(&self, agent: AgentId, hello: Hello) -> Result<Welcome> {
+        // No offer may go to the old stream while the rows are compared.
+        self.0.sessions.cut(agent);
+        let said = hello.clone();
+        let (pool, verdicts) = self
+            .change(&agent.to_string(), move |tx, cx| {
+                Box::pin(async move {
+                    let mut row = tx.agent(agent).await?.ok_or(Error::Unknown)?;
+                    let new_boot = row.boot_id != said.boot_id;
+                    (row.boot_id, row.hostname, row.version) = (said.boot_id, said.hostname, said.version);
+                    (row.facts, row.seen_at) = (said.facts, Some(cx.now));
+                    if !tx.update_agent(&row).await? {
+                        return Err(Error::Unknown);
+                    }
+                    tx.clear_outbox(agent).await?;
+                    let mut verdicts = Vec::new();
+                    for held in &said.held {
+                        verdicts.push(take_back(tx, cx, agent, held).await?);
+                    }
+                    let kept: HashSet<_> = verdicts.iter().filter(|verdict| verdict.keep).map(|verdict| verdict.attempt).collect();
+                    for row in tx.live_attempts().await? {
+                        if row.attempt.agent == agent && !kept.contains(&row.attempt.id) {
+                            let proof = if new_boot { Proof::NewBoot } else { Proof::Absent };
+                            on_attempt(tx, cx, &row.attempt, &Event::Proven(proof)).await?;
+                        }
+                    }
+                    Ok::<_, Error>((row.pool, verdicts))
+                })
+            })
+            .await?;
+        let line = self.open_line(agent, pool, hello).await?;
+        let (heartbeat, max_disconnected) = (self.settings().heartbeat, self.settings().max_disconnected);
+        Ok(Welcome { verdicts, heartbeat, max_disconnected, controller: self.0.meta.controller, line })
+    }
+
+    async fn open_line(&self, agent: AgentId, pool: String, hello: Hello) -> Result<Line> {
+        let Hello { slots, mounts, weakest, draining, engine, facts, .. } = hello;
+        let line = self.0.sessions.open(agent, Ability { pool, slots, mounts, weakest, draining, engine, facts });
+        // What was decided since the rows were compared.
+        let (rows, row) =
+            self.read(move |tx| Box::pin(async move { Ok((tx.outbox().await?, tx.agent(agent).await?)) })).await?;
+        if row.is_none_or(|row| row.revoked_at.is_some()) {
+            self.0.sessions.cut(agent);
+            return Err(Error::Unknown);
+        }
+        for row in rows.iter().filter(|row| row.agent == agent) {
+            if self.0.sessions.send(row) {
+                self.0.outbox.notify_one();
+            }
+        }
+        self.0.dispatch.notify_one();
+        self.0.timers.notify_one();
+        Ok(line)
+    }
+
+    /// The stream ended. Its lease runs on.
+    pub fn goodbye(&self, agent: AgentId, line: u64) {
+        self.0.sessions.close(agent, line);
+    }
+
+    /// Something that an agent said on its stream.
+    ///
+    /// # Errors
+    /// [`Error::Unknown`] when the stream is not the agent's any more; otherwise only when rows cannot be saved.
+    pub async fn said(&self, agent: AgentId, line: u64, said: Said) -> Result<()> {
+        let mut wake = false;
+        let current = self.0.sessions.heard(agent, line, |ability| match &said {
+            Said::Heartbeat { facts, engine } => {
+                wake = !ability.engine && *engine;
+                ability.engine = *engine;
+                if let Some(facts) = facts {
+                    ability.facts = facts.clone();
+                }
+            }
+            Said::Draining => ability.draining = true,
+            Said::Answer { .. } | Said::Progress { .. } => {}
+        });
+        if !current {
+            return Err(Error::Unknown);
+        }
+        if wake {
+            self.0.dispatch.notify_one();
+        }
+        match said {
+            Said::Heartbeat { .. } | Said::Draining => Ok(()),
+            Said::Answer { fence, accepted, reason } => self.answered(agent, fence, accepted, reason).await,
+            Said::Progress { fence, step, phase, message, current, total } => {
+                self.progressed(agent, fence, step, ProgressView { step: String::new(), phase, message, current, total }).await
+            }
+        }
+    }
+
+    async fn answered(&self, agent: AgentId, said: Fence, accepted: bool, reason: String) -> Result<()> {
+        let event = if accepted { Event::Accepted } else { Event::Declined { reason } };
+        let done = self
+            .change(&agent.to_string(), move |tx, cx| {
+                Box::pin(async move {
+                    let row = own(tx, agent, &said).await?;
+                    on_attempt(tx, cx, &row.attempt, &event).await?;
+                    Ok::<_, Error>(())
+                })
+            })
+            .await;
+        match done {
+            // An answer that comes too late or twice. The agent is told by what it asks next.
+            Err(Error::Foreign | Error::Fenced(_) | Error::Engine(super::Error::Attempt(_))) => Ok(()),
+            other => other,
+        }
+    }
+
+    async fn progressed(&self, agent: AgentId, said: Fence, step: u32, mut view: ProgressView) -> Result<()> {
+        let found = self
+            .read(move |tx| {
+                Box::pin(async move {
+                    let Some(row) = tx.attempt_of(agent, said.attempt).await? else { return Ok(None) };
+                    let steps = tx.steps(row.attempt.deployment).await?;
+                    let ended = matches!(row.attempt.state, State::Ended { .. }) || !fence(&row.attempt).admits(&said);
+                    Ok(steps.into_iter().find(|row| row.index == step && !ended).map(|row| (row.deployment, row.name)))
+                })
+            })
+            .await?;
+        if let Some((deployment, name)) = found {
+            view.step = name;
+            self.0.live.progressed(deployment, view);
+        }
+        Ok(())
+    }
+}
+
+/// The caller's attempt, whatever its state.
+pub(super) async fn own(tx: &mut dyn Tx, agent: AgentId, said: &Fence) -> Result<AttemptRow> {
+    let row = tx.attempt_of(agent, said.attempt).await?.ok_or(Error::Foreign)?;
+    let meta = tx.meta().await?.ok_or(Error::Unknown)?;
+    let job = tx.job(row.attempt.job).await?.ok_or(Error::Foreign)?;
+    if !fence(&row.attempt).admits(said) {
+        return Err(Error::Fenced("epoch or incarnation are not those of the attempt".to_owned()));
+    }
+    if job.job.epoch != said.epoch || meta.incarnation != said.incarnation {
+        return Err(Error::Fenced(format!("attempt `{}` was superseded", said.attempt)));
+    }
+    Ok(row)
+}
+
+/// One attempt of a hello.
+async fn take_back(tx: &mut dyn Tx, cx: &mut Cx, agent: AgentId, held: &Fence) -> Result<Verdict> {
+    let attempt = held.attempt;
+    let discard = Verdict { attempt, keep: false, cancel: None };
+    let row = match own(tx, agent, held).await {
+        Ok(row) => row,
+        Err(Error::Foreign | Error::Fenced(_)) => return Ok(discard),
+        Err(error) => return Err(error),
+    };
+    if matches!(row.attempt.state, State::Ended { .. }) {
+        return Ok(discard);
+    }
+    let next = on_attempt(tx, cx, &row.attempt, &Event::Back).await?;
+    let grace = u32::try_from(cx.grace.as_secs()).unwrap_or(u32::MAX);
+    Ok(Verdict { attempt, keep: true, cancel: next.cancel_asked.map(|_| (*held, grace)) })
+}

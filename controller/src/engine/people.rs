@@ -1,0 +1,118 @@
+//! What people ask for: an end, a judgement, a token.
+
+use longshore_core::attempt::{Event, Proof, State};
+use longshore_core::deployment::{self, DeploymentState};
+use longshore_core::id::DeploymentId;
+use longshore_core::job;
+use longshore_core::time::Timestamp;
+use serde_json::json;
+
+use super::cascade::{on_attempt, on_deployment, on_job};
+use super::{Engine, Error, Result};
+use crate::store::rows::{JoinTokenRow, TokenRow};
+
+impl Engine {
+    /// Asks for a deployment's end. Asking again changes nothing.
+    ///
+    /// # Errors
+    /// A conflict for one that has ended.
+    pub async fn cancel(&self, id: DeploymentId, by: &str) -> Result<()> {
+        self.change(by, move |tx, cx| {
+            Box::pin(async move {
+                let row = tx.deployment(id).await?.ok_or_else(|| Error::not_found("deployment", id))?;
+                if row.deployment.cancel_asked.is_some() && !row.deployment.state.is_terminal() {
+                    return Ok(());
+                }
+                on_deployment(tx, cx, id, &deployment::Event::CancelAsked).await?;
+                cx.event(tx, "deployment.cancel_asked", Some(id), json!({})).await?;
+                let job = tx.job_of(id).await?.ok_or_else(|| Error::Internal(format!("the job of `{id}` is missing")))?;
+                on_job(tx, cx, &job, &job::Event::CancelAsked).await
+            })
+        })
+        .await
+    }
+
+    /// Declares an `unknown` deployment lost, on a person's responsibility. Its locks are freed.
+    ///
+    /// # Errors
+    /// A conflict for one that is not `unknown`; a reason of less than 3 characters is invalid.
+    pub async fn resolve(&self, id: DeploymentId, reason: &str, by: &str) -> Result<()> {
+        let reason = reason.trim().to_owned();
+        if reason.chars().count() < 3 || reason.len() > 2_000 {
+            return Err(Error::invalid("reason", "say in 3 to 2000 characters how you know that nothing of it runs any more", None));
+        }
+        let who = by.to_owned();
+        self.change(by, move |tx, cx| {
+            Box::pin(async move {
+                let row = tx.deployment(id).await?.ok_or_else(|| Error::not_found("deployment", id))?;
+                if row.deployment.state != DeploymentState::Unknown {
+                    let message = format!("deployment `{id}` is {}, only an unknown one can be resolved", row.deployment.state.as_str());
+                    return Err(Error::conflict("not_unknown", message, "ask for an end with `longshore cancel`".to_owned()));
+                }
+                let live = tx.live_attempts().await?.into_iter().find(|row| row.attempt.deployment == id);
+                let row = live.ok_or_else(|| Error::Internal(format!("the attempt of `{id}` is missing")))?;
+                if !matches!(row.attempt.state, State::Unknown { .. }) {
+                    return Err(Error::conflict("not_unknown", format!("attempt `{}` is known", row.attempt.id), None));
+                }
+                cx.event(tx, "deployment.resolved", Some(id), json!({ "reason": reason })).await?;
+                on_attempt(tx, cx, &row.attempt, &Event::Proven(Proof::Override { by: who, reason })).await?;
+                Ok(())
+            })
+        })
+        .await
+    }
+
+    /// Records a join token by the SHA-256 of its text.
+    ///
+    /// # Errors
+    /// When rows cannot be saved.
+    pub async fn add_join_token(&self, pool: &str, expires_at: Timestamp, hash: &[u8], by: &str) -> Result<JoinTokenRow> {
+        let row = JoinTokenRow {
+            id: self.clock().token_id(),
+            pool: pool.to_owned(),
+            created_at: self.clock().now(),
+            created_by: by.to_owned(),
+            expires_at,
+            used_at: None,
+            used_by: None,
+            used_for: None,
+        };
+        let hash = hash.to_vec();
+        self.change(by, move |tx, cx| {
+            Box::pin(async move {
+                tx.insert_join_token(&row, &hash).await?;
+                cx.event(tx, "join_token.created", None, json!({ "id": row.id, "pool": row.pool })).await?;
+                Ok(row)
+            })
+        })
+        .await
+    }
+
+    /// The name a bearer token speaks for; `None` for one that is not known, has ended or was taken back.
+    ///
+    /// # Errors
+    /// When rows cannot be read.
+    pub async fn authenticate(&self, hash: &[u8]) -> Result<Option<String>> {
+        let (hash, now) = (hash.to_vec(), self.clock().now());
+        let row = self.read(move |tx| Box::pin(async move { Ok(tx.token(&hash).await?) })).await?;
+        let counts = |row: &TokenRow| row.revoked_at.is_none() && row.expires_at.is_none_or(|end| end > now);
+        Ok(row.filter(counts).map(|row| row.name))
+    }
+
+    /// Records a bearer token by the SHA-256 of its text.
+    ///
+    /// # Errors
+    /// When rows cannot be saved.
+    pub async fn add_token(&self, name: &str, expires_at: Option<Timestamp>, hash: &[u8], by: &str) -> Result<()> {
+        let (id, created_at) = (self.clock().token_id(), self.clock().now());
+        let row = TokenRow { id, name: name.to_owned(), created_at, expires_at, revoked_at: None };
+        let hash = hash.to_vec();
+        self.change(by, move |tx, cx| {
+            Box::pin(async move {
+                tx.insert_token(&row, &hash).await?;
+                cx.event(tx, "token.created", None, json!({ "id": row.id, "name": row.name })).await
+            })
+        })
+        .await
+    }
+}

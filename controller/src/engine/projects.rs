@@ -1,0 +1,222 @@
+//! Projects, their variables and packages.
+
+use longshore_core::spec::{self, Project, Variable};
+use longshore_core::spec::names;
+use serde_json::json;
+
+use super::context::variable_aad;
+use super::create::project;
+use super::view::{AppliedView, ProjectView, VariableView};
+use super::{Engine, Error, NewVariable, Result};
+use crate::hex;
+use crate::store::Tx;
+use crate::store::rows::{PackageRow, ProjectRow, RevisionRow, VariableRow, VariableValue};
+
+/// Longest value of a variable in bytes.
+const MAX_VALUE: usize = 256 << 10;
+
+impl Engine {
+    /// Creates a project or gives it a new revision; a spec that means the same changes nothing.
+    ///
+    /// # Errors
+    /// [`Error::Spec`] with every mistake.
+    pub async fn apply_project(&self, text: &[u8], by: &str) -> Result<AppliedView> {
+        let spec = spec::parse_bytes(text).map_err(Error::Spec)?;
+        let digest = hex::encode(aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, &spec.digest_input()).as_ref());
+        let (id, created_by) = (self.clock().project_id(), by.to_owned());
+        self.change(by, move |tx, cx| {
+            Box::pin(async move {
+                let before = tx.project(&spec.name).await?;
+                let mut row = match before {
+                    Some(row) => row,
+                    None => ProjectRow { id, name: spec.name.clone(), revision: 0, created_at: cx.now, updated_at: cx.now },
+                };
+                let newest = tx.revision(row.id, row.revision).await?;
+                if newest.is_some_and(|newest| newest.digest == digest) {
+                    return Ok(AppliedView { project: row.name, revision: row.revision, changed: false });
+                }
+                (row.revision, row.updated_at) = (row.revision + 1, cx.now);
+                tx.save_project(&row).await?;
+                let revision = row.revision;
+                tx.insert_revision(&RevisionRow { project: row.id, revision, digest, spec, created_at: cx.now, created_by }).await?;
+                cx.event(tx, "project.applied", None, json!({ "project": row.name, "revision": revision })).await?;
+                Ok(AppliedView { project: row.name, revision, changed: true })
+            })
+        })
+        .await
+    }
+
+    /// All projects by name.
+    ///
+    /// # Errors
+    /// When rows cannot be read.
+    pub async fn projects(&self) -> Result<Vec<ProjectView>> {
+        self.read(|tx| {
+            Box::pin(async move {
+                let mut views = Vec::new();
+                for row in tx.projects().await? {
+                    views.push(view(tx, row).await?);
+                }
+                Ok(views)
+            })
+        })
+        .await
+    }
+
+    /// A project.
+    ///
+    /// # Errors
+    /// When there is none of that name.
+    pub async fn project(&self, name: &str) -> Result<ProjectView> {
+        let name = name.to_owned();
+        self.read(move |tx| {
+            Box::pin(async move {
+                let row = project(tx, &name).await?;
+                view(tx, row).await
+            })
+        })
+        .await
+    }
+
+    /// Sets a variable's value, for one environment or for all.
+    ///
+    /// # Errors
+    /// When the project's spec does not declare it so.
+    pub async fn set_variable(&self, name: &str, new: NewVariable, by: &str) -> Result<VariableView> {
+        if new.value.expose().len() > MAX_VALUE {
+            return Err(Error::invalid("value", format!("a value has at most {MAX_VALUE} bytes"), None));
+        }
+        if new.value.expose().contains('\0') {
+            return Err(Error::invalid("value", "holds a NUL byte, which no environment variable can", None));
+        }
+        let (name, by_name) = (name.to_owned(), by.to_owned());
+        let vault = std::sync::Arc::clone(&self.0.parts.vault);
+        self.change(by, move |tx, cx| {
+            Box::pin(async move {
+                let project = project(tx, &name).await?;
+                let revision = tx.revision(project.id, project.revision).await?;
+                let spec = revision.map(|revision| revision.spec).ok_or_else(|| Error::not_found("revision of project", &name))?;
+                check(&spec, &new)?;
+                let value = if new.secret {
+                    let aad = variable_aad(project.id, new.environment.as_deref(), &new.name);
+                    VariableValue::Sealed(vault.seal(&aad, new.value.expose().as_bytes())?)
+                } else {
+                    VariableValue::Plain(new.value.expose().to_owned())
+                };
+                let row = VariableRow {
+                    id: 0,
+                    project: project.id,
+                    environment: new.environment,
+                    name: new.name,
+                    value,
+                    created_at: cx.now,
+                    created_by: by_name,
+                };
+                tx.insert_variable(&row).await?;
+                let detail = json!({ "project": name, "name": row.name, "environment": row.environment, "secret": new.secret });
+                cx.event(tx, "variable.set", None, detail).await?;
+                Ok(variable_view(&row))
+            })
+        })
+        .await
+    }
+
+    /// What the spec declares and what was set on the server.
+    ///
+    /// # Errors
+    /// When there is no such project.
+    pub async fn variables(&self, name: &str) -> Result<Vec<VariableView>> {
+        let name = name.to_owned();
+        self.read(move |tx| {
+            Box::pin(async move {
+                let project = project(tx, &name).await?;
+                let revision = tx.revision(project.id, project.revision).await?;
+                let mut views: Vec<_> = tx.variables(project.id).await?.iter().map(variable_view).collect();
+                for (name, variable) in revision.map(|revision| revision.spec.variables).unwrap_or_default() {
+                    if views.iter().any(|view| view.name == name && view.environment.is_none()) {
+                        continue;
+                    }
+                    let value = if let Variable::Plain(value) = variable { Some(value) } else { None };
+                    let (secret, set) = (value.is_none(), value.is_some());
+                    views.push(VariableView { name, environment: None, secret, value, set, updated_at: None });
+                }
+                views.sort_by(|a, b| (&a.name, &a.environment).cmp(&(&b.name, &b.environment)));
+                Ok(views)
+            })
+        })
+        .await
+    }
+
+    /// Records a package whose bytes are durable in `blobs`.
+    ///
+    /// # Errors
+    /// When rows cannot be saved.
+    pub async fn add_package(&self, sha256: &str, bytes: u64, by: &str) -> Result<()> {
+        let (sha256, created_by) = (sha256.to_owned(), by.to_owned());
+        self.change(by, move |tx, cx| {
+            Box::pin(async move {
+                if tx.package(&sha256).await?.is_none() {
+                    tx.save_package(&PackageRow { sha256: sha256.clone(), bytes, created_at: cx.now, created_by }).await?;
+                    cx.event(tx, "package.stored", None, json!({ "sha256": sha256, "bytes": bytes })).await?;
+                }
+                Ok(())
+            })
+        })
+        .await
+    }
+
+    /// Whether a package is recorded.
+    ///
+    /// # Errors
+    /// When rows cannot be read.
+    pub async fn has_package(&self, sha256: &str) -> Result<bool> {
+        let sha256 = sha256.to_owned();
+        self.read(move |tx| Box::pin(async move { Ok(tx.package(&sha256).await?.is_some()) })).await
+    }
+}
+
+async fn view(tx: &mut dyn Tx, row: ProjectRow) -> Result<ProjectView> {
+    let revision = tx.revision(row.id, row.revision).await?;
+    let (environments, steps) = match revision.map(|revision| revision.spec) {
+        Some(spec) => (
+            spec.environments.into_iter().map(|environment| environment.name).collect(),
+            spec.steps.into_iter().map(|step| step.name).collect(),
+        ),
+        None => (Vec::new(), Vec::new()),
+    };
+    Ok(ProjectView { name: row.name, revision: row.revision, environments, steps, updated_at: row.updated_at.to_string() })
+}
+
+fn variable_view(row: &VariableRow) -> VariableView {
+    let (secret, value) = match &row.value {
+        VariableValue::Plain(value) => (false, Some(value.clone())),
+        VariableValue::Sealed(_) => (true, None),
+    };
+    let (name, environment) = (row.name.clone(), row.environment.clone());
+    VariableView { name, environment, secret, value, set: true, updated_at: Some(row.created_at.to_string()) }
+}
+
+/// Whether the spec declares the variable as what it is set as.
+fn check(spec: &Project, new: &NewVariable) -> Result<()> {
+    if !names::is_variable(&new.name) {
+        return Err(Error::invalid("name", format!("`{}` is no name: write {}", new.name, names::VARIABLE_RULE), None));
+    }
+    if let Some(environment) = &new.environment
+        && spec.environment(environment).is_none()
+    {
+        return Err(Error::not_found("environment", environment));
+    }
+    let name = &new.name;
+    match (spec.variable(name), new.secret) {
+        (Some(Variable::Plain(_)), false) | (Some(Variable::Secret), true) => Ok(()),
+        (Some(Variable::Secret), false) => {
+            Err(Error::invalid("secret", format!("`{name}` is declared as a secret"), "add `--secret`".to_owned()))
+        }
+        (Some(_), _) => Err(Error::invalid("secret", format!("`{name}` is not declared as a secret"), format!("leave `--secret` out, or declare `{name}: {{secret: true}}` and apply the project"))),
+        (None, secret) => {
+            let declare = if secret { format!("`{name}: {{secret: true}}`") } else { format!("`{name}: VALUE`") };
+            let hint = format!("add {declare} under `variables` and apply the project");
+            Err(Error::invalid("name", format!("project `{}` declares no variable `{name}`", spec.name), hint))
+        }
+    }
+}

@@ -1,0 +1,303 @@
+//! What is shown. What a deployment waits for is worked out here, when it is asked for, and so never stale.
+
+use std::collections::HashMap;
+
+use longshore_core::deployment::DeploymentState;
+use longshore_core::id::{AttemptId, DeploymentId};
+use longshore_core::init::MASK;
+use longshore_core::placement::{self, Candidate, Request};
+use longshore_core::step::StepState;
+use longshore_core::time::Timestamp;
+
+use super::dispatch::busy;
+use super::live::Changes;
+use super::view::{AgentView, AttemptView, DeploymentView, EventView, LockView, LogView, ProgressView, StepView};
+use super::{Engine, Result, StepLog};
+use crate::store::Tx;
+use crate::store::rows::{AttemptRow, DeploymentFilter, DeploymentRow, JobRow, LockRow, OutputRow, StepAttemptRow, StepRow};
+
+/// Agents whose rejections are listed.
+const MAX_LISTED: usize = 20;
+
+/// A deployment with its rows.
+struct Whole {
+    row: DeploymentRow,
+    steps: Vec<StepRow>,
+    starts: Vec<StepAttemptRow>,
+}
+
+/// Everything that waiting depends on.
+struct Queue {
+    jobs: Vec<JobRow>,
+    locks: Vec<LockRow>,
+    live: Vec<AttemptRow>,
+}
+
+fn shown(at: Option<Timestamp>) -> Option<String> {
+    at.map(|at| at.to_string())
+}
+
+async fn whole(tx: &mut dyn Tx, row: DeploymentRow) -> Result<Whole> {
+    let id = row.deployment.id;
+    Ok(Whole { row, steps: tx.steps(id).await?, starts: tx.step_attempts(id).await? })
+}
+
+async fn queue(tx: &mut dyn Tx) -> Result<Queue> {
+    Ok(Queue { jobs: tx.queued_jobs().await?, locks: tx.locks().await?, live: tx.live_attempts().await? })
+}
+
+impl Queue {
+    fn attempt_of(&self, deployment: DeploymentId) -> Option<&AttemptRow> {
+        self.live.iter().find(|row| row.attempt.deployment == deployment)
+    }
+
+    /// State and words for a deployment that is in the queue.
+    fn waiting(&self, id: DeploymentId, candidates: &[Candidate]) -> (&'static str, Option<String>) {
+        let Some(at) = self.jobs.iter().position(|row| row.job.deployment == id) else { return ("queued", None) };
+        let Some((job, ahead)) = self.jobs.get(at).zip(self.jobs.get(..at)) else { return ("queued", None) };
+        for key in &job.locks {
+            if let Some(lock) = self.locks.iter().find(|lock| lock.key == *key) {
+                return ("waiting", Some(self.held(lock)));
+            }
+        }
+        for key in &job.locks {
+            if let Some(first) = ahead.iter().find(|row| row.locks.contains(key)) {
+                let words = format!("lock `{key}`, which deployment `{}` gets first: it was asked for earlier", first.job.deployment);
+                return ("waiting", Some(words));
+            }
+        }
+        let request = Request { pool: &job.pool, steps: &job.steps };
+        if candidates.is_empty() {
+            return ("queued", Some(format!("an agent in pool `{}`: none is connected", job.pool)));
+        }
+        let mut agents: Vec<String> = Vec::new();
+        for candidate in candidates {
+            let rejections = placement::rejections(candidate, &request);
+            if rejections.is_empty() {
+                return ("queued", Some("its turn: an agent is free".to_owned()));
+            }
+            let why: Vec<_> = rejections.into_iter().map(|rejection| rejection.message).collect();
+            agents.push(format!("`{}` {}", candidate.id, why.join(", ")));
+        }
+        let more = agents.len().saturating_sub(MAX_LISTED);
+        agents.truncate(MAX_LISTED);
+        let more = if more > 0 { format!("; and {more} more") } else { String::new() };
+        ("queued", Some(format!("an agent: {}{more}", agents.join("; "))))
+    }
+
+    fn held(&self, lock: &LockRow) -> String {
+        let holder = match self.attempt_of(lock.deployment) {
+            Some(row) => format!("attempt `{}` ({}) of deployment `{}`", row.attempt.id, row.attempt.state.name(), lock.deployment),
+            None => format!("deployment `{}`", lock.deployment),
+        };
+        format!("lock `{}`, held by {holder} since {}", lock.key, lock.taken_at)
+    }
+}
+
+impl Engine {
+    /// A deployment.
+    ///
+    /// # Errors
+    /// When rows cannot be read.
+    pub async fn deployment_view(&self, id: DeploymentId) -> Result<Option<DeploymentView>> {
+        let found = self
+            .read(move |tx| {
+                Box::pin(async move {
+                    let Some(row) = tx.deployment(id).await? else { return Ok(None) };
+                    let queue = if row.deployment.state == DeploymentState::Queued { Some(queue(tx).await?) } else { None };
+                    Ok(Some((whole(tx, row).await?, queue)))
+                })
+            })
+            .await?;
+        Ok(found.map(|(whole, queue)| self.view(whole, queue.as_ref())))
+    }
+
+    /// Deployments, newest first.
+    ///
+    /// # Errors
+    /// When rows cannot be read.
+    pub async fn deployments(&self, filter: DeploymentFilter) -> Result<Vec<DeploymentView>> {
+        let (found, queue) = self
+            .read(move |tx| {
+                Box::pin(async move {
+                    let mut found = Vec::new();
+                    for row in tx.deployments(&filter).await? {
+                        found.push(whole(tx, row).await?);
+                    }
+                    Ok((found, queue(tx).await?))
+                })
+            })
+            .await?;
+        Ok(found.into_iter().map(|whole| self.view(whole, Some(&queue))).collect())
+    }
+
+    fn view(&self, whole: Whole, queue: Option<&Queue>) -> DeploymentView {
+        let Whole { row, steps, starts } = whole;
+        let deployment = row.deployment;
+        let (mut state, mut waiting_for) = (deployment.state.as_str(), None);
+        if deployment.state == DeploymentState::Queued
+            && let Some(queue) = queue
+        {
+            (state, waiting_for) = queue.waiting(deployment.id, &self.0.sessions.candidates(&busy(&queue.live)));
+        }
+        let canceling = deployment.state == DeploymentState::Canceling;
+        let steps = steps.into_iter().map(|step| self.step_view(step, &starts, canceling)).collect();
+        DeploymentView {
+            id: deployment.id.to_string(),
+            project: row.project_name,
+            environment: row.environment,
+            state: state.to_owned(),
+            reason: deployment.reason,
+            waiting_for,
+            created_at: row.created_at.to_string(),
+            ended_at: shown(deployment.ended_at),
+            steps,
+        }
+    }
+
+    fn step_view(&self, step: StepRow, starts: &[StepAttemptRow], canceling: bool) -> StepView {
+        let word = |state: StepState| if canceling && state == StepState::Running { "canceling" } else { state.as_str() };
+        let mine: Vec<_> = starts.iter().filter(|start| start.step == step.index).collect();
+        // Until the step has ended its log is only known in memory, and may not be open there.
+        let so_far = mine.last().filter(|_| step.log_sha256.is_none()).and_then(|start| self.logs().bytes_so_far(start.attempt, step.index));
+        let output = |(name, output): (String, OutputRow)| match output {
+            OutputRow::Plain(value) => (name, value),
+            OutputRow::Sealed(_) => (name, MASK.into()),
+        };
+        StepView {
+            state: word(step.state).to_owned(),
+            reason: step.reason,
+            exit_code: step.exit_code,
+            signal: step.signal,
+            outputs: step.outputs.into_iter().map(output).collect(),
+            resources: step.resources,
+            plugin_downloads: step.plugin_downloads,
+            log: LogView { bytes: so_far.unwrap_or(step.log_bytes), sha256: step.log_sha256, truncated: step.log_truncated },
+            attempts: mine
+                .into_iter()
+                .map(|start| AttemptView {
+                    id: start.attempt.to_string(),
+                    agent: start.agent.to_string(),
+                    container: Some(start.container.clone()).filter(|container| !container.is_empty()),
+                    state: word(start.state).to_owned(),
+                    started_at: shown(Some(start.started_at)),
+                    ended_at: shown(start.ended_at),
+                })
+                .collect(),
+            name: step.name,
+        }
+    }
+
+    /// The timeline of a deployment.
+    ///
+    /// # Errors
+    /// When rows cannot be read.
+    pub async fn timeline(&self, id: DeploymentId) -> Result<Vec<EventView>> {
+        let rows = self.read(move |tx| Box::pin(async move { Ok(tx.events(id).await?) })).await?;
+        let view = |row: crate::store::rows::EventRow| EventView { at: row.at.to_string(), actor: row.actor, action: row.action, detail: row.detail };
+        Ok(rows.into_iter().map(view).collect())
+    }
+
+    /// The logs of a deployment's steps, in order; `None` when there is no such deployment. A log that has `ended` is read with
+    /// [`crate::logs::Reader::next`], another one may be followed.
+    ///
+    /// # Errors
+    /// When rows cannot be read.
+    pub async fn step_logs(&self, id: DeploymentId) -> Result<Option<Vec<StepLog>>> {
+        let found = self
+            .read(move |tx| {
+                Box::pin(async move {
+                    let Some(row) = tx.deployment(id).await? else { return Ok(None) };
+                    Ok(Some(whole(tx, row).await?))
+                })
+            })
+            .await?;
+        let logs = |whole: Whole| {
+            let attempt = |index| whole.starts.iter().rev().find(|start| start.step == index).map(|start| start.attempt);
+            let log = |step: &StepRow| StepLog {
+                name: step.name.clone(),
+                index: step.index,
+                attempt: attempt(step.index),
+                ended: step.state.is_terminal(),
+            };
+            whole.steps.iter().map(log).collect()
+        };
+        Ok(found.map(logs))
+    }
+
+    /// What a deployment is doing now.
+    #[must_use]
+    pub fn progress(&self, id: DeploymentId) -> Option<ProgressView> {
+        self.0.live.progress(id)
+    }
+
+    /// Changes from now on.
+    #[must_use]
+    pub fn subscribe(&self, id: DeploymentId) -> Changes {
+        self.0.live.subscribe(id)
+    }
+
+    /// All agents, oldest first.
+    ///
+    /// # Errors
+    /// When rows cannot be read.
+    pub async fn agents(&self) -> Result<Vec<AgentView>> {
+        let (rows, live) = self.read(|tx| Box::pin(async move { Ok((tx.agents().await?, tx.live_attempts().await?)) })).await?;
+        let busy = busy(&live);
+        let mut attempts: HashMap<_, Vec<AttemptId>> = HashMap::new();
+        for row in &live {
+            attempts.entry(row.attempt.agent).or_default().push(row.attempt.id);
+        }
+        let view = |row: crate::store::rows::AgentRow| {
+            let ability = self.0.sessions.ability(row.id);
+            let state = match &ability {
+                _ if row.revoked_at.is_some() => "revoked",
+                Some(ability) if ability.draining => "draining",
+                Some(_) => "connected",
+                None => "disconnected",
+            };
+            let seen_at = if ability.is_some() { Some(self.clock().now()) } else { row.seen_at };
+            AgentView {
+                id: row.id.to_string(),
+                pool: row.pool,
+                state: state.to_owned(),
+                hostname: row.hostname,
+                version: row.version,
+                slots: ability.as_ref().map_or(0, |ability| ability.slots),
+                busy: busy.get(&row.id).copied().unwrap_or(0),
+                host: ability.map_or(row.facts, |ability| ability.facts),
+                enrolled_at: row.enrolled_at.to_string(),
+                seen_at: shown(seen_at),
+                attempts: attempts.get(&row.id).into_iter().flatten().map(ToString::to_string).collect(),
+            }
+        };
+        Ok(rows.into_iter().map(view).collect())
+    }
+
+    /// Held locks by key.
+    ///
+    /// # Errors
+    /// When rows cannot be read.
+    pub async fn locks(&self) -> Result<Vec<LockView>> {
+        self.read(|tx| {
+            Box::pin(async move {
+                let live = tx.live_attempts().await?;
+                let mut views = Vec::new();
+                for lock in tx.locks().await? {
+                    let row = tx.deployment(lock.deployment).await?;
+                    let attempt = live.iter().find(|row| row.attempt.deployment == lock.deployment);
+                    views.push(LockView {
+                        key: lock.key,
+                        deployment: lock.deployment.to_string(),
+                        attempt: attempt.map(|row| row.attempt.id.to_string()),
+                        state: row.as_ref().map_or_else(String::new, |row| row.deployment.state.as_str().to_owned()),
+                        reason: row.and_then(|row| row.deployment.reason),
+                        since: lock.taken_at.to_string(),
+                    });
+                }
+                Ok(views)
+            })
+        })
+        .await
+    }
+}

@@ -1,0 +1,180 @@
+//! Streams to agents. In memory only: after a restart agents say hello again.
+
+use std::collections::{BTreeSet, HashMap, HashSet};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use longshore_core::id::AgentId;
+use longshore_core::offer::Profile;
+use longshore_core::placement::Candidate;
+use serde_json::Value;
+use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
+
+use crate::clock::Clock;
+use crate::store::rows::{OutboxRow, ToAgent};
+
+/// Messages that may wait for a slow stream; when there are more it is cut and says hello again.
+const QUEUE: usize = 256;
+
+/// What an agent is and can, as far as it said.
+#[derive(Debug, Clone)]
+pub(super) struct Ability {
+    pub(super) pool: String,
+    pub(super) slots: u32,
+    pub(super) mounts: BTreeSet<String>,
+    pub(super) weakest: Profile,
+    pub(super) draining: bool,
+    pub(super) engine: bool,
+    pub(super) facts: Value,
+}
+
+#[derive(Debug)]
+struct Session {
+    number: u64,
+    ability: Ability,
+    messages: mpsc::Sender<ToAgent>,
+    sent: HashSet<i64>,
+    cut: CancellationToken,
+}
+
+/// The agent's end of a session.
+#[derive(Debug)]
+pub struct Line {
+    pub(super) number: u64,
+    /// What the agent is to be told.
+    pub messages: mpsc::Receiver<ToAgent>,
+    /// Cancelled when the stream has to end.
+    pub cut: CancellationToken,
+}
+
+impl Line {
+    /// Tells the streams of one agent apart.
+    #[must_use]
+    pub fn number(&self) -> u64 {
+        self.number
+    }
+}
+
+#[derive(Debug, Default)]
+struct State {
+    sessions: HashMap<AgentId, Session>,
+    /// When each agent was last heard of, connected or not.
+    seen: HashMap<AgentId, Duration>,
+    next: u64,
+}
+
+#[derive(Debug)]
+pub(super) struct Sessions {
+    clock: Clock,
+    state: Mutex<State>,
+}
+
+impl Sessions {
+    pub(super) fn new(clock: Clock) -> Self {
+        Self { clock, state: Mutex::default() }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Opens a session; an older one of the same agent is cut.
+    pub(super) fn open(&self, agent: AgentId, ability: Ability) -> Line {
+        let (messages, received) = mpsc::channel(QUEUE);
+        let cut = CancellationToken::new();
+        let mut state = self.lock();
+        state.next += 1;
+        let number = state.next;
+        state.seen.insert(agent, self.clock.elapsed());
+        let session = Session { number, ability, messages, sent: HashSet::new(), cut: cut.clone() };
+        if let Some(old) = state.sessions.insert(agent, session) {
+            old.cut.cancel();
+        }
+        Line { number, messages: received, cut }
+    }
+
+    /// Ends an agent's session, whichever it is.
+    pub(super) fn cut(&self, agent: AgentId) {
+        if let Some(old) = self.lock().sessions.remove(&agent) {
+            old.cut.cancel();
+        }
+    }
+
+    /// Ends this session, if it is still the agent's.
+    pub(super) fn close(&self, agent: AgentId, number: u64) {
+        let mut state = self.lock();
+        if state.sessions.get(&agent).is_some_and(|session| session.number == number) {
+            state.sessions.remove(&agent);
+        }
+    }
+
+    /// Something was heard on this session; `false` when it is not the agent's any more.
+    pub(super) fn heard(&self, agent: AgentId, number: u64, update: impl FnOnce(&mut Ability)) -> bool {
+        let seen = self.clock.elapsed();
+        let mut state = self.lock();
+        let Some(session) = state.sessions.get_mut(&agent).filter(|session| session.number == number) else { return false };
+        update(&mut session.ability);
+        state.seen.insert(agent, seen);
+        true
+    }
+
+    /// When each agent was last heard of since the start.
+    pub(super) fn seen(&self) -> HashMap<AgentId, Duration> {
+        self.lock().seen.clone()
+    }
+
+    /// Hands a message to the agent's stream; `false` when there is none. The same row is handed to a stream once.
+    pub(super) fn send(&self, row: &OutboxRow) -> bool {
+        let mut state = self.lock();
+        let Some(session) = state.sessions.get_mut(&row.agent) else { return false };
+        if !session.sent.insert(row.id) {
+            return true;
+        }
+        if session.messages.try_send(row.message.clone()).is_err() {
+            tracing::warn!(agent = %row.agent, "the agent's stream does not take messages; it is cut and has to say hello again");
+            session.cut.cancel();
+            state.sessions.remove(&row.agent);
+            return false;
+        }
+        true
+    }
+
+    /// Takes what was handed over: for each agent the rows.
+    pub(super) fn take_sent(&self) -> Vec<(AgentId, i64)> {
+        self.lock().sessions.iter().flat_map(|(agent, session)| session.sent.iter().map(|id| (*agent, *id)).collect::<Vec<_>>()).collect()
+    }
+
+    /// The rows are removed, so they cannot come again.
+    pub(super) fn forget_sent(&self, rows: &[(AgentId, i64)]) {
+        let mut state = self.lock();
+        for (agent, id) in rows {
+            if let Some(session) = state.sessions.get_mut(agent) {
+                session.sent.remove(id);
+            }
+        }
+    }
+
+    /// Connected agents as placement sees them.
+    pub(super) fn candidates(&self, busy: &HashMap<AgentId, u32>) -> Vec<Candidate> {
+        let candidate = |(id, session): (&AgentId, &Session)| {
+            let ability = session.ability.clone();
+            Candidate {
+                id: *id,
+                pool: ability.pool,
+                connected: true,
+                draining: ability.draining,
+                slots: ability.slots,
+                busy: busy.get(id).copied().unwrap_or(0),
+                mounts: ability.mounts,
+                weakest_profile: ability.weakest,
+                engine: ability.engine,
+            }
+        };
+        self.lock().sessions.iter().map(candidate).collect()
+    }
+
+    pub(super) fn ability(&self, agent: AgentId) -> Option<Ability> {
+        self.lock().sessions.get(&agent).map(|session| session.ability.clone())
+    }
+}

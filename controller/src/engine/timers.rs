@@ -1,0 +1,182 @@
+//! Leases and time limits. One task that sleeps until the next of them is due.
+
+use std::collections::HashMap;
+use std::time::Duration;
+
+use longshore_core::attempt::{Event, Limit, State};
+use longshore_core::id::AgentId;
+use longshore_core::job;
+use longshore_core::lease;
+use longshore_core::time::Timestamp;
+
+use super::cascade::{on_attempt, on_job};
+use super::{Engine, Error, Result};
+use crate::store;
+use crate::store::rows::{AttemptRow, JobRow};
+
+/// Longest sleep, whatever is due.
+const NAP: Duration = Duration::from_secs(3_600);
+
+impl Engine {
+    pub(super) async fn time_forever(self) -> Result<()> {
+        loop {
+            let next = match self.tick().await {
+                Ok(next) => next,
+                Err(error) => {
+                    tracing::error!(error = &error as &dyn std::error::Error, "timers failed; they are tried again");
+                    self.settings().heartbeat
+                }
+            };
+            tokio::select! {
+                () = self.0.timers.notified() => {}
+                () = self.clock().sleep(next) => {}
+            }
+        }
+    }
+
+    pub(super) async fn clear_outbox_forever(self) -> Result<()> {
+        loop {
+            self.0.outbox.notified().await;
+            let rows = self.0.sessions.take_sent();
+            let ids: Vec<i64> = rows.iter().map(|(_, id)| *id).collect();
+            let removed: Result<()> = self
+                .0
+                .parts
+                .store
+                .write(move |tx| {
+                    Box::pin(async move {
+                        for id in ids {
+                            tx.remove_outbox(id).await?;
+                        }
+                        Ok(())
+                    })
+                })
+                .await;
+            match removed {
+                Ok(()) => self.0.sessions.forget_sent(&rows),
+                Err(error) => tracing::warn!(error = &error as &dyn std::error::Error, "messages stay in the outbox for now"),
+            }
+        }
+    }
+
+    /// Does what is due; answers how long nothing will be.
+    async fn tick(&self) -> Result<Duration> {
+        let (live, queued) =
+            self.read(|tx| Box::pin(async move { Ok((tx.live_attempts().await?, tx.queued_jobs().await?)) })).await?;
+        let leases = self.leases(&live).await?;
+        let limits = self.limits(live).await?;
+        let waits = self.queue(queued).await?;
+        Ok(NAP.min(leases).min(limits).min(waits))
+    }
+
+    /// Attempts of agents whose lease has lapsed.
+    async fn leases(&self, live: &[AttemptRow]) -> Result<Duration> {
+        let lease = self.settings().lease;
+        let (now, seen) = (self.clock().elapsed(), self.0.sessions.seen());
+        let serving = now.saturating_sub(self.0.began);
+        let mut next = NAP;
+        let mut lapsed: HashMap<AgentId, Vec<&AttemptRow>> = HashMap::new();
+        let mut alive = std::collections::HashSet::new();
+        for row in live.iter().filter(|row| !matches!(row.attempt.state, State::Unknown { .. })) {
+            let agent = row.attempt.agent;
+            let silent = seen.get(&agent).map_or(serving, |seen| now.saturating_sub(*seen));
+            if lease::lapsed(silent, serving, lease) {
+                lapsed.entry(agent).or_default().push(row);
+            } else {
+                alive.insert(agent);
+                // `lapsed` asks for more than the lease.
+                next = next.min(lease.saturating_sub(silent.min(serving)) + Duration::from_millis(1));
+            }
+        }
+        if lease::frozen(alive.len(), lapsed.len()) {
+            tracing::warn!(lapsed = lapsed.len(), alive = alive.len(), "too many agents fell silent at once: no lease is ended for now");
+            return Ok(next.min(lease / 4 + Duration::from_millis(1)));
+        }
+        for (agent, rows) in lapsed {
+            tracing::warn!(%agent, "the agent's lease lapsed");
+            self.0.sessions.cut(agent);
+            for row in rows {
+                self.put(row, Event::Silent).await?;
+            }
+        }
+        Ok(next)
+    }
+
+    /// Attempts that have been in their state for too long.
+    async fn limits(&self, live: Vec<AttemptRow>) -> Result<Duration> {
+        let mut next = NAP;
+        for row in live {
+            let step_time = match row.attempt.state {
+                State::Running { step, between: false } => self.step_time(&row, step).await?,
+                _ => Duration::ZERO,
+            };
+            let Limit::After(limit) = row.attempt.state.limit(&self.settings().limits, step_time) else { continue };
+            let left = self.left(row.attempt.since, limit);
+            if left.is_zero() {
+                self.put(&row, Event::LimitPassed).await?;
+            } else {
+                next = next.min(left);
+            }
+        }
+        Ok(next)
+    }
+
+    async fn queue(&self, queued: Vec<JobRow>) -> Result<Duration> {
+        let mut next = NAP;
+        for row in queued {
+            let Some(limit) = row.job.state.limit() else { continue };
+            let left = self.left(row.job.since, limit);
+            if left.is_zero() {
+                self.change("controller", move |tx, cx| {
+                    Box::pin(async move {
+                        let Some(row) = tx.job(row.job.id).await? else { return Ok(()) };
+                        if row.job.state != job::State::Queued {
+                            return Ok(());
+                        }
+                        on_job(tx, cx, &row, &job::Event::LimitPassed).await
+                    })
+                })
+                .await?;
+            } else {
+                next = next.min(left);
+            }
+        }
+        Ok(next)
+    }
+
+    /// What is left of a limit. The time without a controller is not charged.
+    fn left(&self, since: Timestamp, limit: Duration) -> Duration {
+        let since = since.max(self.0.began_at);
+        limit.saturating_sub(self.clock().now().since(since))
+    }
+
+    /// What a running step may take, its grace period included.
+    async fn step_time(&self, row: &AttemptRow, step: u32) -> Result<Duration> {
+        let id = row.attempt.deployment;
+        let timeout = self
+            .read(move |tx| {
+                Box::pin(async move {
+                    let row = tx.deployment(id).await?.ok_or_else(|| Error::not_found("deployment", id))?;
+                    let revision = tx.revision(row.project, row.revision).await?;
+                    let spec = revision.and_then(|revision| revision.spec.steps.get(usize::try_from(step).ok()?).cloned());
+                    Ok(spec.and_then(|step| step.timeout).unwrap_or(longshore_core::spec::DEFAULT_TIMEOUT))
+                })
+            })
+            .await?;
+        Ok(timeout.saturating_add(self.settings().grace))
+    }
+
+    /// Puts an event to an attempt as it was when it was read; one that has moved on is left alone.
+    async fn put(&self, row: &AttemptRow, event: Event) -> Result<()> {
+        let attempt = row.attempt.clone();
+        let done = self
+            .change("controller", move |tx, cx| {
+                Box::pin(async move { on_attempt(tx, cx, &attempt, &event).await.map(|_| ()) })
+            })
+            .await;
+        match done {
+            Err(Error::Store(store::Error::Stale(_)) | Error::Attempt(_)) => Ok(()),
+            other => other,
+        }
+    }
+}
