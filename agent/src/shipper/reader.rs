@@ -2,7 +2,7 @@
 //!
 //! Invariants: every byte before `parser.boundary()` was understood exactly once, whatever is read again for a stream that
 //! broke; a range is given back only after [`Shipped`] with a boundary at or behind its end is durable, so that a restart
-//! never needs what is gone; the last [`TAIL`] bytes stay, because the exit record is in them.
+//! never needs what is gone; the tail stays, because the exit record is in it.
 
 use std::fs::File;
 use std::io;
@@ -18,10 +18,17 @@ use nix::fcntl::{FallocateFlags, fallocate};
 use super::{Delivered, Error};
 use crate::ledger::{self, Ledger, Shipped};
 
-/// Ranges are given back in steps of this.
-const STEP: u64 = 16 << 20;
-/// Stays on the disk: the longest exit record.
-const TAIL: u64 = (HEADER + MAX_PAYLOAD) as u64;
+/// What is given back to the disk and what stays.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Space {
+    /// Ranges are given back in steps of this.
+    pub(super) step: u64,
+    /// Stays on the disk.
+    pub(super) tail: u64,
+}
+
+/// Steps that cost little to write down; the longest exit record stays.
+const SPACE: Space = Space { step: 16 << 20, tail: (HEADER + MAX_PAYLOAD) as u64 };
 /// Bytes read at once to catch up.
 const CATCH_UP: usize = 256 << 10;
 
@@ -34,6 +41,7 @@ pub struct Reader {
     decoder: Decoder,
     whole: Whole,
     state: Shipped,
+    pub(super) space: Space,
     /// The spool is no spool from here on; its bytes still go up as they are.
     unreadable: bool,
 }
@@ -53,6 +61,7 @@ impl Reader {
             decoder: Decoder::new(shipped.boundary),
             whole: Whole::default(),
             state: shipped,
+            space: SPACE,
             unreadable: false,
         })
     }
@@ -119,7 +128,7 @@ impl Reader {
     /// Gives what is durable and understood back to the disk, once it is worth it.
     pub(super) async fn give_back(&mut self, durable: u64) -> Result<(), Error> {
         let understood = if self.unreadable { durable } else { durable.min(self.decoder.boundary()) };
-        let limit = understood.saturating_sub(TAIL) / STEP * STEP;
+        let limit = understood.saturating_sub(self.space.tail) / self.space.step * self.space.step;
         if limit <= self.state.given_back {
             return Ok(());
         }

@@ -37,7 +37,7 @@ pub fn refresh_every(contact: &Contact) -> Duration {
 
 /// A duration in the microseconds that deadlines are counted in.
 #[must_use]
-pub fn micros(duration: Duration) -> u64 {
+pub(super) fn micros(duration: Duration) -> u64 {
     u64::try_from(duration.as_micros()).unwrap_or(u64::MAX)
 }
 

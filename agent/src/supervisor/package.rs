@@ -13,7 +13,7 @@ use crate::session::{Client, Error as CallError};
 
 /// Why a package is not there.
 #[derive(Debug, thiserror::Error)]
-pub enum Error {
+pub(super) enum Error {
     /// The attempt is not this agent's any more.
     #[error("fenced by the controller: {0}")]
     Fenced(String),
@@ -54,7 +54,7 @@ const DAMAGED: u32 = 3;
 ///
 /// # Errors
 /// [`Error`].
-pub async fn fetch(client: &Client, fence: Fence, package: &PackageRef, to: &Path, policy: Policy, progress: impl Fn(u64) + Send + Sync) -> Result<(), Error> {
+pub(super) async fn fetch(client: &Client, fence: Fence, package: &PackageRef, to: &Path, policy: Policy, progress: impl Fn(u64) + Send + Sync) -> Result<(), Error> {
     let sha256 = || package.sha256.clone();
     let mut retry = Retry::new(policy);
     let mut damaged = 0;
