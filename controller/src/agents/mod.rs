@@ -1,6 +1,16 @@
 //! The agent plane: gRPC requests to calls of the engine and back. Decides nothing.
 
+mod log;
+mod serve;
+mod service;
+mod session;
+mod status;
+mod wire;
+
 use longshore_core::id::AgentId;
+
+pub use serve::serve;
+pub use service::{Service, service};
 
 /// Who calls, by the verified client certificate. The listener puts it into each request's extensions.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -15,8 +15,10 @@ const STREAM_WINDOW: u32 = 2 << 20;
 const CONNECTION_WINDOW: u32 = 8 << 20;
 /// Between two pings on a connection, and how long their answer may take.
 const KEEP_ALIVE: Duration = Duration::from_secs(15);
-/// Longest message; frames of logs are shorter.
-const MAX_MESSAGE: usize = 8 << 20;
+/// Longest request; frames of logs are shorter.
+const MAX_REQUEST: usize = 8 << 20;
+/// Longest answer: a grant may hold a hand-over of up to 16 MiB.
+const MAX_ANSWER: usize = 24 << 20;
 
 /// Tells each request who calls.
 impl Connected for TlsConnection {
@@ -40,7 +42,7 @@ pub async fn serve<S: AgentPlane>(
     incoming: Incoming,
     stop: CancellationToken,
 ) -> Result<(), tonic::transport::Error> {
-    let service = service.max_decoding_message_size(MAX_MESSAGE).max_encoding_message_size(MAX_MESSAGE);
+    let service = service.max_decoding_message_size(MAX_REQUEST).max_encoding_message_size(MAX_ANSWER);
     Server::builder()
         .initial_stream_window_size(STREAM_WINDOW)
         .initial_connection_window_size(CONNECTION_WINDOW)

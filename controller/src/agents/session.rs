@@ -1,0 +1,107 @@
+//! The control stream of one agent: what it says goes to the engine, what the engine has for it goes down.
+//!
+//! One task a stream. It ends when the agent goes, when a newer stream of the same agent comes, when the agent is cut off, and
+//! when the controller stops.
+
+use longshore_core::id::AgentId;
+use longshore_proto::v1;
+use longshore_proto::v1::session_request::Message as Up;
+use tokio::sync::mpsc;
+use tonic::{Code, Status, Streaming};
+
+use super::status::{invalid, status};
+use super::wire;
+use crate::engine::Engine;
+use crate::engine::plane::{Error, Line};
+
+/// Messages that wait for HTTP/2's window.
+const AHEAD: usize = 32;
+
+/// What is sent down.
+pub(super) type Down = Result<v1::SessionResponse, Status>;
+
+/// Opens a session: reads the hello, answers it, and leaves a task that carries on.
+pub(super) async fn open(engine: Engine, agent: AgentId, mut up: Streaming<v1::SessionRequest>) -> Result<mpsc::Receiver<Down>, Status> {
+    let hello = match up.message().await?.and_then(|first| first.message) {
+        Some(Up::Hello(hello)) => wire::hello(hello).map_err(|e| invalid(&e))?,
+        _ => return Err(Status::new(Code::InvalidArgument, "the first message of a session is `hello`")),
+    };
+    let welcome = engine.hello(agent, hello).await.map_err(status)?;
+    let (down_tx, down_rx) = mpsc::channel(AHEAD);
+    // A new channel has room for it.
+    let answered = down_tx.try_send(Ok(wire::welcome(&welcome))).is_ok();
+    debug_assert!(answered, "a new channel is full");
+    tracing::info!(%agent, held = welcome.verdicts.len(), "an agent is connected");
+    let mut session = Session { engine: engine.clone(), agent, line: welcome.line, down_tx };
+    engine.tasks().spawn_until_stop("session", crate::tasks::OnError::Log, async move {
+        let end = session.carry(&mut up).await;
+        let said = end.err();
+        tracing::info!(%agent, reason = said.as_ref().map_or("it ended the stream", Status::message), "an agent is disconnected");
+        if let Some(status) = said {
+            // The agent may be gone already.
+            let _told = session.down_tx.try_send(Err(status)).is_ok();
+        }
+        Ok::<(), std::convert::Infallible>(())
+    });
+    Ok(down_rx)
+}
+
+struct Session {
+    engine: Engine,
+    agent: AgentId,
+    line: Line,
+    /// session --messages in order--> the agent
+    down_tx: mpsc::Sender<Down>,
+}
+
+impl Session {
+    async fn carry(&mut self, up: &mut Streaming<v1::SessionRequest>) -> Result<(), Status> {
+        let cut = self.line.cut.clone();
+        loop {
+            tokio::select! {
+                said = up.message() => match said? {
+                    None => return Ok(()),
+                    Some(said) => self.hear(said).await?,
+                },
+                message = self.line.messages.recv() => match message {
+                    Some(message) => self.send(wire::to_agent(message)).await?,
+                    None => return Err(replaced()),
+                },
+                () = cut.cancelled() => return Err(replaced()),
+            }
+        }
+    }
+
+    async fn hear(&self, message: v1::SessionRequest) -> Result<(), Status> {
+        let sequence = match &message.message {
+            Some(Up::Heartbeat(beat)) => Some(beat.sequence),
+            _ => None,
+        };
+        let Some(said) = wire::said(message).map_err(|e| invalid(&e))? else { return Ok(()) };
+        match self.engine.said(self.agent, self.line.number(), said).await {
+            Ok(()) => {}
+            Err(error @ Error::Unknown) => return Err(status(error)),
+            // What it said is about rows that moved on: the stream itself is fine.
+            Err(error) => tracing::warn!(agent = %self.agent, %error, "something an agent said was not taken"),
+        }
+        match sequence {
+            Some(sequence) => self.send(wire::heard(sequence)).await,
+            None => Ok(()),
+        }
+    }
+
+    async fn send(&self, message: v1::SessionResponse) -> Result<(), Status> {
+        self.down_tx.send(Ok(message)).await.map_err(|_| Status::new(Code::Cancelled, "the agent went away"))
+    }
+}
+
+impl Drop for Session {
+    /// However the task ends.
+    fn drop(&mut self) {
+        self.engine.goodbye(self.agent, self.line.number());
+    }
+}
+
+fn replaced() -> Status {
+    Status::new(Code::Aborted, "this session was ended: a newer one of the same agent came, or the agent was cut off")
+}

@@ -1,0 +1,140 @@
+//! Messages of the wire from and to what the engine speaks.
+
+use std::time::Duration;
+
+use longshore_core::fence::Fence;
+use longshore_proto::convert::{self, fence};
+use longshore_proto::{CAPABILITY_STEPS_V1, v1};
+use serde_json::json;
+use v1::session_response::Message as Down;
+
+use crate::engine::plane::{Confirm, Confirmed, Hello, Said, Verdict, Welcome};
+use crate::store::rows::ToAgent;
+
+/// Most attempts that an agent can have at once; more is no agent of ours.
+const MAX_HELD: usize = 10_000;
+
+pub(super) fn hello(wire: v1::Hello) -> Result<Hello, convert::Error> {
+    let weakest = wire.profile()?;
+    if wire.held.len() > MAX_HELD {
+        return Err(convert::Error::Value { field: "hello.held", value: wire.held.len().to_string() });
+    }
+    let facts = wire.host.as_ref().map(facts).unwrap_or_default();
+    Ok(Hello {
+        boot_id: wire.boot_id,
+        slots: wire.slots,
+        held: wire.held.into_iter().map(|held| fence(held.fence)).collect::<Result<_, _>>()?,
+        engine: wire.host.as_ref().is_some_and(answers),
+        hostname: wire.host.map(|host| host.hostname).unwrap_or_default(),
+        facts,
+        version: wire.agent_version,
+        mounts: wire.mounts.into_iter().collect(),
+        weakest,
+        draining: wire.draining,
+    })
+}
+
+/// The container engine answers: then its version is known.
+fn answers(host: &v1::HostFacts) -> bool {
+    !host.engine_version.is_empty()
+}
+
+fn facts(host: &v1::HostFacts) -> serde_json::Value {
+    json!({
+        "hostname": host.hostname, "os": host.os, "kernel": host.kernel, "arch": host.arch, "cpus": host.cpus,
+        "memory_total": host.memory_total, "memory_available": host.memory_available, "load": host.load,
+        "disk_total": host.disk_total, "disk_available": host.disk_available,
+        "engine_version": host.engine_version, "engine_api": host.engine_api,
+    })
+}
+
+pub(super) fn welcome(welcome: &Welcome) -> v1::SessionResponse {
+    down(Down::Welcome(v1::Welcome {
+        capabilities: vec![CAPABILITY_STEPS_V1.to_owned()],
+        heartbeat_seconds: seconds(welcome.heartbeat).max(1),
+        max_disconnected_seconds: seconds(welcome.max_disconnected),
+        controller_id: welcome.controller.to_string(),
+        held: welcome.verdicts.iter().map(verdict).collect(),
+    }))
+}
+
+fn verdict(verdict: &Verdict) -> v1::HeldVerdict {
+    use v1::held_verdict::Action;
+    let action = if verdict.keep { Action::Continue } else { Action::Discard };
+    v1::HeldVerdict {
+        attempt_id: verdict.attempt.to_string(),
+        action: action.into(),
+        cancel: verdict.cancel.map(|(fence, grace)| cancel(fence, grace)),
+    }
+}
+
+fn cancel(fence: Fence, grace_seconds: u32) -> v1::Cancel {
+    v1::Cancel { fence: Some(fence.into()), grace_seconds }
+}
+
+/// A message that the engine has for an agent.
+pub(super) fn to_agent(message: ToAgent) -> v1::SessionResponse {
+    down(match message {
+        ToAgent::Offer(offer) => Down::Offer((*offer).into()),
+        ToAgent::Cancel { fence, grace_seconds } => Down::Cancel(cancel(fence, grace_seconds)),
+        ToAgent::Revoke { fence, reason } => Down::Revoke(v1::Revoke { fence: Some(fence.into()), reason }),
+    })
+}
+
+pub(super) fn heard(sequence: u64) -> v1::SessionResponse {
+    down(Down::HeartbeatAck(v1::HeartbeatAck { sequence }))
+}
+
+fn down(message: Down) -> v1::SessionResponse {
+    v1::SessionResponse { message: Some(message) }
+}
+
+fn seconds(duration: Duration) -> u32 {
+    u32::try_from(duration.as_secs()).unwrap_or(u32::MAX)
+}
+
+/// What an agent says after its hello; `None` for a word that this controller does not know.
+pub(super) fn said(message: v1::SessionRequest) -> Result<Option<Said>, convert::Error> {
+    use v1::session_request::Message as Up;
+    Ok(Some(match message.message {
+        None => return Ok(None),
+        Some(Up::Hello(_)) => return Err(convert::Error::Value { field: "message", value: "a second hello".to_owned() }),
+        Some(Up::Heartbeat(beat)) => Said::Heartbeat {
+            engine: beat.host.as_ref().is_some_and(answers),
+            facts: beat.host.as_ref().map(facts),
+        },
+        Some(Up::OfferAnswer(answer)) => Said::Answer { fence: fence(answer.fence)?, accepted: answer.accepted, reason: answer.reason },
+        Some(Up::Progress(progress)) => Said::Progress {
+            fence: fence(progress.fence)?,
+            step: progress.step,
+            phase: progress.phase,
+            message: progress.message,
+            current: progress.current,
+            total: progress.total,
+        },
+        Some(Up::Draining(_)) => Said::Draining,
+    }))
+}
+
+pub(super) fn confirm(wire: v1::ConfirmStartRequest) -> Result<Confirm, convert::Error> {
+    for (field, text) in [("container_id", &wire.container_id), ("nonce", &wire.nonce)] {
+        if text.is_empty() {
+            return Err(convert::Error::Missing(field));
+        }
+    }
+    let (fence, step) = (fence(wire.fence)?, wire.step);
+    Ok(Confirm { fence, step, container: wire.container_id, nonce: wire.nonce, image_digest: wire.image_digest })
+}
+
+pub(super) fn confirmed(answer: Confirmed) -> v1::ConfirmStartResponse {
+    use v1::confirm_start_response::Verdict;
+    use v1::refusal::Code;
+    let refuse = |code: Code, message: String| Verdict::Refused(v1::Refusal { code: code.into(), message });
+    let verdict = match answer {
+        Confirmed::Granted(grant) => Verdict::Granted((*grant).into()),
+        Confirmed::AlreadyStarted => refuse(Code::AlreadyStarted, "this step was confirmed before with another nonce".to_owned()),
+        Confirmed::Canceled => refuse(Code::Canceled, "the deployment was canceled".to_owned()),
+        Confirmed::Failed(why) => refuse(Code::Failed, why),
+    };
+    v1::ConfirmStartResponse { verdict: Some(verdict) }
+}
