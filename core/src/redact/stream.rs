@@ -1,13 +1,13 @@
 //! One stream through the automaton.
 
 use super::Patterns;
+use super::automaton::{ROOT, State};
 use crate::init::MASK;
-use aho_corasick::automaton::StateID;
 
 /// Masks one stream, pushed in chunks of any length. See the module for what it promises.
 pub struct Redactor {
     patterns: Patterns,
-    state: StateID,
+    state: State,
     /// Bytes that were read and not yet written.
     held: Vec<u8>,
     /// Position of the first held byte in the stream.
@@ -26,8 +26,7 @@ impl std::fmt::Debug for Redactor {
 
 impl Redactor {
     pub(super) fn new(patterns: Patterns) -> Self {
-        let state = patterns.0.as_ref().map(|matcher| matcher.root).unwrap_or_default();
-        Self { patterns, state, held: Vec::new(), base: 0, matches: Vec::new(), masked: 0 }
+        Self { patterns, state: ROOT, held: Vec::new(), base: 0, matches: Vec::new(), masked: 0 }
     }
 
     /// Whether everything passes unchanged, so that the caller may leave this redactor out.
@@ -44,13 +43,13 @@ impl Redactor {
 
     /// Takes the next bytes of the stream and appends to `out` what is certain now.
     pub fn push(&mut self, chunk: &[u8], out: &mut Vec<u8>) {
-        let Some(matcher) = self.patterns.0.clone() else {
+        let Some(automaton) = self.patterns.0.clone() else {
             out.extend_from_slice(chunk);
             return;
         };
         let start = self.base + self.held.len() as u64;
         let matches = &mut self.matches;
-        self.state = matcher.scan(self.state, chunk, |end, len| {
+        self.state = automaton.scan(self.state, chunk, |end, len| {
             let end = start + end as u64;
             let mut begin = end - len as u64;
             while let Some((earlier, _)) = matches.pop_if(|(_, last_end)| *last_end > begin) {
@@ -59,7 +58,7 @@ impl Redactor {
             matches.push((begin, end));
         });
         let end = start + chunk.len() as u64;
-        self.write(chunk, end - u64::from(matcher.hold(self.state)), end, out);
+        self.write(chunk, end - u64::from(automaton.hold(self.state)), end, out);
     }
 
     /// Ends the stream: writes what was held back. The redactor is then as new.
