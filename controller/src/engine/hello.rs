@@ -86,7 +86,7 @@ impl Engine {
     /// Something that an agent said on its stream.
     ///
     /// # Errors
-    /// [`Error::Unknown`] when the stream is not the agent's any more; otherwise only when rows cannot be saved.
+    /// [`Error::Replaced`] when the stream is not the agent's any more; otherwise only when rows cannot be saved.
     pub async fn said(&self, agent: AgentId, line: u64, said: Said) -> Result<()> {
         let mut wake = false;
         let current = self.0.sessions.heard(agent, line, |ability| match &said {
@@ -101,7 +101,7 @@ impl Engine {
             Said::Answer { .. } | Said::Progress { .. } => {}
         });
         if !current {
-            return Err(Error::Unknown);
+            return Err(Error::Replaced);
         }
         if wake {
             self.0.dispatch.notify_one();

@@ -8,7 +8,7 @@ use longshore_core::id::{AgentId, AttemptId, ControllerId};
 use longshore_core::offer::{Grant, Profile};
 use serde_json::Value;
 
-use super::sessions::Line;
+pub use super::sessions::Line;
 use crate::store;
 
 /// Why an agent is not given what it asks for.
@@ -17,6 +17,9 @@ pub enum Error {
     /// No certificate, or one of an agent that was cut off or is not known.
     #[error("this agent is not known here or was cut off; enroll it again")]
     Unknown,
+    /// A newer stream of the same agent came, or this one was cut.
+    #[error("this stream is not the agent's any more")]
+    Replaced,
     /// Not the caller's own current attempt. The same answer whether there is such an attempt or not.
     #[error("this is no attempt of the caller")]
     Foreign,
