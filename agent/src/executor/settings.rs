@@ -161,7 +161,7 @@ fn bounds(limits: &Limits, host: Host) -> HostConfig {
     let memory = i64::try_from(memory).ok().filter(|memory| *memory > 0);
     HostConfig {
         privileged: Some(false),
-        security_opt: Some(vec!["no-new-privileges:true".to_owned()]),
+        security_opt: Some(vec!["no-new-privileges".to_owned()]),
         pids_limit: Some(i64::from(limits.pids)),
         memory,
         memory_swap: memory,

@@ -1,0 +1,107 @@
+//! An engine of the test's own, which can be restarted without disturbing anyone.
+
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::Duration;
+
+use bollard::Docker;
+use longshore_agent::executor::{End, Limits};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+
+use crate::bench::{Bench, TINY, plan};
+
+struct Engine {
+    dir: tempfile::TempDir,
+    process: Option<Child>,
+}
+
+impl Engine {
+    async fn start(&mut self) {
+        let path = |name: &str| self.dir.path().join(name).display().to_string();
+        let log = std::fs::File::options().create(true).append(true).open(self.dir.path().join("log")).unwrap();
+        let mut command = Command::new("dockerd");
+        command.args(["--bridge=none", "--iptables=false", "--ip6tables=false", "--storage-driver=vfs"]);
+        command.args(["--data-root", &path("data"), "--exec-root", &path("exec"), "--pidfile", &path("pid")]);
+        command.args(["-H", &format!("unix://{}", path("sock"))]);
+        command.stdin(Stdio::null()).stdout(log.try_clone().unwrap()).stderr(log);
+        self.process = Some(command.spawn().expect("this test needs `dockerd` (Debian: docker.io) and root"));
+        let ready = async {
+            loop {
+                if let Ok(docker) = Docker::connect_with_unix(&path("sock"), 5, bollard::API_DEFAULT_VERSION)
+                    && docker.ping().await.is_ok()
+                {
+                    return;
+                }
+                tokio::time::sleep(Duration::from_millis(50)).await;
+            }
+        };
+        let log = || std::fs::read_to_string(self.dir.path().join("log")).unwrap_or_default();
+        tokio::time::timeout(Duration::from_secs(60), ready)
+            .await
+            .unwrap_or_else(|_| panic!("dockerd does not answer:\n{}", log()));
+    }
+
+    fn signal(&mut self, signal: Signal) {
+        let mut process = self.process.take().unwrap();
+        kill(Pid::from_raw(i32::try_from(process.id()).unwrap()), signal).unwrap();
+        process.wait().unwrap();
+        self.end_containerd();
+    }
+
+    /// The containerd that a killed engine leaves. Nobody may reap it here, and an engine takes a dead one for alive.
+    fn end_containerd(&self) {
+        let file = self.dir.path().join("exec/containerd/containerd.pid");
+        let pid = std::fs::read_to_string(&file).ok().and_then(|pid| pid.trim().parse().ok());
+        if let Some(pid) = pid {
+            kill(Pid::from_raw(pid), Signal::SIGKILL).ok();
+            std::fs::remove_file(file).unwrap();
+        }
+    }
+
+    fn socket(&self) -> PathBuf {
+        self.dir.path().join("sock")
+    }
+}
+
+impl Drop for Engine {
+    fn drop(&mut self) {
+        if self.process.is_some() {
+            self.signal(Signal::SIGTERM);
+        }
+        self.end_containerd();
+        unmount(self.dir.path());
+    }
+}
+
+fn unmount(below: &Path) {
+    let mounts = std::fs::read_to_string("/proc/self/mounts").unwrap_or_default();
+    for path in
+        mounts.lines().rev().filter_map(|line| line.split(' ').nth(1)).filter(|path| Path::new(path).starts_with(below))
+    {
+        Command::new("umount").args(["-l", path]).status().ok();
+    }
+}
+
+/// Both ways for an engine to end: in order, where it stops its containers, and by force.
+#[tokio::test]
+async fn an_engine_restarted_in_the_middle_is_never_a_success() {
+    for how in [Signal::SIGTERM, Signal::SIGKILL] {
+        let mut engine = Engine { dir: tempfile::tempdir().unwrap(), process: None };
+        engine.start().await;
+        let bench = Bench::on(&engine.socket(), Limits::default()).await;
+        let script = "trap 'exit 0' INT; echo ready; sleep 600 & wait $!; exit 3";
+        let (dir, created) = bench.started(&mut bench.attempt(), &plan(TINY, script)).await.unwrap();
+        bench.prints(&dir, "ready").await;
+        let restart = async {
+            engine.signal(how);
+            engine.start().await;
+        };
+        let (end, ()) = tokio::join!(bench.end(&dir, &created.id), restart);
+        match end {
+            End::Exit(record) => assert!(record.outside_stop, "{how}: {record:?}"),
+            End::Gone { detail } => assert!(detail.contains("engine") || detail.contains("killed"), "{how}: {detail}"),
+        }
+        drop(bench);
+    }
+}

@@ -1,0 +1,9 @@
+//! The executor on a real engine: what a step sees, what it cannot reach, and how it ends.
+//!
+//! These tests need Docker (API 1.41 or newer) on `/var/run/docker.sock` and a static `/bin/busybox`; without them they fail.
+
+mod bench;
+mod ends;
+mod engine;
+mod isolation;
+mod prepare;
