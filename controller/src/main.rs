@@ -94,10 +94,13 @@ fn serve(config: Config, die_with_parent: bool) -> ExitCode {
     }
 }
 
+/// Builds and serves; `false` when it ended because something failed.
 fn start(config: Config, die_with_parent: bool) -> anyhow::Result<bool> {
     if die_with_parent {
         nix::sys::prctl::set_pdeathsig(nix::sys::signal::Signal::SIGTERM).context("cannot ask to end with the parent process")?;
     }
+    // Everything it makes is for nobody else.
+    nix::sys::stat::umask(nix::sys::stat::Mode::from_bits_truncate(0o077));
     telemetry::init_log(&config.log)?;
     let metrics = telemetry::init_metrics()?;
     if rustls::crypto::aws_lc_rs::default_provider().install_default().is_err() {

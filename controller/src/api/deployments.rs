@@ -1,5 +1,7 @@
 //! Deployments: asked for, shown, canceled, resolved.
 
+#![expect(unused_qualifications, reason = "utoipa writes paths out in full")]
+
 use axum::Json;
 use axum::extract::State;
 use axum::http::StatusCode;

@@ -4,6 +4,8 @@
 //! its id), and at last `end`. A cursor is `<step>:<offset>`; with it (`Last-Event-ID`, or `cursor=`) the log goes on right
 //! behind what was seen. A stream holds a few records in memory: who reads slowly is served slowly.
 
+#![expect(unused_qualifications, reason = "utoipa writes paths out in full")]
+
 use std::convert::Infallible;
 use std::time::Duration;
 

@@ -1,5 +1,7 @@
 //! The log of a deployment as it is stored now, as exact bytes or as lines of JSON.
 
+#![expect(unused_qualifications, reason = "utoipa writes paths out in full")]
+
 use std::collections::VecDeque;
 
 use axum::body::Body;

@@ -230,6 +230,10 @@ mod tests {
         (root, dir, ca)
     }
 
+    fn other() -> (tempfile::TempDir, DataDir, Ca) {
+        ca()
+    }
+
     fn csr(names: &[&str]) -> String {
         let names: Vec<String> = names.iter().map(|n| (*n).to_owned()).collect();
         CertificateParams::new(names).unwrap().serialize_request(&KeyPair::generate().unwrap()).unwrap().pem().unwrap()
@@ -244,7 +248,7 @@ mod tests {
     #[test]
     fn files_that_do_not_fit_are_refused() {
         let (root, dir, _) = ca();
-        let (_other, other_dir, _) = self::ca();
+        let (_other, other_dir, _other_ca) = other();
         dir.write(KEY_FILE, &other_dir.read(KEY_FILE).unwrap().unwrap()).unwrap();
         let error = Ca::load_or_create(&dir, DAY, now()).unwrap_err().to_string();
         assert!(error.contains("not the key of `ca.pem`"), "{error}");

@@ -1,0 +1,70 @@
+//! Deployments as far as they go without an agent.
+
+use serde_json::json;
+
+use crate::harness::{Server, spec};
+
+async fn server() -> Server {
+    let server = Server::start().await;
+    server.apply("shop", &spec("shop")).await.ok(200);
+    server
+}
+
+#[tokio::test]
+async fn a_repeated_request_makes_one_deployment() {
+    let server = server().await;
+    let ask = json!({"project": "shop", "environment": "dev", "operation_id": "op-1"});
+    let first = server.post("/deployments", &ask).await.ok(202);
+    assert_eq!(server.post("/deployments", &ask).await.ok(202), first);
+    let other = json!({"project": "shop", "environment": "dev", "operation_id": "op-2"});
+    assert_ne!(server.post("/deployments", &other).await.ok(202), first);
+    let listed = server.get("/deployments?project=shop&limit=10").await.ok(200);
+    assert_eq!(listed.as_array().unwrap().len(), 2);
+    assert_eq!(listed[1]["id"], first["deployment"], "newest first");
+    let shown = server.get(&format!("/deployments/{}", first["deployment"].as_str().unwrap())).await.ok(200);
+    assert!(shown["waiting_for"].is_string(), "it says what it waits for: {shown:#}");
+    assert_eq!((&shown["project"], &shown["steps"][0]["name"]), (&json!("shop"), &json!("one")));
+}
+
+#[tokio::test]
+async fn what_makes_no_sense_is_refused_by_name() {
+    let server = server().await;
+    let ask = |project: &str, environment: &str| json!({"project": project, "environment": environment, "operation_id": "op"});
+    let problem = server.post("/deployments", &ask("shp", "dev")).await.problem(404, "not_found");
+    assert!(problem["detail"].as_str().unwrap().contains("shp"), "{problem}");
+    let refused = server.post("/deployments", &ask("shop", "prod")).await;
+    assert!(refused.status.is_client_error() && refused.json()["detail"].as_str().unwrap().contains("prod"), "{refused:?}");
+    let mut wrong = ask("shop", "dev");
+    wrong["operation_id"] = json!("");
+    server.post("/deployments", &wrong).await.problem(422, "invalid");
+    wrong["extra"] = json!(1);
+    server.post("/deployments", &wrong).await.problem(422, "bad_json");
+    let mut missing = ask("shop", "dev");
+    missing["package"] = json!("0".repeat(64));
+    let refused = server.post("/deployments", &missing).await;
+    assert!(refused.status.is_client_error(), "{refused:?}");
+    assert_eq!(server.get("/deployments").await.ok(200), json!([]));
+}
+
+#[tokio::test]
+async fn a_queued_deployment_is_canceled_and_its_stream_ends() {
+    let server = server().await;
+    let ask = json!({"project": "shop", "environment": "dev", "operation_id": "op"});
+    let id = server.post("/deployments", &ask).await.ok(202)["deployment"].as_str().unwrap().to_owned();
+    let events = format!("/deployments/{id}/events");
+    let (cancel, nothing) = (format!("/deployments/{id}/cancel"), json!({}));
+    let (stream, canceled) = tokio::join!(server.get(&events), server.post(&cancel, &nothing));
+    assert_eq!(canceled.ok(202)["state"], "canceled");
+    let text = String::from_utf8(stream.body).unwrap();
+    assert!(text.contains("event: state\n") && text.contains("event: end\ndata: {\"state\":\"canceled\"}"), "{text}");
+    assert_eq!(stream.headers["content-type"], "text/event-stream");
+    server.post(&cancel, &nothing).await.problem(409, "ended");
+    server.post(&format!("/deployments/{id}/resolve"), &json!({"reason": ""})).await.problem(422, "invalid");
+    assert_eq!(server.post(&format!("/deployments/{id}/resolve"), &json!({"reason": "looked"})).await.status, 409);
+    assert_eq!(server.get(&format!("/deployments/{id}/log?format=raw")).await.body, b"");
+    server.get(&format!("/deployments/{id}/log?step=two")).await.problem(404, "not_found");
+    server.get(&format!("/deployments/{id}/log?format=xml")).await.problem(400, "bad_query");
+    server.get(&format!("/deployments/{id}/events?cursor=one")).await.problem(400, "bad_cursor");
+    server.get(&format!("/deployments/{id}/events?cursor=two:5")).await.problem(400, "bad_cursor");
+    assert!(!server.get(&format!("/deployments/{id}/timeline")).await.ok(200).as_array().unwrap().is_empty());
+}

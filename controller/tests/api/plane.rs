@@ -1,0 +1,164 @@
+//! The agents' plane over real connections: who gets in, and a job from its offer to its end with its log followed live.
+
+use axum::http::Method;
+use axum::http::Request;
+use axum::body::Body;
+use http_body_util::BodyExt as _;
+use longshore_core::spool::Stream;
+use longshore_proto::v1;
+use rcgen::KeyPair;
+use serde_json::{Value, json};
+use tonic::Code;
+use tower::ServiceExt as _;
+
+use crate::agent::{self, Identity, Session, Spool, csr};
+use crate::harness::{Running, Server, spec};
+
+async fn running() -> Running {
+    Server::start().await.run()
+}
+
+async fn join_token(server: &Running, body: Value) -> (String, String) {
+    let made = server.post("/join-tokens", &body).await.ok(201);
+    (made["token"].as_str().unwrap().to_owned(), made["ca_pem"].as_str().unwrap().to_owned())
+}
+
+/// An enrolled agent, and the authority to trust.
+async fn enrolled(server: &Running) -> (Identity, String) {
+    let (token, ca) = join_token(server, json!({"pool": "default"})).await;
+    let mut plane = agent::dial(server.agents, &ca, None).await.unwrap();
+    (agent::enroll(&mut plane, &token).await.unwrap(), ca)
+}
+
+#[tokio::test]
+async fn a_join_token_counts_once() {
+    let server = running().await;
+    let (token, ca) = join_token(&server, json!({})).await;
+    let mut plane = agent::dial(server.agents, &ca, None).await.unwrap();
+    agent::enroll(&mut plane, &token).await.unwrap();
+    let mut messages = Vec::new();
+    for bad in [token.as_str(), "", "lsj_x", &format!("lsj_{}", "A".repeat(43)), &server.token] {
+        let refused = agent::enroll(&mut plane, bad).await.err().unwrap();
+        assert_eq!(refused.code(), Code::Unauthenticated, "{refused:?}");
+        messages.push(refused.message().to_owned());
+    }
+    messages.dedup();
+    assert_eq!(messages.len(), 1, "which of them it was is not told");
+    assert_eq!(server.get("/agents").await.ok(200).as_array().unwrap().len(), 1);
+    server.post("/join-tokens", &json!({"pool": "No Name"})).await.problem(422, "invalid");
+    server.post("/join-tokens", &json!({"expires_in": "1y"})).await.problem(422, "invalid");
+    server.post("/join-tokens", &json!({"expires_in": "31d"})).await.problem(422, "invalid");
+}
+
+#[tokio::test]
+async fn a_bad_signing_request_does_not_use_the_token_up() {
+    let server = running().await;
+    let (token, ca) = join_token(&server, json!({})).await;
+    let mut plane = agent::dial(server.agents, &ca, None).await.unwrap();
+    let request = v1::EnrollRequest { join_token: token.clone(), csr_pem: "rubbish".to_owned(), ..v1::EnrollRequest::default() };
+    assert_eq!(plane.enroll(request).await.unwrap_err().code(), Code::InvalidArgument);
+    agent::enroll(&mut plane, &token).await.unwrap();
+}
+
+#[tokio::test]
+async fn without_a_certificate_there_is_only_enrolling() {
+    let server = running().await;
+    let (_, ca) = join_token(&server, json!({})).await;
+    let mut plane = agent::dial(server.agents, &ca, None).await.unwrap();
+    let renew = plane.renew_certificate(v1::RenewCertificateRequest { csr_pem: csr(&KeyPair::generate().unwrap()) }).await;
+    let confirm = plane.confirm_start(v1::ConfirmStartRequest::default()).await;
+    let complete = plane.complete(v1::CompleteRequest::default()).await;
+    let fetch = plane.fetch_package(v1::FetchPackageRequest::default()).await;
+    let ship = plane.ship_log(tokio_stream::empty()).await;
+    let session = plane.session(tokio_stream::empty()).await;
+    let codes = [renew.err(), confirm.err(), complete.err(), fetch.err(), ship.err(), session.err()].map(|e| e.unwrap().code());
+    assert_eq!(codes, [Code::Unauthenticated; 6]);
+}
+
+#[tokio::test]
+async fn a_certificate_is_renewed_and_a_revoked_agent_is_out() {
+    let server = running().await;
+    let (identity, ca) = enrolled(&server).await;
+    let mut plane = agent::dial(server.agents, &ca, Some(&identity)).await.unwrap();
+    let key = KeyPair::generate().unwrap();
+    let renewed = plane.renew_certificate(v1::RenewCertificateRequest { csr_pem: csr(&key) }).await.unwrap().into_inner();
+    let renewed = Identity { certificate_pem: renewed.certificate_pem, key };
+    let _session = Session::open(agent::dial(server.agents, &ca, Some(&renewed)).await.unwrap()).await.unwrap();
+    let agents = server.get("/agents").await.ok(200);
+    assert_eq!((&agents[0]["state"], &agents[0]["hostname"]), (&json!("connected"), &json!("test")));
+    let id = agents[0]["id"].as_str().unwrap();
+    assert_eq!(server.call(Method::POST, &format!("/agents/{id}/revoke"), "").await.status, 204);
+    let refused = Session::open(agent::dial(server.agents, &ca, Some(&renewed)).await.unwrap()).await.err().unwrap();
+    assert_eq!(refused.code(), Code::Unauthenticated);
+}
+
+/// The events of a stream as (name, id, data).
+fn events(text: &str) -> Vec<(String, String, Value)> {
+    let field = |block: &str, name: &str| block.lines().find_map(|line| line.strip_prefix(&format!("{name}: "))).unwrap_or_default().to_owned();
+    let whole = text.split("\n\n").filter(|block| block.contains("event: "));
+    whole.map(|block| (field(block, "event"), field(block, "id"), serde_json::from_str(&field(block, "data")).unwrap())).collect()
+}
+
+#[tokio::test]
+async fn a_job_runs_and_its_log_is_followed_and_resumed() {
+    let server = running().await;
+    server.apply("shop", &spec("shop").replace("  token: {secret: true}\n", "  a: b\n")).await.ok(200);
+    let (identity, ca) = enrolled(&server).await;
+    let mut session = Session::open(agent::dial(server.agents, &ca, Some(&identity)).await.unwrap()).await.unwrap();
+    let ask = json!({"project": "shop", "environment": "dev", "operation_id": "op"});
+    let id = server.post("/deployments", &ask).await.ok(202)["deployment"].as_str().unwrap().to_owned();
+    let job = session.accept().await;
+    assert_eq!(job.offer.deployment_id, id);
+    let grant = session.confirm(&job, 0).await;
+    assert!(matches!(grant.action, Some(v1::grant::Action::Run(_))) && grant.outputs_key.len() == 32);
+
+    let mut spool = Spool::default();
+    spool.write(Stream::Stdout, b"one\n");
+    spool.write(Stream::Stderr, b"two \xff\n");
+    session.ship(&job, 0, &spool.bytes, 0).await;
+    let path = format!("/deployments/{id}/events");
+    let mut live = server.router.clone().oneshot(server.request(Method::GET, &path, "")).await.unwrap().into_body();
+    let mut seen = String::new();
+    while !seen.contains("two ") {
+        seen.push_str(std::str::from_utf8(live.frame().await.unwrap().unwrap().data_ref().unwrap()).unwrap());
+    }
+
+    let shipped = spool.bytes.len();
+    spool.write(Stream::Stdout, b"three\n");
+    let record = spool.end(0);
+    session.ship(&job, 0, &spool.bytes[shipped..], shipped as u64).await;
+    assert_eq!(session.complete(&job, 0, &record, spool.bytes.len() as u64).await, None);
+    while let Some(frame) = live.frame().await {
+        seen.push_str(std::str::from_utf8(frame.unwrap().data_ref().unwrap()).unwrap());
+    }
+    let all = events(&seen);
+    let logs: Vec<_> = all.iter().filter(|(name, ..)| name == "log").collect();
+    let texts: Vec<_> = logs.iter().map(|(_, _, data)| data["text"].as_str().unwrap()).collect();
+    assert_eq!(texts, ["one\n", "two \u{fffd}\n", "three\n"]);
+    assert_eq!((logs[1].2["bytes"].as_str().unwrap(), &logs[1].2["stream"], &logs[0].2["bytes"]), ("dHdvIP8K", &json!("stderr"), &Value::Null));
+    assert_eq!(all.last().unwrap(), &("end".to_owned(), String::new(), json!({"state": "succeeded"})));
+    let states: Vec<_> = all.iter().filter(|(name, ..)| name == "state").map(|(_, _, data)| data["state"].as_str().unwrap()).collect();
+    assert_eq!((states.first(), states.last()), (Some(&"running"), Some(&"succeeded")));
+
+    // Resumed behind the second piece: by the header and by the query.
+    let mut by_header = server.request(Method::GET, &path, "");
+    by_header.headers_mut().insert("last-event-id", logs[1].1.parse().unwrap());
+    for request in [by_header, server.request(Method::GET, &format!("{path}?cursor={}", logs[1].1), "")] {
+        let again = events(&String::from_utf8(server.send(request).await.body).unwrap());
+        let texts: Vec<_> = again.iter().filter(|(name, ..)| name == "log").map(|(_, _, data)| data["text"].as_str().unwrap()).collect();
+        assert_eq!(texts, ["three\n"]);
+    }
+    shown_as_it_was(&server, &id, &record.sha256).await;
+}
+
+async fn shown_as_it_was(server: &Running, id: &str, sha256: &str) {
+    let shown = server.get(&format!("/deployments/{id}")).await.ok(200);
+    let step = &shown["steps"][0];
+    assert_eq!((&shown["state"], &step["exit_code"], &step["log"]["sha256"]), (&json!("succeeded"), &json!(0), &json!(sha256)), "{shown:#}");
+    assert_eq!(step["attempts"][0]["container"], "c0ffee");
+    assert_eq!(server.get(&format!("/deployments/{id}/log?format=raw")).await.body, b"one\ntwo \xff\nthree\n");
+    let lines = String::from_utf8(server.get(&format!("/deployments/{id}/log")).await.body).unwrap();
+    assert_eq!(lines.lines().count(), 3, "{lines}");
+    let metrics = server.send(Request::get("/metrics").body(Body::empty()).unwrap()).await;
+    assert!(String::from_utf8(metrics.body).unwrap().contains("longshore_log_bytes_total"));
+}
