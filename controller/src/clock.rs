@@ -66,10 +66,14 @@ impl Clock {
 
     /// Waits. A manual clock's sleepers wake when it is moved far enough.
     pub async fn sleep(&self, duration: Duration) {
+        self.sleep_until(self.elapsed().saturating_add(duration)).await;
+    }
+
+    /// Waits until [`Clock::elapsed`] is `until`; does not wait when it is already.
+    pub async fn sleep_until(&self, until: Duration) {
         match &*self.0 {
-            Kind::System { .. } => tokio::time::sleep(duration).await,
+            Kind::System { origin } => tokio::time::sleep(until.saturating_sub(origin.elapsed())).await,
             Kind::Manual { elapsed, .. } => {
-                let until = elapsed.borrow().saturating_add(duration);
                 // The sender lives as long as `self`, so this ends only by reaching the time.
                 let _reached = elapsed.subscribe().wait_for(|now| *now >= until).await.is_ok();
             }

@@ -379,6 +379,13 @@ fn running(
         Event::NotStarted { step: ended, reason, .. } if *ended > step || (*ended == step && !between) => {
             Ok(attempt.end(Outcome::Failed { reason: reason.clone() }, now, vec![]))
         }
+        // Nothing runs: the last step has ended, and the fence keeps the next one from being started.
+        Event::CancelAsked if between => {
+            let outcome = Outcome::Canceled { reason: "canceled between two steps; the next ones were not started".to_owned() };
+            let mut decision = attempt.end(outcome, now, vec![Effect::TellRevoke]);
+            decision.next.cancel_asked = attempt.cancel_asked.or(Some(now));
+            Ok(decision)
+        }
         Event::CancelAsked if attempt.cancel_asked.is_some() => {
             Ok(attempt.to(attempt.state.clone(), attempt.since, vec![Effect::TellCancel]))
         }
@@ -585,7 +592,7 @@ mod tests {
                 [p, a, "-", "-", "-", "-", "-", "-", "-", "canceled", a, p, a, a],
                 ["-", a, r, r, "-", "-", "-", a, f, "canceled", a, p, a, a],
                 ["-", "-", "-", "-", b, s, f, f, f, r, u, r, l, u],
-                ["-", "-", "-", r, "-", "-", "-", "-", f, b, u, b, l, u],
+                ["-", "-", "-", r, "-", "-", "-", "-", f, "canceled", u, b, l, u],
                 ["-", "-", "-", "-", b, s, f, f, f, u, u, r, l, u],
                 ["-"; 14],
             ]
@@ -596,8 +603,9 @@ mod tests {
     fn after_a_cancel_nothing_more_is_started() {
         let now = Timestamp::from_micros(9);
         let asked = decide(&attempt(State::Running { step: 0, between: true }), &Event::CancelAsked, now).unwrap();
-        assert_eq!(asked.effects, [Effect::TellCancel]);
-        assert_eq!(decide(&asked.next, &Event::Confirm { step: 1 }, now), Err(Rejected::Canceled(asked.next.id)));
+        assert_eq!(short(&asked.next.state), "canceled", "between two steps nothing runs");
+        let returned = Attempt { cancel_asked: Some(now), ..attempt(State::Running { step: 0, between: true }) };
+        assert_eq!(decide(&returned, &Event::Confirm { step: 1 }, now), Err(Rejected::Canceled(returned.id)));
         let running =
             decide(&attempt(State::Running { step: 0, between: false }), &Event::CancelAsked, now).unwrap().next;
         let end = decide(&running, &ended(0, End::Succeeded, Some(1)), now).unwrap().next;

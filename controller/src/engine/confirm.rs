@@ -96,7 +96,7 @@ impl Engine {
     async fn grant(&self, agent: AgentId, wish: Confirm, work: Work) -> Result<Confirmed> {
         let key: [u8; 32] = self.clock().random();
         let sealed = self.0.parts.vault.seal(&key_aad(wish.fence.attempt, wish.step), &key).map_err(EngineError::from)?;
-        let nonce = wish.nonce.clone();
+        let (nonce, fence) = (wish.nonce.clone(), wish.fence);
         let granted = self
             .change(&agent.to_string(), move |tx, cx| {
                 Box::pin(async move {
@@ -134,7 +134,7 @@ impl Engine {
             .await;
         match granted {
             Ok(()) => Ok(Confirmed::Granted(Box::new(work.grant(self.settings().grace, key)))),
-            Err(Error::Engine(EngineError::Attempt(attempt::Rejected::Canceled(_)))) => Ok(Confirmed::Canceled),
+            Err(Error::Engine(EngineError::Attempt(attempt::Rejected::Canceled(_)))) => self.end_canceled(agent, fence).await,
             Err(Error::Engine(EngineError::Attempt(rejected))) => Err(Error::Fenced(rejected.to_string())),
             Err(Error::Engine(EngineError::Store(crate::store::Error::Stale(what)))) => {
                 tracing::debug!(nonce, what, "two confirmations at the same time");
@@ -142,6 +142,18 @@ impl Engine {
             }
             Err(error) => Err(error),
         }
+    }
+
+    /// A cancel was asked for while the agent was away between two steps: with the next one refused nothing of it runs.
+    async fn end_canceled(&self, agent: AgentId, fence: longshore_core::fence::Fence) -> Result<Confirmed> {
+        self.change(&agent.to_string(), move |tx, cx| {
+            Box::pin(async move {
+                let row = own(tx, agent, &fence).await?;
+                on_attempt(tx, cx, &row.attempt, &attempt::Event::CancelAsked).await?;
+                Ok::<_, Error>(Confirmed::Canceled)
+            })
+        })
+        .await
     }
 
     /// The step cannot be rendered: it has failed, and nothing was started.

@@ -20,6 +20,8 @@ const NAP: Duration = Duration::from_secs(3_600);
 impl Engine {
     pub(super) async fn time_forever(self) -> Result<()> {
         loop {
+            // Before anything is looked at: what becomes due meanwhile must not be slept over.
+            let began = self.clock().elapsed();
             let next = match self.tick().await {
                 Ok(next) => next,
                 Err(error) => {
@@ -29,7 +31,7 @@ impl Engine {
             };
             tokio::select! {
                 () = self.0.timers.notified() => {}
-                () = self.clock().sleep(next) => {}
+                () = self.clock().sleep_until(began.saturating_add(next)) => {}
             }
         }
     }
@@ -60,7 +62,7 @@ impl Engine {
     }
 
     /// Does what is due; answers how long nothing will be.
-    async fn tick(&self) -> Result<Duration> {
+    pub(super) async fn tick(&self) -> Result<Duration> {
         let (live, queued) =
             self.read(|tx| Box::pin(async move { Ok((tx.live_attempts().await?, tx.queued_jobs().await?)) })).await?;
         let leases = self.leases(&live).await?;

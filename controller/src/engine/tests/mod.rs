@@ -1,0 +1,267 @@
+//! The engine with a simulated agent that calls it as the agent plane does. Time stands still until a test moves it.
+
+mod ends;
+mod fences;
+mod flow;
+mod restarts;
+mod waits;
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use longshore_core::engine_event::Summary;
+use longshore_core::fence::Fence;
+use longshore_core::id::{AgentId, DeploymentId};
+use longshore_core::init::ExitRecord;
+use longshore_core::offer::{Grant, Offer, Profile};
+use longshore_core::spool::{Header, Stream};
+use longshore_core::time::Timestamp;
+use longshore_proto::convert::{Completion, Ending};
+use serde_json::json;
+
+use super::plane::{self, Confirm, Confirmed, Hello, Said, Verdict};
+use super::*;
+use crate::store::rows::{AgentRow, DeploymentFilter, ToAgent};
+use crate::store::sqlite::Sqlite;
+
+/// A step of two, so that there is a time between them.
+const TWO_STEPS: &str = "version: 1\nproject: shop\nenvironments: [{name: dev}, {name: live}]\nvariables:\n  region: eu\n  key: {secret: true}\n\
+    steps:\n  - {name: one, image: tiny, run: echo one, env: {KEY: '${{ secrets.key }}', REGION: '${{ vars.region }}'}, timeout: 60s}\n  - {name: two, image: tiny, run: [echo, two]}\n";
+const SECRET: &str = "canary-4711";
+
+/// A controller on a folder, and what it takes to start it anew.
+struct World {
+    folder: tempfile::TempDir,
+    clock: Clock,
+    tasks: Tasks,
+    engine: Engine,
+    operations: u32,
+}
+
+async fn start(folder: &std::path::Path, clock: &Clock) -> (Tasks, Engine) {
+    let tasks = Tasks::new();
+    let store: Arc<dyn Store> = Arc::new(Sqlite::open(&folder.join("db"), &tasks).await.unwrap());
+    let (meta, at) = (MetaRow { controller: clock.controller_id(), incarnation: 1 }, clock.now());
+    let made: Result<(), store::Error> = store
+        .write(move |tx| {
+            Box::pin(async move { if tx.meta().await?.is_none() { tx.insert_meta(&meta, at).await } else { Ok(()) } })
+        })
+        .await;
+    made.unwrap();
+    let parts = Parts {
+        store,
+        logs: Logs::open(folder.join("logs"), tasks.clone()).unwrap(),
+        blobs: Blobs::open(folder.join("blobs"), crate::blobs::Limits::default(), tasks.clone()).unwrap(),
+        vault: Arc::new(Vault::for_tests().unwrap()),
+        clock: clock.clone(),
+        tasks: tasks.clone(),
+        settings: Settings::default(),
+    };
+    let engine = Engine::start(parts).await.unwrap();
+    (tasks, engine)
+}
+
+impl World {
+    /// With the project `shop` and its secret.
+    async fn new() -> Self {
+        let (folder, clock) = (tempfile::tempdir().unwrap(), Clock::manual(Timestamp::from_micros(1_795_255_200_000_000)));
+        let (tasks, engine) = start(folder.path(), &clock).await;
+        engine.apply_project(TWO_STEPS.as_bytes(), "anna").await.unwrap();
+        let (name, value) = ("key".to_owned(), Secret::new(SECRET.to_owned()));
+        engine.set_variable("shop", NewVariable { name, value, secret: true, environment: None }, "anna").await.unwrap();
+        Self { folder, clock, tasks, engine, operations: 0 }
+    }
+
+    /// Ends everything and starts anew on the same folder, as after a crash: nothing in memory is kept.
+    async fn restart(&mut self) {
+        assert!(self.tasks.shut_down(Duration::from_secs(20)).await);
+        (self.tasks, self.engine) = start(self.folder.path(), &self.clock).await;
+    }
+
+    async fn deploy_to(&mut self, environment: &str) -> DeploymentId {
+        self.operations += 1;
+        let operation_id = format!("op-{}", self.operations);
+        let (project, environment) = ("shop".to_owned(), environment.to_owned());
+        self.engine.create_deployment(NewDeployment { project, environment, package: None, operation_id }, "anna").await.unwrap()
+    }
+
+    async fn deploy(&mut self) -> DeploymentId {
+        self.deploy_to("dev").await
+    }
+
+    async fn view(&self, id: DeploymentId) -> DeploymentView {
+        self.engine.deployment_view(id).await.unwrap().unwrap()
+    }
+
+    /// Waits until a deployment is in a state.
+    async fn until(&self, id: DeploymentId, state: &str) -> DeploymentView {
+        let mut changes = self.engine.subscribe(id);
+        loop {
+            let view = self.view(id).await;
+            if view.state == state {
+                return view;
+            }
+            changes.next().await.unwrap();
+        }
+    }
+
+    async fn enroll(&self, pool: &str) -> AgentId {
+        let id = self.clock.agent_id();
+        let row = AgentRow {
+            id,
+            pool: pool.to_owned(),
+            hostname: "host".to_owned(),
+            version: "1".to_owned(),
+            serial: "ab".to_owned(),
+            boot_id: "boot-1".to_owned(),
+            facts: json!({}),
+            enrolled_at: self.clock.now(),
+            seen_at: None,
+            revoked_at: None,
+        };
+        let done: Result<()> = self.engine.change("test", move |tx, _| Box::pin(async move { Ok(tx.insert_agent(&row).await?) })).await;
+        done.unwrap();
+        id
+    }
+
+    /// An agent that is connected.
+    async fn agent(&self) -> Sim {
+        let id = self.enroll("default").await;
+        let mut sim = Sim { id, boot: "boot-1".to_owned(), slots: 2, line: None };
+        sim.hello(&self.engine, &[]).await;
+        sim
+    }
+
+    /// A deployment whose first step runs on an agent.
+    async fn running(&mut self, sim: &mut Sim) -> (DeploymentId, Offer) {
+        let id = self.deploy().await;
+        let offer = sim.offer().await;
+        sim.accept(&self.engine, offer.fence).await;
+        sim.confirm(&self.engine, offer.fence, 0, "n0").await.unwrap();
+        (id, offer)
+    }
+}
+
+/// An agent.
+struct Sim {
+    id: AgentId,
+    boot: String,
+    slots: u32,
+    line: Option<plane::Line>,
+}
+
+impl Sim {
+    async fn hello(&mut self, engine: &Engine, held: &[Fence]) -> Vec<Verdict> {
+        let hello = Hello {
+            boot_id: self.boot.clone(),
+            slots: self.slots,
+            held: held.to_vec(),
+            facts: json!({}),
+            hostname: "host".to_owned(),
+            version: "1".to_owned(),
+            mounts: BTreeSet::from(["state".to_owned()]),
+            weakest: Profile::Standard,
+            draining: false,
+            engine: true,
+        };
+        let welcome = engine.hello(self.id, hello).await.unwrap();
+        self.line = Some(welcome.line);
+        welcome.verdicts
+    }
+
+    async fn told(&mut self) -> ToAgent {
+        self.line.as_mut().unwrap().messages.recv().await.unwrap()
+    }
+
+    async fn offer(&mut self) -> Offer {
+        match self.told().await {
+            ToAgent::Offer(offer) => *offer,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    async fn say(&self, engine: &Engine, said: Said) -> Result<(), plane::Error> {
+        engine.said(self.id, self.line.as_ref().unwrap().number(), said).await
+    }
+
+    async fn accept(&self, engine: &Engine, fence: Fence) {
+        self.say(engine, Said::Answer { fence, accepted: true, reason: String::new() }).await.unwrap();
+    }
+
+    async fn confirm(&mut self, engine: &Engine, fence: Fence, step: u32, nonce: &str) -> Result<Confirmed, plane::Error> {
+        let container = format!("container-{step}");
+        let wish = Confirm { fence, step, container, nonce: nonce.to_owned(), image_digest: "sha256:1".to_owned() };
+        engine.confirm(self.id, wish).await
+    }
+
+    async fn grant(&mut self, engine: &Engine, fence: Fence, step: u32) -> Grant {
+        match self.confirm(engine, fence, step, &format!("n{step}")).await.unwrap() {
+            Confirmed::Granted(grant) => *grant,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    /// Writes some output and the exit record, ships it all and reports.
+    async fn finish(&mut self, engine: &Engine, fence: Fence, step: u32, record: ExitRecord) -> Result<Option<u32>, plane::Error> {
+        let (bytes, record) = spool(&[(Stream::Stdout, b"out\n"), (Stream::Stderr, b"err\n")], record);
+        self.ship(engine, fence, step, &bytes).await?;
+        self.report(engine, fence, step, record, bytes.len() as u64, false).await
+    }
+
+    async fn ship(&self, engine: &Engine, fence: Fence, step: u32, bytes: &[u8]) -> Result<u64, plane::Error> {
+        let log = engine.log_of(self.id, fence, step).await?;
+        Ok(log.append(vec![(0, bytes::Bytes::copy_from_slice(bytes))]).await?)
+    }
+
+    async fn report(
+        &self,
+        engine: &Engine,
+        fence: Fence,
+        step: u32,
+        record: ExitRecord,
+        spool_bytes: u64,
+        canceled: bool,
+    ) -> Result<Option<u32>, plane::Error> {
+        let at = Timestamp::from_micros(1);
+        let summary: Option<Box<Summary>> = None;
+        let ending = Ending::Exited { record: Box::new(record), spool_bytes, summary, started_at: at, ended_at: at, canceled };
+        engine.complete(self.id, Completion { fence, step, ending }).await
+    }
+
+    async fn lost(&self, engine: &Engine, fence: Fence, step: u32, reason: &str) -> Result<Option<u32>, plane::Error> {
+        let ending = Ending::Lost { reason: reason.to_owned(), spool_bytes: 0, canceled: false };
+        engine.complete(self.id, Completion { fence, step, ending }).await
+    }
+
+    async fn not_started(&self, engine: &Engine, fence: Fence, step: u32, agent_fault: bool) -> Result<Option<u32>, plane::Error> {
+        let ending = Ending::NotStarted { reason: "image `tiny` is not there".to_owned(), agent_fault };
+        engine.complete(self.id, Completion { fence, step, ending }).await
+    }
+
+    /// Runs both steps of an offer to their good end.
+    async fn run(&mut self, engine: &Engine, fence: Fence) {
+        self.grant(engine, fence, 0).await;
+        assert_eq!(self.finish(engine, fence, 0, code(0)).await.unwrap(), Some(1));
+        self.grant(engine, fence, 1).await;
+        assert_eq!(self.finish(engine, fence, 1, code(0)).await.unwrap(), None);
+    }
+}
+
+fn code(code: i32) -> ExitRecord {
+    ExitRecord { code: Some(code), ..ExitRecord::default() }
+}
+
+/// A spool with its exit record, whose length and digest are filled in.
+fn spool(records: &[(Stream, &[u8])], mut record: ExitRecord) -> (Vec<u8>, ExitRecord) {
+    let text: Vec<u8> = records.iter().filter(|(stream, _)| stream.is_log()).flat_map(|(_, data)| data.to_vec()).collect();
+    record.bytes = text.len() as u64;
+    record.sha256 = crate::hex::encode(aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, &text).as_ref());
+    let json = serde_json::to_vec(&record).unwrap();
+    let (mut out, mut seq) = (Vec::new(), 0);
+    for (stream, data) in records.iter().copied().chain([(Stream::Exit, json.as_slice())]) {
+        out.extend(Header { len: u32::try_from(data.len()).unwrap(), stream, seq, at: 7 }.to_bytes());
+        out.extend(data);
+        seq += 1;
+    }
+    (out, record)
+}

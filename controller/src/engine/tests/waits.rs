@@ -1,0 +1,84 @@
+//! What waits, what for, and in which order.
+
+use super::*;
+
+#[tokio::test]
+async fn the_second_of_one_environment_waits_for_the_firsts_attempt() {
+    let mut world = World::new().await;
+    let mut sim = world.agent().await;
+    let (first, offer) = world.running(&mut sim).await;
+    let (second, third) = (world.deploy().await, world.deploy().await);
+    let waiting = world.view(second).await;
+    assert_eq!(waiting.state, "waiting");
+    let words = waiting.waiting_for.unwrap();
+    assert!(words.contains(&offer.fence.attempt.to_string()) && words.contains(&first.to_string()), "{words}");
+    let elsewhere = world.deploy_to("live").await;
+    let other = sim.offer().await;
+    assert_eq!(other.deployment, elsewhere, "another environment does not wait");
+
+    assert_eq!(sim.finish(&world.engine, offer.fence, 0, code(1)).await.unwrap(), None);
+    let next = sim.offer().await;
+    assert_eq!(next.deployment, second, "first come first served");
+    assert!(world.view(third).await.waiting_for.unwrap().contains(&second.to_string()));
+    let locks = world.engine.locks().await.unwrap();
+    assert_eq!(locks.iter().map(|lock| lock.key.as_str()).collect::<Vec<_>>(), ["project/shop/dev", "project/shop/live"]);
+    assert_eq!(locks[0].attempt, Some(next.fence.attempt.to_string()));
+}
+
+#[tokio::test]
+async fn without_an_agent_it_says_which_predicate_rejects() {
+    let mut world = World::new().await;
+    let id = world.deploy().await;
+    let words = world.view(id).await.waiting_for.unwrap();
+    assert!(words.contains("pool `default`"), "{words}");
+    let gpu = world.enroll("gpu").await;
+    let mut sim = Sim { id: gpu, boot: "boot-1".to_owned(), slots: 1, line: None };
+    sim.hello(&world.engine, &[]).await;
+    let view = world.view(id).await;
+    assert_eq!(view.state, "queued");
+    assert!(view.waiting_for.unwrap().contains("is in pool `gpu`"));
+}
+
+#[tokio::test]
+async fn a_full_agent_gets_the_next_job_when_one_has_ended() {
+    let mut world = World::new().await;
+    let id = world.enroll("default").await;
+    let mut sim = Sim { id, boot: "boot-1".to_owned(), slots: 1, line: None };
+    sim.hello(&world.engine, &[]).await;
+    let (_, offer) = world.running(&mut sim).await;
+    let second = world.deploy_to("live").await;
+    assert!(world.view(second).await.waiting_for.unwrap().contains("all 1 slots are taken"));
+    sim.finish(&world.engine, offer.fence, 0, code(3)).await.unwrap();
+    assert_eq!(sim.offer().await.deployment, second);
+}
+
+#[tokio::test]
+async fn a_declined_offer_goes_back_to_the_queue() {
+    let mut world = World::new().await;
+    let mut sim = world.agent().await;
+    let id = world.deploy().await;
+    let offer = sim.offer().await;
+    let (fence, reason) = (offer.fence, "no disk".to_owned());
+    sim.say(&world.engine, Said::Answer { fence, accepted: false, reason }).await.unwrap();
+    assert!(matches!(sim.told().await, ToAgent::Revoke { .. }));
+    let again = sim.offer().await;
+    assert_eq!((again.deployment, again.fence.epoch), (id, 2));
+}
+
+#[tokio::test]
+async fn an_agents_own_fault_before_a_start_is_tried_again_a_bad_image_is_not() {
+    let mut world = World::new().await;
+    let mut sim = world.agent().await;
+    let id = world.deploy().await;
+    let offer = sim.offer().await;
+    sim.accept(&world.engine, offer.fence).await;
+    assert_eq!(sim.not_started(&world.engine, offer.fence, 0, true).await.unwrap(), None);
+    assert!(matches!(sim.told().await, ToAgent::Revoke { .. }));
+    let again = sim.offer().await;
+    sim.accept(&world.engine, again.fence).await;
+    assert_eq!(sim.not_started(&world.engine, again.fence, 0, false).await.unwrap(), None);
+    let view = world.until(id, "failed").await;
+    assert!(view.reason.unwrap().contains("image `tiny` is not there"));
+    assert_eq!(view.steps[0].state, "failed");
+    assert_eq!(view.steps[0].attempts, [], "nothing was started");
+}
