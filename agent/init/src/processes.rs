@@ -88,7 +88,7 @@ impl Processes {
             match waitpid(None, Some(WaitPidFlag::WNOHANG)) {
                 Ok(WaitStatus::Exited(pid, code)) if self.is_main(pid) => self.ended = Some(Ended::Code(code)),
                 Ok(WaitStatus::Signaled(pid, signal, _)) if self.is_main(pid) => {
-                    self.ended = Some(Ended::Signal(signal as i32))
+                    self.ended = Some(Ended::Signal(signal as i32));
                 }
                 Ok(WaitStatus::StillAlive) => return false,
                 Ok(_) | Err(Errno::EINTR) => {}
@@ -132,7 +132,7 @@ fn find(program: &str, path: Option<&OsString>) -> Result<PathBuf, Errno> {
         return Ok(PathBuf::from(program));
     }
     let mut error = Errno::ENOENT;
-    for directory in std::env::split_paths(path.map_or(OsStr::new(DEFAULT_PATH), |path| path)) {
+    for directory in std::env::split_paths(path.map_or_else(|| OsStr::new(DEFAULT_PATH), OsString::as_os_str)) {
         let candidate = directory.join(program);
         match access(&candidate, AccessFlags::X_OK) {
             Ok(()) if candidate.is_file() => return Ok(candidate),

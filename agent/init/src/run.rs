@@ -112,7 +112,7 @@ impl Run {
             match (command.stdout, captured.stdout) {
                 (Stdout::MaskedOutputs, Some(text)) if handover.outputs_key.is_some() => masked = Some(parse(&text)?),
                 (Stdout::RevealedOutputs, Some(text)) if handover.outputs_key.is_some() => {
-                    revealed = Some(parse(&text)?)
+                    revealed = Some(parse(&text)?);
                 }
                 _ => {}
             }

@@ -125,7 +125,11 @@ impl Streams {
 
     /// Reads once whatever is in any pipe; false if nothing was.
     pub fn read_all(&mut self, buffers: &mut Buffers, spool: &mut Spool) -> bool {
-        (0..self.pipes.len()).fold(false, |any, index| self.read(index, buffers, spool) || any)
+        let mut any = false;
+        for index in 0..self.pipes.len() {
+            any |= self.read(index, buffers, spool);
+        }
+        any
     }
 
     /// Ends all streams: what redactors held back goes out.

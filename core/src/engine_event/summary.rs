@@ -40,7 +40,7 @@ impl Summary {
         match &event.kind {
             Kind::Summary(totals) => self.totals = Some(totals.clone()),
             Kind::Diagnostic { severity: Severity::Error, message, .. } | Kind::Error { message } => {
-                self.add_error(message)
+                self.add_error(message);
             }
             Kind::Policy { enforcement: Enforcement::Mandatory, .. } => self.mandatory_violations += 1,
             Kind::Policy { .. } => self.other_violations += 1,

@@ -1,5 +1,7 @@
 //! Plays the agent for one `longshore-init`, which runs as an ordinary child of the test.
 
+#![expect(clippy::unwrap_used, reason = "a test that cannot play the agent has failed")]
+
 use longshore_core::init::control::{Deadlines, EXIT, SIZE};
 use longshore_core::init::{ACK, Command, ExitRecord, Handover};
 use longshore_core::spool::{Decoder, Stream, Whole};
