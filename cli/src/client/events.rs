@@ -79,7 +79,14 @@ impl<'a> Events<'a> {
             .endless("text/event-stream")
             .from_cursor(self.cursor.as_deref());
         let patience = if self.first { Patience::SHORT } else { Patience::LONG };
-        let response = self.client.send(&request, patience).await?;
+        let response = match self.client.send(&request, patience).await {
+            Ok(response) => response,
+            // A server that is going down or coming up may well stumble; what is followed goes on all the same.
+            Err(error) if !self.first && error.status().is_some_and(|status| status >= 500) => {
+                return self.broken().await;
+            }
+            Err(error) => return Err(error),
+        };
         self.overlap = self.cursor.is_some();
         self.first = false;
         if std::mem::take(&mut self.away) {

@@ -69,15 +69,17 @@ async fn prepare(client: &Client, progress: &mut Progress, folder: &Path) -> Res
     let packed = tasks::blocking(move || pack::pack(&path, &mut |done, total| meter.set_of(done, total))).await;
     let package = packed.map_err(|error| Failure::new(Exit::Failed, format!("packing stopped: {error}")))??;
     let Package { file, size: bytes, sha256, entries } = package;
-    let about = format!("package {} ({entries} entries, {})", sha256.get(..12).unwrap_or(&sha256), size(bytes));
+    let things = if entries == 1 { "entry" } else { "entries" };
+    let about = format!("package {} ({entries} {things}, {})", sha256.get(..12).unwrap_or(&sha256), size(bytes));
     if client.has_package(&sha256, Patience::SHORT).await? {
         progress.clear();
         progress.message(&format!("{about} is on the server already"));
         return Ok(sha256);
     }
-    let meter = progress.bytes("upload", &format!("uploading {about}"), bytes);
+    let meter = progress.bytes("upload", &format!("uploading {}", size(bytes)), bytes);
     client.upload_package(&sha256, &file, bytes, Patience::LONG, move |sent| meter.set(sent)).await?;
     progress.clear();
+    progress.message(&format!("{about} is uploaded"));
     Ok(sha256)
 }
 

@@ -16,13 +16,10 @@ pub(super) fn run(context: &Context, args: &Validate) -> Result<Exit, Failure> {
     if output.is_json() {
         output.json(&json!({ "ok": errors.is_empty(), "errors": errors }))?;
     } else if let Ok(project) = &checked {
-        output.text(&format!(
-            "{}: project `{}` is fine ({} steps, {} environments)",
-            file.name,
-            project.name,
-            project.steps.len(),
-            project.environments.len()
-        ))?;
+        let count = |number: usize, thing: &str| format!("{number} {thing}{}", if number == 1 { "" } else { "s" });
+        let (steps, environments) =
+            (count(project.steps.len(), "step"), count(project.environments.len(), "environment"));
+        output.text(&format!("{}: project `{}` is fine ({steps}, {environments})", file.name, project.name))?;
     } else {
         output.text(&file.explain(errors, output.paint()))?;
     }

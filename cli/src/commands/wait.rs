@@ -124,7 +124,8 @@ impl<'a> Wait<'a> {
         self.unknown_since = unknown.then(|| self.unknown_since.unwrap_or_else(clock::instant));
         let why = deployment.waits_for().or_else(|| deployment.reason.clone());
         let now = (deployment.state.clone(), why);
-        if now == self.said || deployment.is_over() {
+        let nothing_new = now == self.said || (now.1.is_none() && now.0 == self.said.0);
+        if nothing_new || deployment.is_over() {
             return;
         }
         let paint = self.context.output.paint_messages();

@@ -3,15 +3,18 @@
 //! One `dev` at a time has a folder: the lock is the system's (`flock`), so it is gone with its process, however that ends.
 //! Files that others read appear whole, with mode 0600.
 
-use std::fs::{DirBuilder, File, OpenOptions};
+use std::fs::{DirBuilder, File, OpenOptions, Permissions};
 use std::io::{self, Write as _};
-use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
+use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 
 use nix::errno::Errno;
 use nix::fcntl::{Flock, FlockArg};
 
 use super::Error;
+
+/// The file that is locked; it also tells our folders from others.
+const LOCK: &str = "dev.lock";
 
 /// A folder with everything in it, held by this process.
 #[derive(Debug)]
@@ -32,12 +35,21 @@ impl Layout {
         if root.to_str().is_none() {
             return Err(Error::Name(root));
         }
+        if !is_ours_or_empty(&root).map_err(failed("listed", &root))? {
+            return Err(Error::Foreign(root));
+        }
         let held = hold(&root)?;
+        std::fs::set_permissions(&root, Permissions::from_mode(0o700)).map_err(failed("closed to others", &root))?;
         for name in ["state", "controller", "agent"] {
             let path = root.join(name);
             create(&path).map_err(failed("created", &path))?;
         }
         let layout = Self { root, _held: held };
+        // Images run as users of their own, and all of them may write to the mount. Nobody else on this machine gets
+        // that far: the folder above is closed.
+        let open = Permissions::from_mode(0o777);
+        let state = layout.state_dir();
+        std::fs::set_permissions(&state, open).map_err(failed("opened to jobs", &state))?;
         // From an earlier start: whoever waits for it must not take it for this one's.
         layout.forget(&layout.env_file());
         Ok(layout)
@@ -115,8 +127,13 @@ fn create(path: &Path) -> io::Result<()> {
     DirBuilder::new().recursive(true).mode(0o700).create(path)
 }
 
+/// Whether an earlier `dev` had the folder, or it is new: nothing else is to be mixed with our files or closed to others.
+fn is_ours_or_empty(root: &Path) -> io::Result<bool> {
+    Ok(root.join(LOCK).exists() || std::fs::read_dir(root)?.next().is_none())
+}
+
 fn hold(root: &Path) -> Result<Flock<File>, Error> {
-    let path = root.join("dev.lock");
+    let path = root.join(LOCK);
     let opened = OpenOptions::new().read(true).write(true).create(true).truncate(false).mode(0o600).open(&path);
     let file = opened.map_err(|source| Error::Folder { what: "opened", path: path.clone(), source })?;
     let mut held = Flock::lock(file, FlockArg::LockExclusiveNonblock).map_err(|(_, errno)| match errno {
@@ -133,8 +150,6 @@ fn hold(root: &Path) -> Result<Flock<File>, Error> {
 
 #[cfg(test)]
 mod tests {
-    use std::os::unix::fs::PermissionsExt as _;
-
     use super::*;
 
     #[test]
@@ -142,10 +157,21 @@ mod tests {
         let parent = tempfile::tempdir().unwrap();
         let folder = parent.path().join("new");
         let layout = Layout::open(&folder).unwrap();
-        assert_eq!(folder.metadata().unwrap().permissions().mode() & 0o777, 0o700);
+        let mode = |path: &Path| path.metadata().unwrap().permissions().mode() & 0o777;
+        assert_eq!((mode(&folder), mode(&layout.agent_dir()), mode(&layout.state_dir())), (0o700, 0o700, 0o777));
         assert!(matches!(Layout::open(&folder), Err(Error::Held { pid: Some(pid), .. }) if pid == std::process::id()));
         drop(layout);
         assert!(Layout::open(&folder).is_ok());
+    }
+
+    #[test]
+    fn a_folder_of_something_else_is_left_alone() {
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::write(folder.path().join("precious"), "").unwrap();
+        std::fs::set_permissions(folder.path(), Permissions::from_mode(0o755)).unwrap();
+        assert!(matches!(Layout::open(folder.path()), Err(Error::Foreign(_))));
+        assert_eq!(folder.path().metadata().unwrap().permissions().mode() & 0o777, 0o755);
+        assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1);
     }
 
     #[test]

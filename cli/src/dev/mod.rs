@@ -54,6 +54,9 @@ pub enum Error {
     /// The folder's name cannot stand in a configuration file.
     #[error("the path `{}` is not UTF-8", .0.display())]
     Name(PathBuf),
+    /// The folder holds something else.
+    #[error("`{}` holds other files", .0.display())]
+    Foreign(PathBuf),
     /// Another one has the folder.
     #[error("another `longshore dev`{} runs on `{}`", pid.map_or_else(String::new, |pid| format!(" (process {pid})")), root.display())]
     Held {
@@ -118,6 +121,9 @@ impl From<Error> for Failure {
     fn from(error: Error) -> Self {
         let (exit, next) = match &error {
             Error::Held { .. } => (Exit::Usage, "use that one, end it first, or give this one another --data"),
+            Error::Foreign(_) => {
+                (Exit::Usage, "give --data a folder that is new, empty, or of an earlier `longshore dev`")
+            }
             Error::Name(_) | Error::Folder { .. } => (Exit::Usage, "give --data a folder that you can write"),
             Error::NoCompanion { .. } => {
                 (Exit::Failed, "build or install the three programs together: `cargo build --release`")
