@@ -3,6 +3,9 @@ use std::collections::BTreeMap;
 
 const OWNER: Owner = Owner { uid: 1234, gid: 77 };
 
+/// By path: kind, mode, where it links to, content.
+type Entries = BTreeMap<String, (EntryType, u32, String, Vec<u8>)>;
+
 struct Package(Builder<Vec<u8>>);
 
 impl Package {
@@ -34,7 +37,7 @@ impl Package {
         self.raw(EntryType::Symlink, name, to, 0o777, b"")
     }
 
-    fn rewritten(self) -> Result<BTreeMap<String, (EntryType, u32, String, Vec<u8>)>, Refused> {
+    fn rewritten(self) -> Result<Entries, Refused> {
         let zst = zstd::encode_all(&self.0.into_inner().unwrap()[..], 3).unwrap();
         rewritten(zst, 1 << 20)
     }
@@ -44,7 +47,7 @@ impl Package {
     }
 }
 
-fn rewritten(zst: Vec<u8>, most: u64) -> Result<BTreeMap<String, (EntryType, u32, String, Vec<u8>)>, Refused> {
+fn rewritten(zst: Vec<u8>, most: u64) -> Result<Entries, Refused> {
     let mut out = Vec::new();
     rewrite(Some(Box::new(io::Cursor::new(zst))), OWNER, most, &mut out)?;
     let mut entries = BTreeMap::new();

@@ -78,9 +78,8 @@ impl Executor {
         conflict: Bollard,
     ) -> Result<String, Error> {
         let taken = |cause: &str| Error::NameTaken { name: name.to_owned(), cause: cause.to_owned() };
-        let found = match self.inner.docker.inspect_container(name, None).await {
-            Ok(found) => found,
-            Err(_) => return Err(self.failed(format!("create container `{name}`"), conflict)),
+        let Ok(found) = self.inner.docker.inspect_container(name, None).await else {
+            return Err(self.failed(format!("create container `{name}`"), conflict));
         };
         let theirs = found.config.and_then(|config| config.labels).unwrap_or_default();
         if labels.iter().any(|(label, value)| theirs.get(label) != Some(value)) {

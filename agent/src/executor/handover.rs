@@ -3,7 +3,7 @@
 //! Order of the environment: the image's own (which init has already), then Longshore's defaults, then the step's, then what
 //! no step may change, because the step's outcome is read from it.
 
-use longshore_core::init::{Command, Handover, Stdout};
+use longshore_core::init::{Command, Handover, Prepare, Stdout};
 use longshore_core::offer::{Action, Grant, Offer};
 use longshore_core::secret::Secret;
 
@@ -23,9 +23,12 @@ pub fn handover(step: &Step, offer: &Offer, grant: &Grant, image: &Image) -> Res
         return Err(Error::Step { step: step.offer.name.clone(), cause: "has an empty command".to_owned() });
     }
     orders.fixed.extend(facts(step, offer));
+    // The upload of a package makes both; without one root makes them itself, see `workspace`.
+    let mut prepare: Vec<Prepare> = [WORKSPACE, HOME].map(|path| Prepare::Directory { path: path.to_owned() }).into();
+    prepare.append(&mut orders.prepare);
     let own = grant.env.iter().map(|(name, value)| (name.clone(), value.expose().to_owned()));
     Ok(Handover {
-        prepare: orders.prepare,
+        prepare,
         commands: orders.commands,
         env: layered(orders.defaults, own, orders.fixed),
         cwd: orders.cwd,
@@ -36,7 +39,7 @@ pub fn handover(step: &Step, offer: &Offer, grant: &Grant, image: &Image) -> Res
 
 /// What an action adds to a hand-over.
 pub(super) struct Orders {
-    pub(super) prepare: Vec<longshore_core::init::Prepare>,
+    pub(super) prepare: Vec<Prepare>,
     pub(super) commands: Vec<Command>,
     pub(super) cwd: String,
     /// Environment that the step may replace.

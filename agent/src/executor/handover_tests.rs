@@ -2,7 +2,6 @@ use super::*;
 use std::time::Duration;
 
 use longshore_core::fence::Fence;
-use longshore_core::init::Prepare;
 use longshore_core::offer::{Network, OfferStep, Operation, OutputsKey, Profile, PulumiAction};
 
 fn offer(network: Network) -> Offer {
@@ -143,7 +142,7 @@ fn plugins_are_looked_for_where_the_image_says() {
     let orders =
         handover(&Step::of(&offer, 0).unwrap(), &offer, &grant(pulumi_action(Operation::Up, "."), &[]), &image)
             .unwrap();
-    let Prepare::LinkFarm { sources, target } = &orders.prepare[0] else { panic!("{:?}", orders.prepare) };
+    let Prepare::LinkFarm { sources, target } = &orders.prepare[2] else { panic!("{:?}", orders.prepare) };
     assert_eq!(sources, &["/opt/pulumi/plugins", "/root/.pulumi/plugins", "/home/pulumi/.pulumi/plugins"]);
     assert_eq!(target, "/longshore/home/.pulumi/plugins");
     assert_eq!(

@@ -11,18 +11,16 @@ use super::files::file_error;
 use super::{Error, StepDir};
 
 /// `longshore-init`, static.
-static INIT: std::sync::LazyLock<Vec<u8>> = std::sync::LazyLock::new(|| {
-    option_env!("LONGSHORE_INIT").and_then(|path| std::fs::read(path).ok()).unwrap_or_default()
-});
+static INIT: &[u8] = include_bytes!(env!("LONGSHORE_INIT"));
 
 /// Lays the verified copy out and returns its path.
 pub(super) fn lay_out(state_dir: &Path) -> Result<PathBuf, Error> {
     let path = state_dir.join("init");
-    let same = || Ok::<_, io::Error>(std::fs::read(&path)? == *INIT && mode(&path)? == 0o755);
+    let same = || Ok::<_, io::Error>(std::fs::read(&path)? == INIT && mode(&path)? == 0o755);
     if !same().unwrap_or(false) {
         let write = || {
             crate::durable::make_dir(state_dir)?;
-            crate::durable::write(&path, &INIT)?;
+            crate::durable::write(&path, INIT)?;
             std::fs::set_permissions(&path, Permissions::from_mode(0o755))
         };
         write().map_err(file_error("write", &path))?;
@@ -62,7 +60,7 @@ mod tests {
         std::fs::remove_file(&path).unwrap();
         std::fs::write(&path, b"something else").unwrap();
         lay_out(dir.path()).unwrap();
-        assert!(std::fs::read(&path).unwrap() == *INIT && std::fs::read(step.mnt().join("init")).unwrap() == *INIT);
+        assert!(std::fs::read(&path).unwrap() == INIT && std::fs::read(step.mnt().join("init")).unwrap() == INIT);
         assert_eq!(mode(&path).unwrap(), 0o755);
         link(&path, &step).unwrap();
     }

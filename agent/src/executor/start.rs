@@ -51,6 +51,8 @@ impl Executor {
             let started = self.inner.docker.start_container(&created.id, None).await;
             started.map_err(|error| self.failed(format!("start container `{}`", created.id), error))?;
             let stream = self.accept(&socket.listener, &created.id).await?;
+            // Before the orders: the step's own processes never see the socket.
+            drop(socket);
             send(stream, &message, [spool.as_raw_fd(), control.as_raw_fd()]).await
         };
         let done = handed_over.await;

@@ -2,6 +2,8 @@
 //!
 //! These tests need Docker (API 1.41 or newer) on `/var/run/docker.sock` and a static `/bin/busybox`; without them they fail.
 
+#![expect(clippy::unwrap_used, clippy::expect_used, reason = "what a test cannot prepare is a failure of the test")]
+
 mod bench;
 mod ends;
 mod engine;
