@@ -121,7 +121,8 @@ impl App {
         let logs = Logs::open(data_dir.path().join("logs"), tasks.clone())?;
         let limits = blobs::Limits { packed: config.max_package_bytes, ..blobs::Limits::default() };
         let blobs = Blobs::open(data_dir.path().join("packages"), limits, tasks.clone())?;
-        let api_tls = config.api.tls.as_ref().map(|(certificate, key)| identity::api_from_files(certificate, key)).transpose()?;
+        let api_tls =
+            config.api.tls.as_ref().map(|(certificate, key)| identity::api_from_files(certificate, key)).transpose()?;
         let api_listener = bind(config.api.listen, "api.listen").await?;
         let agents_listener = bind(config.agents.listen, "agents.listen").await?;
         let tls = identity::agent_plane(&ca, &config.agents.names, clock.now())?;
@@ -129,10 +130,27 @@ impl App {
         let agents_address = agents_listener.local_addr().map_err(unread)?;
         let agents_incoming = Incoming::new(agents_listener, tls, "agents").map_err(unread)?;
         install(&store, &clock).await?;
-        let parts = engine::Parts { store: Arc::clone(&store), logs, blobs: blobs.clone(), vault, clock: clock.clone(), tasks: tasks.clone(), settings: config.engine };
+        let parts = engine::Parts {
+            store: Arc::clone(&store),
+            logs,
+            blobs: blobs.clone(),
+            vault,
+            clock: clock.clone(),
+            tasks: tasks.clone(),
+            settings: config.engine,
+        };
         let engine = Engine::start(parts).await?;
         admin_token(&data_dir, &store, &engine, &clock).await?;
-        let api = Api::new(api::Parts { engine: engine.clone(), store: Arc::clone(&store), blobs, ca: Arc::clone(&ca), clock, tasks: tasks.clone(), accepting: CancellationToken::new(), metrics });
+        let api = Api::new(api::Parts {
+            engine: engine.clone(),
+            store: Arc::clone(&store),
+            blobs,
+            ca: Arc::clone(&ca),
+            clock,
+            tasks: tasks.clone(),
+            accepting: CancellationToken::new(),
+            metrics,
+        });
         Ok(Self {
             api,
             api_listener,
@@ -163,7 +181,6 @@ impl App {
     }
 
     /// The API as a service, for whoever calls it without a socket.
-    #[must_use]
     pub fn router(&self) -> Router {
         api::router(self.api.clone())
     }
@@ -176,8 +193,25 @@ impl App {
 
     /// Serves both planes until `stop`, then ends what is open within the grace time. `on_serving` is called once both are
     /// served, `on_stopping` once the end begins. `false`: it ended because something it needs has failed.
-    pub async fn run(self, stop: impl Future<Output = ()> + Send, on_serving: impl FnOnce() + Send, on_stopping: impl FnOnce() + Send) -> bool {
-        let Self { api, api_listener, api_tls, agents_incoming, engine, ca, store, tasks, shutdown_grace, _data_dir, .. } = self;
+    pub async fn run(
+        self,
+        stop: impl Future<Output = ()> + Send,
+        on_serving: impl FnOnce() + Send,
+        on_stopping: impl FnOnce() + Send,
+    ) -> bool {
+        let Self {
+            api,
+            api_listener,
+            api_tls,
+            agents_incoming,
+            engine,
+            ca,
+            store,
+            tasks,
+            shutdown_grace,
+            _data_dir,
+            ..
+        } = self;
         let accepting = api.accepting.clone();
         let drained = serve_api(&tasks, api_listener, api_tls, api);
         serve_agents(&tasks, &accepting, agents_incoming, engine, ca);
@@ -210,7 +244,9 @@ async fn open_vault(store: &Arc<dyn Store>, dir: &DataDir, clock: &Clock) -> Res
     let opened = Vault::open_or_create(dir, wrapped.as_deref(), || clock.random())?;
     if let Some(fresh) = opened.fresh {
         let now = clock.now();
-        store.write::<_, store::Error, _>(move |tx| Box::pin(async move { tx.insert_data_key(&fresh, now).await })).await?;
+        store
+            .write::<_, store::Error, _>(move |tx| Box::pin(async move { tx.insert_data_key(&fresh, now).await }))
+            .await?;
     }
     Ok(opened.vault)
 }

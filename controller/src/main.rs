@@ -2,11 +2,14 @@
 //!
 //! Exit codes: 0 stopped as asked, 1 could not start or failed, 64 wrong usage or configuration (EX_USAGE).
 
-use std::path::{Path, PathBuf};
+mod arguments;
+
+use std::path::Path;
 use std::process::ExitCode;
 
 use anyhow::Context as _;
-use clap::{Parser, Subcommand};
+use arguments::{Arguments, Command};
+use clap::Parser as _;
 use longshore_controller::app::App;
 use longshore_controller::clock::Clock;
 use longshore_controller::config::Config;
@@ -16,37 +19,6 @@ use tokio::signal::unix::{SignalKind, signal};
 
 /// Wrong usage or configuration (sysexits.h).
 const EX_USAGE: u8 = 64;
-
-/// The Longshore controller.
-#[derive(Debug, Parser)]
-#[command(name = "longshore-controller", version)]
-struct Arguments {
-    #[command(subcommand)]
-    command: Command,
-}
-
-#[derive(Debug, Subcommand)]
-enum Command {
-    /// Serves the API and the agents until it is told to stop.
-    Serve {
-        /// The configuration, TOML.
-        #[arg(long, value_name = "FILE", env = "LONGSHORE_CONTROLLER_CONFIG")]
-        config: PathBuf,
-        /// Ends when the process that started this one does.
-        #[arg(long)]
-        die_with_parent: bool,
-    },
-    /// Checks a configuration and does nothing else.
-    CheckConfig {
-        /// The configuration, TOML.
-        #[arg(long, value_name = "FILE", env = "LONGSHORE_CONTROLLER_CONFIG")]
-        config: PathBuf,
-    },
-    /// Prints the description of the API, OpenAPI 3.1.
-    Openapi,
-    /// Prints the version.
-    Version,
-}
 
 fn main() -> ExitCode {
     let arguments = match Arguments::try_parse() {
@@ -58,8 +30,12 @@ fn main() -> ExitCode {
         }
     };
     match arguments.command {
-        Command::Serve { config, die_with_parent } => load(&config).map_or_else(|code| code, |config| serve(config, die_with_parent)),
-        Command::CheckConfig { config: path } => load(&path).map_or_else(|code| code, |_| print(&format!("`{}` is good\n", path.display()))),
+        Command::Serve { config, die_with_parent } => {
+            load(&config).map_or_else(|code| code, |config| serve(config, die_with_parent))
+        }
+        Command::CheckConfig { config: path } => {
+            load(&path).map_or_else(|code| code, |_| print(&format!("`{}` is good\n", path.display())))
+        }
         Command::Openapi => match api::openapi().to_pretty_json() {
             Ok(text) => print(&format!("{text}\n")),
             Err(error) => failed(&error.into(), ExitCode::FAILURE),
@@ -89,7 +65,9 @@ fn failed(error: &anyhow::Error, code: ExitCode) -> ExitCode {
 fn serve(config: Config, die_with_parent: bool) -> ExitCode {
     match start(config, die_with_parent) {
         Ok(true) => ExitCode::SUCCESS,
-        Ok(false) => failed(&anyhow::anyhow!("something it needs has failed; the log above says what"), ExitCode::FAILURE),
+        Ok(false) => {
+            failed(&anyhow::anyhow!("something it needs has failed; the log above says what"), ExitCode::FAILURE)
+        }
         Err(error) => failed(&error, ExitCode::FAILURE),
     }
 }
@@ -97,7 +75,8 @@ fn serve(config: Config, die_with_parent: bool) -> ExitCode {
 /// Builds and serves; `false` when it ended because something failed.
 fn start(config: Config, die_with_parent: bool) -> anyhow::Result<bool> {
     if die_with_parent {
-        nix::sys::prctl::set_pdeathsig(nix::sys::signal::Signal::SIGTERM).context("cannot ask to end with the parent process")?;
+        nix::sys::prctl::set_pdeathsig(nix::sys::signal::Signal::SIGTERM)
+            .context("cannot ask to end with the parent process")?;
     }
     // Everything it makes is for nobody else.
     nix::sys::stat::umask(nix::sys::stat::Mode::from_bits_truncate(0o077));
@@ -106,7 +85,8 @@ fn start(config: Config, die_with_parent: bool) -> anyhow::Result<bool> {
     if rustls::crypto::aws_lc_rs::default_provider().install_default().is_err() {
         anyhow::bail!("another TLS library was installed in this process");
     }
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().context("cannot start the runtime")?;
+    let runtime =
+        tokio::runtime::Builder::new_multi_thread().enable_all().build().context("cannot start the runtime")?;
     runtime.block_on(async {
         let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
         let app = App::build(config, Clock::system(), metrics).await.context("cannot start")?;

@@ -81,5 +81,7 @@ pub fn detached_metrics() -> Result<PrometheusHandle, Error> {
 }
 
 fn builder() -> Result<PrometheusBuilder, Error> {
-    PrometheusBuilder::new().set_buckets_for_metric(Matcher::Suffix("_seconds".to_owned()), &SECONDS).map_err(Error::Metrics)
+    PrometheusBuilder::new()
+        .set_buckets_for_metric(Matcher::Suffix("_seconds".to_owned()), &SECONDS)
+        .map_err(Error::Metrics)
 }

@@ -28,8 +28,13 @@ type Ack = Result<v1::ShipLogResponse, Status>;
 type Piece = Result<v1::FetchPackageResponse, Status>;
 
 /// Takes one step's log.
-pub(super) async fn ship(engine: Engine, agent: AgentId, mut up: Streaming<v1::ShipLogRequest>) -> Result<mpsc::Receiver<Ack>, Status> {
-    let first = up.message().await?.ok_or_else(|| Status::new(Code::InvalidArgument, "the stream has no first message"))?;
+pub(super) async fn ship(
+    engine: Engine,
+    agent: AgentId,
+    mut up: Streaming<v1::ShipLogRequest>,
+) -> Result<mpsc::Receiver<Ack>, Status> {
+    let first =
+        up.message().await?.ok_or_else(|| Status::new(Code::InvalidArgument, "the stream has no first message"))?;
     let said = fence(first.fence.clone()).map_err(|e| invalid(&e))?;
     let log = engine.log_of(agent, said, first.step).await.map_err(status)?;
     let (acks_tx, acks_rx) = mpsc::channel(ACKS);
@@ -110,7 +115,11 @@ fn add(chunks: &mut Vec<(u64, Bytes)>, message: v1::ShipLogRequest) {
 }
 
 /// Sends the package of the caller's attempt.
-pub(super) async fn fetch(engine: Engine, agent: AgentId, request: v1::FetchPackageRequest) -> Result<mpsc::Receiver<Piece>, Status> {
+pub(super) async fn fetch(
+    engine: Engine,
+    agent: AgentId,
+    request: v1::FetchPackageRequest,
+) -> Result<mpsc::Receiver<Piece>, Status> {
     let said = fence(request.fence).map_err(|e| invalid(&e))?;
     engine.package_of(agent, said, &request.sha256).await.map_err(status)?;
     let opened = engine.blobs().open_file(&request.sha256).await.map_err(|e| failed(&e))?;

@@ -76,11 +76,17 @@ impl AgentPlane for Service {
         }))
     }
 
-    async fn renew_certificate(&self, request: Request<v1::RenewCertificateRequest>) -> Answer<v1::RenewCertificateResponse> {
+    async fn renew_certificate(
+        &self,
+        request: Request<v1::RenewCertificateRequest>,
+    ) -> Answer<v1::RenewCertificateResponse> {
         let agent = self.caller(&request).await?;
         let signed = self.engine.renew(&self.ca, agent, &request.get_ref().csr_pem).await.map_err(status)?;
         tracing::info!(%agent, serial = signed.serial, "a certificate was renewed");
-        Ok(Response::new(v1::RenewCertificateResponse { certificate_pem: signed.certificate_pem, ca_pem: self.ca.ca_pem().to_owned() }))
+        Ok(Response::new(v1::RenewCertificateResponse {
+            certificate_pem: signed.certificate_pem,
+            ca_pem: self.ca.ca_pem().to_owned(),
+        }))
     }
 
     async fn session(&self, request: Request<Streaming<v1::SessionRequest>>) -> Answer<Self::SessionStream> {

@@ -21,7 +21,11 @@ const AHEAD: usize = 32;
 pub(super) type Down = Result<v1::SessionResponse, Status>;
 
 /// Opens a session: reads the hello, answers it, and leaves a task that carries on.
-pub(super) async fn open(engine: Engine, agent: AgentId, mut up: Streaming<v1::SessionRequest>) -> Result<mpsc::Receiver<Down>, Status> {
+pub(super) async fn open(
+    engine: Engine,
+    agent: AgentId,
+    mut up: Streaming<v1::SessionRequest>,
+) -> Result<mpsc::Receiver<Down>, Status> {
     let hello = match up.message().await?.and_then(|first| first.message) {
         Some(Up::Hello(hello)) => wire::hello(hello).map_err(|e| invalid(&e))?,
         _ => return Err(Status::new(Code::InvalidArgument, "the first message of a session is `hello`")),

@@ -22,7 +22,9 @@ pub(super) fn status(error: plane::Error) -> Status {
         plane::Error::Foreign => Status::new(Code::PermissionDenied, message),
         plane::Error::Fenced(why) => Status::new(Code::FailedPrecondition, format!("{FENCED}: {why}")),
         plane::Error::NotDurable { .. } => Status::new(Code::Aborted, message),
-        plane::Error::Identity(identity::Error::Csr(_)) | plane::Error::Invalid(_) => Status::new(Code::InvalidArgument, message),
+        plane::Error::Identity(identity::Error::Csr(_)) | plane::Error::Invalid(_) => {
+            Status::new(Code::InvalidArgument, message)
+        }
         plane::Error::Engine(engine::Error::Store(store::Error::Full)) => Status::new(Code::ResourceExhausted, message),
         other => failed(&other),
     }

@@ -98,12 +98,15 @@ pub(super) fn said(message: v1::SessionRequest) -> Result<Option<Said>, convert:
     use v1::session_request::Message as Up;
     Ok(Some(match message.message {
         None => return Ok(None),
-        Some(Up::Hello(_)) => return Err(convert::Error::Value { field: "message", value: "a second hello".to_owned() }),
-        Some(Up::Heartbeat(beat)) => Said::Heartbeat {
-            engine: beat.host.as_ref().is_some_and(answers),
-            facts: beat.host.as_ref().map(facts),
-        },
-        Some(Up::OfferAnswer(answer)) => Said::Answer { fence: fence(answer.fence)?, accepted: answer.accepted, reason: answer.reason },
+        Some(Up::Hello(_)) => {
+            return Err(convert::Error::Value { field: "message", value: "a second hello".to_owned() });
+        }
+        Some(Up::Heartbeat(beat)) => {
+            Said::Heartbeat { engine: beat.host.as_ref().is_some_and(answers), facts: beat.host.as_ref().map(facts) }
+        }
+        Some(Up::OfferAnswer(answer)) => {
+            Said::Answer { fence: fence(answer.fence)?, accepted: answer.accepted, reason: answer.reason }
+        }
         Some(Up::Progress(progress)) => Said::Progress {
             fence: fence(progress.fence)?,
             step: progress.step,
@@ -132,7 +135,9 @@ pub(super) fn confirmed(answer: Confirmed) -> v1::ConfirmStartResponse {
     let refuse = |code: Code, message: String| Verdict::Refused(v1::Refusal { code: code.into(), message });
     let verdict = match answer {
         Confirmed::Granted(grant) => Verdict::Granted((*grant).into()),
-        Confirmed::AlreadyStarted => refuse(Code::AlreadyStarted, "this step was confirmed before with another nonce".to_owned()),
+        Confirmed::AlreadyStarted => {
+            refuse(Code::AlreadyStarted, "this step was confirmed before with another nonce".to_owned())
+        }
         Confirmed::Canceled => refuse(Code::Canceled, "the deployment was canceled".to_owned()),
         Confirmed::Failed(why) => refuse(Code::Failed, why),
     };

@@ -8,7 +8,7 @@ use longshore_core::id::AgentId;
 use super::Api;
 use super::auth::Actor;
 use super::extract::Id;
-use super::problem::Problem;
+use super::problem::{Problem, ProblemView};
 use crate::engine::{AgentView, LockView};
 
 /// All agents, oldest first.
@@ -21,8 +21,12 @@ pub(super) async fn list(State(api): State<Api>) -> Result<Json<Vec<AgentView>>,
 /// Cuts an agent off: its certificate counts no more.
 #[utoipa::path(post, path = "/agents/{id}/revoke", tag = "agents", operation_id = "revoke_agent", security(("token" = [])),
     params(("id" = String, Path, description = "`agt_...`")),
-    responses((status = 204), (status = 404, body = Problem), (status = 409, body = Problem)))]
-pub(super) async fn revoke(State(api): State<Api>, Actor(by): Actor, Id(id): Id<AgentId>) -> Result<StatusCode, Problem> {
+    responses((status = 204), (status = 404, body = ProblemView), (status = 409, body = ProblemView)))]
+pub(super) async fn revoke(
+    State(api): State<Api>,
+    Actor(by): Actor,
+    Id(id): Id<AgentId>,
+) -> Result<StatusCode, Problem> {
     api.engine.revoke_agent(id, &by).await?;
     Ok(StatusCode::NO_CONTENT)
 }

@@ -12,7 +12,7 @@ use utoipa::{IntoParams, ToSchema};
 use super::Api;
 use super::auth::Actor;
 use super::extract::{Asked, Id, Optional, Strict};
-use super::problem::Problem;
+use super::problem::{Problem, ProblemView};
 use crate::engine::{self, DeploymentView, EventView, NewDeployment};
 use crate::store::rows::DeploymentFilter;
 
@@ -77,8 +77,11 @@ pub(super) struct Resolve {
 
 /// Deployments, newest first.
 #[utoipa::path(get, path = "/deployments", tag = "deployments", operation_id = "list_deployments", security(("token" = [])),
-    params(ListDeployments), responses((status = 200, body = Vec<DeploymentView>), (status = 400, body = Problem)))]
-pub(super) async fn list(State(api): State<Api>, Asked(asked): Asked<ListDeployments>) -> Result<Json<Vec<DeploymentView>>, Problem> {
+    params(ListDeployments), responses((status = 200, body = Vec<DeploymentView>), (status = 400, body = ProblemView)))]
+pub(super) async fn list(
+    State(api): State<Api>,
+    Asked(asked): Asked<ListDeployments>,
+) -> Result<Json<Vec<DeploymentView>>, Problem> {
     let ListDeployments { project, environment, limit, before } = asked;
     let filter = DeploymentFilter { project, environment, before, limit: limit.unwrap_or_default() };
     Ok(Json(api.engine.deployments(filter).await?))
@@ -87,7 +90,7 @@ pub(super) async fn list(State(api): State<Api>, Asked(asked): Asked<ListDeploym
 /// Starts a deployment. Accepted is kept: what was answered here survives a crash.
 #[utoipa::path(post, path = "/deployments", tag = "deployments", operation_id = "create_deployment", security(("token" = [])),
     request_body = CreateDeployment,
-    responses((status = 202, body = DeploymentRef), (status = 404, body = Problem), (status = 409, body = Problem), (status = 422, body = Problem)))]
+    responses((status = 202, body = DeploymentRef), (status = 404, body = ProblemView), (status = 409, body = ProblemView), (status = 422, body = ProblemView)))]
 pub(super) async fn create(
     State(api): State<Api>,
     Actor(by): Actor,
@@ -106,7 +109,7 @@ pub(super) async fn create(
 /// One deployment.
 #[utoipa::path(get, path = "/deployments/{id}", tag = "deployments", operation_id = "show_deployment", security(("token" = [])),
     params(("id" = String, Path, description = "`dep_...`")),
-    responses((status = 200, body = DeploymentView), (status = 404, body = Problem)))]
+    responses((status = 200, body = DeploymentView), (status = 404, body = ProblemView)))]
 pub(super) async fn show(State(api): State<Api>, Id(id): Id<DeploymentId>) -> Result<Json<DeploymentView>, Problem> {
     Ok(Json(view(&api, id).await?))
 }
@@ -120,7 +123,7 @@ pub(super) async fn view(api: &Api, id: DeploymentId) -> Result<DeploymentView, 
 /// Asks for a deployment's end: one SIGINT to its tool, SIGKILL after a grace time. Answers with the deployment as it is now.
 #[utoipa::path(post, path = "/deployments/{id}/cancel", tag = "deployments", operation_id = "cancel_deployment", security(("token" = [])),
     params(("id" = String, Path, description = "`dep_...`")), request_body = Cancel,
-    responses((status = 202, body = DeploymentView), (status = 404, body = Problem), (status = 409, body = Problem, description = "It has ended.")))]
+    responses((status = 202, body = DeploymentView), (status = 404, body = ProblemView), (status = 409, body = ProblemView, description = "It has ended.")))]
 pub(super) async fn cancel(
     State(api): State<Api>,
     Actor(by): Actor,
@@ -134,7 +137,7 @@ pub(super) async fn cancel(
 /// Declares a deployment whose outcome is unknown as lost; its lock is released. The reason is recorded.
 #[utoipa::path(post, path = "/deployments/{id}/resolve", tag = "deployments", operation_id = "resolve_deployment", security(("token" = [])),
     params(("id" = String, Path, description = "`dep_...`")), request_body = Resolve,
-    responses((status = 200, body = DeploymentView), (status = 404, body = Problem), (status = 409, body = Problem, description = "Its outcome is not unknown.")))]
+    responses((status = 200, body = DeploymentView), (status = 404, body = ProblemView), (status = 409, body = ProblemView, description = "Its outcome is not unknown.")))]
 pub(super) async fn resolve(
     State(api): State<Api>,
     Actor(by): Actor,
@@ -142,7 +145,11 @@ pub(super) async fn resolve(
     Strict(body): Strict<Resolve>,
 ) -> Result<Json<DeploymentView>, Problem> {
     if body.reason.trim().is_empty() {
-        return Err(Problem::new(StatusCode::UNPROCESSABLE_ENTITY, "invalid", "`reason`: it is empty; write how it is known that nothing runs any more"));
+        return Err(Problem::new(
+            StatusCode::UNPROCESSABLE_ENTITY,
+            "invalid",
+            "`reason`: it is empty; write how it is known that nothing runs any more",
+        ));
     }
     api.engine.resolve(id, &body.reason, &by).await?;
     Ok(Json(view(&api, id).await?))
@@ -151,7 +158,10 @@ pub(super) async fn resolve(
 /// What happened to a deployment, oldest first.
 #[utoipa::path(get, path = "/deployments/{id}/timeline", tag = "deployments", operation_id = "deployment_timeline", security(("token" = [])),
     params(("id" = String, Path, description = "`dep_...`")),
-    responses((status = 200, body = Vec<EventView>), (status = 404, body = Problem)))]
-pub(super) async fn timeline(State(api): State<Api>, Id(id): Id<DeploymentId>) -> Result<Json<Vec<EventView>>, Problem> {
+    responses((status = 200, body = Vec<EventView>), (status = 404, body = ProblemView)))]
+pub(super) async fn timeline(
+    State(api): State<Api>,
+    Id(id): Id<DeploymentId>,
+) -> Result<Json<Vec<EventView>>, Problem> {
     Ok(Json(api.engine.timeline(id).await?))
 }

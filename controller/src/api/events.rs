@@ -23,7 +23,7 @@ use super::Api;
 use super::deployments::view;
 use super::extract::{Asked, Id};
 use super::logs::{LogPiece, steps_of};
-use super::problem::{Problem, chain};
+use super::problem::{Problem, ProblemView, chain};
 use crate::engine::{Change, Changes, ProgressView, StepLog};
 use crate::logs::{Reader, Record};
 use crate::tasks::OnError;
@@ -61,15 +61,23 @@ impl std::str::FromStr for Cursor {
     type Err = Problem;
 
     fn from_str(text: &str) -> Result<Self, Problem> {
-        let parsed = text.rsplit_once(':').and_then(|(step, offset)| Some(Self { step: step.to_owned(), offset: offset.parse().ok()? }));
-        parsed.ok_or_else(|| Problem::new(StatusCode::BAD_REQUEST, "bad_cursor", "the cursor is not of the form `<step>:<offset>`: send the id of a `log` event as it came"))
+        let parsed = text
+            .rsplit_once(':')
+            .and_then(|(step, offset)| Some(Self { step: step.to_owned(), offset: offset.parse().ok()? }));
+        parsed.ok_or_else(|| {
+            Problem::new(
+                StatusCode::BAD_REQUEST,
+                "bad_cursor",
+                "the cursor is not of the form `<step>:<offset>`: send the id of a `log` event as it came",
+            )
+        })
     }
 }
 
 /// Follows a deployment until it has ended. What happened before is told first.
 #[utoipa::path(get, path = "/deployments/{id}/events", tag = "deployments", operation_id = "deployment_events", security(("token" = [])),
     params(("id" = String, Path, description = "`dep_...`"), AskEvents, ("Last-Event-ID" = Option<String>, Header, description = "Resume behind this `log` event")),
-    responses((status = 200, body = LogPiece, content_type = "text/event-stream"), (status = 400, body = Problem), (status = 404, body = Problem)))]
+    responses((status = 200, body = LogPiece, content_type = "text/event-stream"), (status = 400, body = ProblemView), (status = 404, body = ProblemView)))]
 pub(super) async fn events(
     State(api): State<Api>,
     Id(id): Id<DeploymentId>,
@@ -77,12 +85,19 @@ pub(super) async fn events(
     headers: HeaderMap,
 ) -> Result<Sse<impl Stream<Item = Result<Event, Infallible>>>, Problem> {
     let header = headers.get("last-event-id").and_then(|value| value.to_str().ok()).map(str::to_owned);
-    let cursor = header.or(asked.cursor).filter(|text| !text.is_empty()).map(|text| text.parse::<Cursor>()).transpose()?;
+    let cursor =
+        header.or(asked.cursor).filter(|text| !text.is_empty()).map(|text| text.parse::<Cursor>()).transpose()?;
     // Before the first look, so that nothing is missed between both.
     let changes = api.engine.subscribe(id);
     let steps = steps_of(&api, id, asked.step.as_deref()).await?;
-    if let Some(cursor) = &cursor && !steps.iter().any(|step| step.name == cursor.step) {
-        return Err(Problem::new(StatusCode::BAD_REQUEST, "bad_cursor", format!("the cursor names step `{}`, which is not followed here", cursor.step)));
+    if let Some(cursor) = &cursor
+        && !steps.iter().any(|step| step.name == cursor.step)
+    {
+        return Err(Problem::new(
+            StatusCode::BAD_REQUEST,
+            "bad_cursor",
+            format!("the cursor names step `{}`, which is not followed here", cursor.step),
+        ));
     }
     let (events_tx, events_rx) = mpsc::channel(AHEAD);
     let (tasks, stop) = (api.tasks.clone(), api.accepting.clone());
@@ -117,7 +132,7 @@ impl Stop {
 
 impl From<Problem> for Stop {
     fn from(problem: Problem) -> Self {
-        Self::Failed(problem.detail)
+        Self::Failed(problem.detail().to_owned())
     }
 }
 
@@ -145,7 +160,8 @@ impl Follower {
             self.send_progress(&progress).await?;
         }
         let mut steps = self.steps().await?;
-        let mut at = cursor.as_ref().and_then(|cursor| steps.iter().position(|step| step.name == cursor.step)).unwrap_or(0);
+        let mut at =
+            cursor.as_ref().and_then(|cursor| steps.iter().position(|step| step.name == cursor.step)).unwrap_or(0);
         let mut from = cursor.map_or(0, |cursor| cursor.offset);
         while let Some(step) = steps.get(at).cloned() {
             match step.attempt {

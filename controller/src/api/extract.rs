@@ -20,7 +20,11 @@ impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for Strict<T> {
     async fn from_request(request: Request, state: &S) -> Result<Self, Problem> {
         let kind = request.headers().get(header::CONTENT_TYPE).map(|kind| kind.as_bytes().to_ascii_lowercase());
         if kind.is_some_and(|kind| !kind.starts_with(b"application/json")) {
-            return Err(Problem::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "not_json", "the body is to be sent as `Content-Type: application/json`"));
+            return Err(Problem::new(
+                StatusCode::UNSUPPORTED_MEDIA_TYPE,
+                "not_json",
+                "the body is to be sent as `Content-Type: application/json`",
+            ));
         }
         let body = body(request, state).await?;
         read(&body).map(Self)
@@ -42,14 +46,18 @@ impl<T: DeserializeOwned + Default, S: Send + Sync> FromRequest<S> for Optional<
 
 async fn body<S: Send + Sync>(request: Request, state: &S) -> Result<Bytes, Problem> {
     Bytes::from_request(request, state).await.map_err(|e| match e.status() {
-        StatusCode::PAYLOAD_TOO_LARGE => Problem::new(StatusCode::PAYLOAD_TOO_LARGE, "too_large", "the body of the request is too large"),
+        StatusCode::PAYLOAD_TOO_LARGE => {
+            Problem::new(StatusCode::PAYLOAD_TOO_LARGE, "too_large", "the body of the request is too large")
+        }
         status => Problem::new(status, "bad_request", "the body of the request could not be read to its end"),
     })
 }
 
 fn read<T: DeserializeOwned>(body: &[u8]) -> Result<T, Problem> {
     // serde's words name the field and the place, and never the value of a secret: strings are taken as they are.
-    serde_json::from_slice(body).map_err(|e| Problem::new(StatusCode::UNPROCESSABLE_ENTITY, "bad_json", format!("the body is not as it should be: {e}")))
+    serde_json::from_slice(body).map_err(|e| {
+        Problem::new(StatusCode::UNPROCESSABLE_ENTITY, "bad_json", format!("the body is not as it should be: {e}"))
+    })
 }
 
 /// An id or a name in the path.
@@ -66,7 +74,8 @@ where
 
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
         let text = Path::<String>::from_request_parts(parts, state).await;
-        let Path(text) = text.map_err(|_| Problem::new(StatusCode::BAD_REQUEST, "bad_request", "the path is not UTF-8"))?;
+        let Path(text) =
+            text.map_err(|_| Problem::new(StatusCode::BAD_REQUEST, "bad_request", "the path is not UTF-8"))?;
         text.parse().map(Self).map_err(|e: T::Err| Problem::new(StatusCode::NOT_FOUND, "not_found", e.to_string()))
     }
 }
@@ -80,6 +89,7 @@ impl<T: DeserializeOwned, S: Send + Sync> FromRequestParts<S> for Asked<T> {
 
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
         let read = Query::<T>::from_request_parts(parts, state).await;
-        read.map(|Query(value)| Self(value)).map_err(|e| Problem::new(StatusCode::BAD_REQUEST, "bad_query", e.body_text()))
+        read.map(|Query(value)| Self(value))
+            .map_err(|e| Problem::new(StatusCode::BAD_REQUEST, "bad_query", e.body_text()))
     }
 }

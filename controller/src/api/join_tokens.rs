@@ -12,7 +12,7 @@ use utoipa::ToSchema;
 use super::Api;
 use super::auth::Actor;
 use super::extract::Optional;
-use super::problem::Problem;
+use super::problem::{Problem, ProblemView};
 use crate::identity::{TokenHash, TokenKind};
 
 /// How long a token lasts when nothing is said.
@@ -47,7 +47,7 @@ pub(super) struct JoinTokenView {
 
 /// Makes a token with which one agent can join.
 #[utoipa::path(post, path = "/join-tokens", tag = "agents", operation_id = "create_join_token", security(("token" = [])),
-    request_body = CreateJoinToken, responses((status = 201, body = JoinTokenView), (status = 422, body = Problem)))]
+    request_body = CreateJoinToken, responses((status = 201, body = JoinTokenView), (status = 422, body = ProblemView)))]
 pub(super) async fn create(
     State(api): State<Api>,
     Actor(by): Actor,
@@ -60,13 +60,20 @@ pub(super) async fn create(
     }
     let lasts = match &body.expires_in {
         None => DEFAULT,
-        Some(text) => duration::parse(text).ok_or_else(|| invalid(format!("`expires_in`: `{text}` is not a duration: write it as in `1h`")))?,
+        Some(text) => duration::parse(text)
+            .ok_or_else(|| invalid(format!("`expires_in`: `{text}` is not a duration: write it as in `1h`")))?,
     };
     if lasts.is_zero() || lasts > LONGEST {
-        return Err(invalid(format!("`expires_in`: `{}` is not more than 0 and at most 30 days", duration::format(lasts))));
+        return Err(invalid(format!(
+            "`expires_in`: `{}` is not more than 0 and at most 30 days",
+            duration::format(lasts)
+        )));
     }
     let token = TokenKind::Join.make(api.clock.random());
-    let row = api.engine.add_join_token(&pool, api.clock.now().after(lasts), TokenHash::of(token.expose()).as_bytes(), &by).await?;
+    let row = api
+        .engine
+        .add_join_token(&pool, api.clock.now().after(lasts), TokenHash::of(token.expose()).as_bytes(), &by)
+        .await?;
     let view = JoinTokenView {
         // Shown here and nowhere else.
         token: token.expose().to_owned(),

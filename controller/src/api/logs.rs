@@ -20,7 +20,7 @@ use utoipa::{IntoParams, ToSchema};
 
 use super::Api;
 use super::extract::{Asked, Id};
-use super::problem::{Problem, chain};
+use super::problem::{Problem, ProblemView, chain};
 use crate::engine::{self, StepLog};
 use crate::logs::{self, Reader, Record};
 
@@ -92,7 +92,12 @@ pub(super) async fn steps_of(api: &Api, id: DeploymentId, only: Option<&str>) ->
     let names = all.iter().map(|step| format!("`{}`", step.name)).collect::<Vec<_>>().join(", ");
     let chosen: Vec<_> = all.into_iter().filter(|step| step.name == name).collect();
     if chosen.is_empty() {
-        return Err(engine::Error::NotFound { kind: "step", name: name.to_owned(), hint: Some(format!("the deployment has {names}")) }.into());
+        return Err(engine::Error::NotFound {
+            kind: "step",
+            name: name.to_owned(),
+            hint: Some(format!("the deployment has {names}")),
+        }
+        .into());
     }
     Ok(chosen)
 }
@@ -102,9 +107,13 @@ pub(super) async fn steps_of(api: &Api, id: DeploymentId, only: Option<&str>) ->
     params(("id" = String, Path, description = "`dep_...`"), AskLog),
     responses(
         (status = 200, content((Vec<u8> = "application/octet-stream"), (LogPiece = "application/x-ndjson"))),
-        (status = 404, body = Problem),
+        (status = 404, body = ProblemView),
     ))]
-pub(super) async fn log(State(api): State<Api>, Id(id): Id<DeploymentId>, Asked(asked): Asked<AskLog>) -> Result<Response, Problem> {
+pub(super) async fn log(
+    State(api): State<Api>,
+    Id(id): Id<DeploymentId>,
+    Asked(asked): Asked<AskLog>,
+) -> Result<Response, Problem> {
     let steps = steps_of(&api, id, asked.step.as_deref()).await?;
     let kind = match asked.format {
         Format::Raw => "application/octet-stream",
@@ -131,9 +140,16 @@ impl Pump {
         let mut piece = BytesMut::new();
         while piece.len() < PIECE {
             let Some((step, attempt, mut reader)) = self.open.take() else {
-                if self.open_next() { continue } else { break };
+                if self.open_next() {
+                    continue;
+                } else {
+                    break;
+                };
             };
-            let record = reader.next().await.inspect_err(|error| tracing::error!(error = %chain(error), "a log cannot be read"))?;
+            let record = reader
+                .next()
+                .await
+                .inspect_err(|error| tracing::error!(error = %chain(error), "a log cannot be read"))?;
             if let Some(record) = record {
                 self.add(&mut piece, &step.name, attempt, &record);
                 self.open = Some((step, attempt, reader));
@@ -156,7 +172,8 @@ impl Pump {
             Format::Raw if record.stream.is_log() => piece.extend_from_slice(&record.data),
             Format::Raw => {}
             Format::Ndjson => {
-                if let Some(line) = LogPiece::of(step, attempt, record).and_then(|line| serde_json::to_vec(&line).ok()) {
+                if let Some(line) = LogPiece::of(step, attempt, record).and_then(|line| serde_json::to_vec(&line).ok())
+                {
                     piece.extend_from_slice(&line);
                     piece.extend_from_slice(b"\n");
                 }

@@ -115,7 +115,8 @@ struct Bearer;
 
 impl Modify for Bearer {
     fn modify(&self, openapi: &mut utoipa::openapi::OpenApi) {
-        let scheme = HttpBuilder::new().scheme(HttpAuthScheme::Bearer).description(Some("A token as in `lst_...`.")).build();
+        let scheme =
+            HttpBuilder::new().scheme(HttpAuthScheme::Bearer).description(Some("A token as in `lst_...`.")).build();
         openapi.components.get_or_insert_default().add_security_scheme("token", SecurityScheme::Http(scheme));
     }
 }
@@ -152,7 +153,6 @@ pub fn openapi() -> utoipa::openapi::OpenApi {
 }
 
 /// The whole API as a service.
-#[must_use]
 pub fn router(api: Api) -> Router {
     let (routes, document) = described().split_for_parts();
     let document = Arc::new(document);

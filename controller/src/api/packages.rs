@@ -10,7 +10,7 @@ use utoipa::ToSchema;
 
 use super::Api;
 use super::auth::Actor;
-use super::problem::Problem;
+use super::problem::{Problem, ProblemView};
 
 /// A stored package.
 #[derive(Debug, Serialize, ToSchema)]
@@ -37,10 +37,15 @@ pub(super) async fn head(State(api): State<Api>, Path(sha256): Path<String>) -> 
     responses(
         (status = 201, body = PackageView, description = "It is stored."),
         (status = 200, body = PackageView, description = "It was there already."),
-        (status = 413, body = Problem),
-        (status = 422, body = Problem, description = "`digest_mismatch` or `bad_package`; nothing was stored."),
+        (status = 413, body = ProblemView),
+        (status = 422, body = ProblemView, description = "`digest_mismatch` or `bad_package`; nothing was stored."),
     ))]
-pub(super) async fn put(State(api): State<Api>, Actor(by): Actor, Path(sha256): Path<String>, body: Body) -> Result<Response, Problem> {
+pub(super) async fn put(
+    State(api): State<Api>,
+    Actor(by): Actor,
+    Path(sha256): Path<String>,
+    body: Body,
+) -> Result<Response, Problem> {
     let stored = api.blobs.put(&sha256, body.into_data_stream()).await?;
     api.engine.add_package(&sha256, stored.bytes, &by).await?;
     let status = if stored.new { StatusCode::CREATED } else { StatusCode::OK };

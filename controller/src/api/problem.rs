@@ -9,27 +9,38 @@ use utoipa::ToSchema;
 use crate::{blobs, engine, identity, store};
 
 /// Why a request was refused.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Problem {
+    status: StatusCode,
+    code: &'static str,
+    detail: String,
+    hint: Option<String>,
+    errors: Vec<SpecError>,
+}
+
+/// Why a request was refused (RFC 9457).
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = Problem)]
+pub(super) struct ProblemView {
     /// Always `about:blank`: `code` says which kind it is.
     #[serde(rename = "type")]
-    pub kind: &'static str,
+    kind: &'static str,
     /// The status in words.
-    pub title: String,
+    title: &'static str,
     /// The status.
-    pub status: u16,
+    status: u16,
     /// Stable word for scripts, such as `not_found`.
-    pub code: String,
+    code: &'static str,
     /// What is wrong in this case.
-    pub detail: String,
+    detail: String,
     /// What to do about it.
-    pub hint: Option<String>,
+    hint: Option<String>,
     /// Names this request in the controller's log.
-    pub request_id: String,
+    request_id: String,
     /// Every mistake of a spec, for the code `bad_spec`.
     #[serde(skip_serializing_if = "Vec::is_empty")]
-    #[schema(value_type = Vec<SpecMistake>)]
-    pub errors: Vec<SpecError>,
+    #[schema(value_type = Vec<SpecMistake>, required = false)]
+    errors: Vec<SpecError>,
 }
 
 /// One mistake in a spec.
@@ -47,17 +58,14 @@ struct SpecMistake {
 impl Problem {
     /// A refusal with a stable word and the words for people.
     #[must_use]
-    pub fn new(status: StatusCode, code: &str, detail: impl Into<String>) -> Self {
-        Self {
-            kind: "about:blank",
-            title: status.canonical_reason().unwrap_or("Error").to_owned(),
-            status: status.as_u16(),
-            code: code.to_owned(),
-            detail: detail.into(),
-            hint: None,
-            request_id: String::new(),
-            errors: Vec::new(),
-        }
+    pub fn new(status: StatusCode, code: &'static str, detail: impl Into<String>) -> Self {
+        Self { status, code, detail: detail.into(), hint: None, errors: Vec::new() }
+    }
+
+    /// What is wrong, for people.
+    #[must_use]
+    pub fn detail(&self) -> &str {
+        &self.detail
     }
 
     /// Says what to do.
@@ -70,17 +78,29 @@ impl Problem {
     /// A failure that is not the caller's: the cause goes to the log, not to the caller.
     fn internal(error: &(dyn std::error::Error + 'static)) -> Self {
         tracing::error!(error = %chain(error), "request failed");
-        Self::new(StatusCode::INTERNAL_SERVER_ERROR, "internal", "the controller failed; nothing was changed by this request")
-            .hint("the controller's log has the cause under this request id".to_owned())
+        Self::new(
+            StatusCode::INTERNAL_SERVER_ERROR,
+            "internal",
+            "the controller failed; nothing was changed by this request",
+        )
+        .hint("the controller's log has the cause under this request id".to_owned())
     }
 
-    /// The document as it is sent. [`super::request::frame`] calls it, once the request's id is known.
-    pub(super) fn render(&self) -> Response {
-        let body = serde_json::to_vec(self).unwrap_or_default();
-        let status = StatusCode::from_u16(self.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
-        let mut response = (status, body).into_response();
+    /// The document as it is sent. [`super::request::frame`] calls it: it knows the request's id.
+    pub(super) fn render(self, request_id: &str) -> Response {
+        let view = ProblemView {
+            kind: "about:blank",
+            title: self.status.canonical_reason().unwrap_or("Error"),
+            status: self.status.as_u16(),
+            code: self.code,
+            detail: self.detail,
+            hint: self.hint,
+            request_id: request_id.to_owned(),
+            errors: self.errors,
+        };
+        let mut response = (self.status, serde_json::to_vec(&view).unwrap_or_default()).into_response();
         response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
-        if status == StatusCode::UNAUTHORIZED {
+        if self.status == StatusCode::UNAUTHORIZED {
             response.headers_mut().insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
         }
         response
@@ -90,7 +110,7 @@ impl Problem {
 /// Travels in the response's extensions to [`super::request::frame`], which knows the request's id.
 impl IntoResponse for Problem {
     fn into_response(self) -> Response {
-        let mut response = StatusCode::from_u16(self.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR).into_response();
+        let mut response = self.status.into_response();
         response.extensions_mut().insert(self);
         response
     }
@@ -108,7 +128,9 @@ impl From<engine::Error> for Problem {
             engine::Error::NotFound { hint, .. } => Self::new(StatusCode::NOT_FOUND, "not_found", message).hint(hint),
             engine::Error::Conflict { code, hint, .. } => Self::new(StatusCode::CONFLICT, code, message).hint(hint),
             engine::Error::Refused { code, hint, .. } => Self::new(StatusCode::FORBIDDEN, code, message).hint(hint),
-            engine::Error::Invalid { hint, .. } => Self::new(StatusCode::UNPROCESSABLE_ENTITY, "invalid", message).hint(hint),
+            engine::Error::Invalid { hint, .. } => {
+                Self::new(StatusCode::UNPROCESSABLE_ENTITY, "invalid", message).hint(hint)
+            }
             engine::Error::Spec(errors) => bad_spec(errors),
             engine::Error::Store(error) => error.into(),
             other => Self::internal(&other),
@@ -132,7 +154,8 @@ impl From<store::Error> for Problem {
         match error {
             store::Error::Full => Self::new(StatusCode::INSUFFICIENT_STORAGE, "disk_full", error.to_string()),
             store::Error::Closed => Self::new(StatusCode::SERVICE_UNAVAILABLE, "stopping", error.to_string()),
-            store::Error::Stale(_) => Self::new(StatusCode::CONFLICT, "stale", error.to_string()).hint("read it again and repeat the request".to_owned()),
+            store::Error::Stale(_) => Self::new(StatusCode::CONFLICT, "stale", error.to_string())
+                .hint("read it again and repeat the request".to_owned()),
             store::Error::Database(_) | store::Error::Migrate(_) | store::Error::Row { .. } => Self::internal(&error),
         }
     }
@@ -147,10 +170,14 @@ impl From<blobs::Error> for Problem {
             Error::Mismatch { .. } => Self::new(StatusCode::UNPROCESSABLE_ENTITY, "digest_mismatch", message),
             Error::TooLarge { .. } => Self::new(StatusCode::PAYLOAD_TOO_LARGE, "too_large", message),
             Error::Cut(_) => Self::new(StatusCode::BAD_REQUEST, "upload_cut", message),
-            Error::Archive(_) | Error::EntryTooLarge { .. } => Self::new(StatusCode::UNPROCESSABLE_ENTITY, "bad_package", message),
-            Error::Io { source, .. } if source.kind() == std::io::ErrorKind::StorageFull => {
-                Self::new(StatusCode::INSUFFICIENT_STORAGE, "disk_full", "the controller's disk is full; nothing was stored")
+            Error::Archive(_) | Error::EntryTooLarge { .. } => {
+                Self::new(StatusCode::UNPROCESSABLE_ENTITY, "bad_package", message)
             }
+            Error::Io { source, .. } if source.kind() == std::io::ErrorKind::StorageFull => Self::new(
+                StatusCode::INSUFFICIENT_STORAGE,
+                "disk_full",
+                "the controller's disk is full; nothing was stored",
+            ),
             Error::Io { .. } => Self::internal(&error),
             Error::Stopping => Self::new(StatusCode::SERVICE_UNAVAILABLE, "stopping", message),
         }

@@ -7,12 +7,12 @@ use axum::http::StatusCode;
 
 use super::Api;
 use super::auth::Actor;
-use super::problem::Problem;
+use super::problem::{Problem, ProblemView};
 use crate::engine::{AppliedView, ProjectView};
 
 /// All projects by name.
 #[utoipa::path(get, path = "/projects", tag = "projects", operation_id = "list_projects", security(("token" = [])),
-    responses((status = 200, body = Vec<ProjectView>), (status = 401, body = Problem)))]
+    responses((status = 200, body = Vec<ProjectView>), (status = 401, body = ProblemView)))]
 pub(super) async fn list(State(api): State<Api>) -> Result<Json<Vec<ProjectView>>, Problem> {
     Ok(Json(api.engine.projects().await?))
 }
@@ -20,7 +20,7 @@ pub(super) async fn list(State(api): State<Api>) -> Result<Json<Vec<ProjectView>
 /// One project.
 #[utoipa::path(get, path = "/projects/{name}", tag = "projects", operation_id = "show_project", security(("token" = [])),
     params(("name" = String, Path, description = "Name of the project")),
-    responses((status = 200, body = ProjectView), (status = 404, body = Problem)))]
+    responses((status = 200, body = ProjectView), (status = 404, body = ProblemView)))]
 pub(super) async fn show(State(api): State<Api>, Path(name): Path<String>) -> Result<Json<ProjectView>, Problem> {
     Ok(Json(api.engine.project(&name).await?))
 }
@@ -31,13 +31,20 @@ pub(super) async fn show(State(api): State<Api>, Path(name): Path<String>) -> Re
     request_body(content = String, content_type = "application/yaml", description = "`longshore.yaml`"),
     responses(
         (status = 200, body = AppliedView),
-        (status = 422, body = Problem, description = "`bad_spec`: `errors` has every mistake with its line and field"),
+        (status = 422, body = ProblemView, description = "`bad_spec`: `errors` has every mistake with its line and field"),
     ))]
-pub(super) async fn apply(State(api): State<Api>, Actor(by): Actor, Path(name): Path<String>, spec: Bytes) -> Result<Json<AppliedView>, Problem> {
+pub(super) async fn apply(
+    State(api): State<Api>,
+    Actor(by): Actor,
+    Path(name): Path<String>,
+    spec: Bytes,
+) -> Result<Json<AppliedView>, Problem> {
     // The engine parses again when it saves; a spec is small, and nothing may be saved under another name.
-    let parsed = longshore_core::spec::parse_bytes(&spec).map_err(|errors| Problem::from(crate::engine::Error::Spec(errors)))?;
+    let parsed =
+        longshore_core::spec::parse_bytes(&spec).map_err(|errors| Problem::from(crate::engine::Error::Spec(errors)))?;
     if parsed.name != name {
-        let detail = format!("the spec is of project `{}`, the request is for `{name}`; nothing was changed", parsed.name);
+        let detail =
+            format!("the spec is of project `{}`, the request is for `{name}`; nothing was changed", parsed.name);
         return Err(Problem::new(StatusCode::UNPROCESSABLE_ENTITY, "other_project", detail));
     }
     Ok(Json(api.engine.apply_project(&spec, &by).await?))

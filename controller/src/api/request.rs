@@ -6,8 +6,8 @@ use axum::middleware::Next;
 use axum::response::Response;
 use tracing::Instrument as _;
 
-use super::problem::Problem;
 use super::Api;
+use super::problem::Problem;
 use crate::hex;
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
@@ -17,14 +17,14 @@ pub(super) async fn frame(State(api): State<Api>, request: Request, next: Next) 
     let id = format!("req_{}", hex::encode(&api.clock.random::<8>()));
     let method = request.method().clone();
     // Its pattern, not its text: names and ids would make a metric without bounds.
-    let route = request.extensions().get::<MatchedPath>().map_or_else(|| "none".to_owned(), |path| path.as_str().to_owned());
+    let route =
+        request.extensions().get::<MatchedPath>().map_or_else(|| "none".to_owned(), |path| path.as_str().to_owned());
     let span = tracing::info_span!("request", id, %method, route);
     let began = api.clock.elapsed();
     let mut response = next.run(request).instrument(span.clone()).await;
-    if let Some(mut problem) = refusal(&mut response) {
-        problem.request_id.clone_from(&id);
+    if let Some(problem) = refusal(&mut response) {
         let headers = std::mem::take(response.headers_mut());
-        response = problem.render();
+        response = problem.render(&id);
         for name in [header::ALLOW, header::RETRY_AFTER] {
             if let Some(value) = headers.get(&name) {
                 response.headers_mut().insert(name, value.clone());
@@ -62,7 +62,8 @@ fn refusal(response: &mut Response) -> Option<Problem> {
         return Some(problem);
     }
     let status = response.status();
-    let own = response.headers().get(header::CONTENT_TYPE).is_some_and(|kind| kind.as_bytes().starts_with(b"application/"));
+    let own =
+        response.headers().get(header::CONTENT_TYPE).is_some_and(|kind| kind.as_bytes().starts_with(b"application/"));
     if own || !(status.is_client_error() || status.is_server_error()) {
         return None;
     }
@@ -77,7 +78,8 @@ fn refusal(response: &mut Response) -> Option<Problem> {
 /// For a path that is not served.
 pub(super) async fn no_such_path(uri: Uri) -> Problem {
     let path: String = uri.path().chars().take(200).collect();
-    Problem::new(StatusCode::NOT_FOUND, "no_such_path", format!("there is nothing at `{path}`")).hint("GET /openapi.json lists what there is".to_owned())
+    Problem::new(StatusCode::NOT_FOUND, "no_such_path", format!("there is nothing at `{path}`"))
+        .hint("GET /openapi.json lists what there is".to_owned())
 }
 
 /// For a path that is served with other methods.

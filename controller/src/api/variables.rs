@@ -9,7 +9,7 @@ use utoipa::ToSchema;
 use super::Api;
 use super::auth::Actor;
 use super::extract::Strict;
-use super::problem::Problem;
+use super::problem::{Problem, ProblemView};
 use crate::engine::{NewVariable, VariableView};
 
 /// A value to set.
@@ -39,7 +39,7 @@ pub(super) struct VariableSet {
 /// Variables of a project; values of secrets are never shown.
 #[utoipa::path(get, path = "/projects/{name}/variables", tag = "projects", operation_id = "list_variables", security(("token" = [])),
     params(("name" = String, Path, description = "Name of the project")),
-    responses((status = 200, body = Vec<VariableView>), (status = 404, body = Problem)))]
+    responses((status = 200, body = Vec<VariableView>), (status = 404, body = ProblemView)))]
 pub(super) async fn list(State(api): State<Api>, Path(name): Path<String>) -> Result<Json<Vec<VariableView>>, Problem> {
     Ok(Json(api.engine.variables(&name).await?))
 }
@@ -48,7 +48,7 @@ pub(super) async fn list(State(api): State<Api>, Path(name): Path<String>) -> Re
 #[utoipa::path(put, path = "/projects/{name}/variables/{variable}", tag = "projects", operation_id = "set_variable", security(("token" = [])),
     params(("name" = String, Path, description = "Name of the project"), ("variable" = String, Path, description = "Name of the variable")),
     request_body = SetVariable,
-    responses((status = 200, body = VariableSet), (status = 404, body = Problem), (status = 422, body = Problem)))]
+    responses((status = 200, body = VariableSet), (status = 404, body = ProblemView), (status = 422, body = ProblemView)))]
 pub(super) async fn set(
     State(api): State<Api>,
     Actor(by): Actor,

@@ -113,7 +113,10 @@ fn check_entry<R: Read>(entry: &tar::Entry<'_, R>, name: &[u8], seen: &mut Seen)
     let kind = entry.header().entry_type();
     let target = || entry.link_name_bytes().ok_or_else(|| "is a link without a target".to_owned());
     match kind {
-        tar::EntryType::Regular | tar::EntryType::Continuous | tar::EntryType::GNUSparse | tar::EntryType::Directory => {}
+        tar::EntryType::Regular
+        | tar::EntryType::Continuous
+        | tar::EntryType::GNUSparse
+        | tar::EntryType::Directory => {}
         tar::EntryType::Symlink => {
             let own = parts.join(&b'/');
             if parts.is_empty() || seen.folders.contains(&own) {
@@ -183,7 +186,8 @@ fn shown(name: &[u8]) -> String {
 /// One regular file of the archive.
 pub(super) fn read_entry(file: &File, path: &str, max: u64, limits: &Limits) -> Result<Option<Vec<u8>>, Error> {
     let damaged = |e| Error::Archive(Refused::NotAnArchive(e));
-    let wanted = components(path.as_bytes()).map_err(|why| Error::Archive(Refused::Entry { entry: path.to_owned(), why }))?;
+    let wanted =
+        components(path.as_bytes()).map_err(|why| Error::Archive(Refused::Entry { entry: path.to_owned(), why }))?;
     let mut archive = tar::Archive::new(Bounded { inner: decoder(file).map_err(damaged)?, left: limits.unpacked });
     for entry in archive.entries().map_err(damaged)? {
         let entry = entry.map_err(damaged)?;

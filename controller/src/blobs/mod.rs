@@ -30,7 +30,9 @@ pub enum Error {
     #[error("`{0}` is not a SHA-256 in 64 lowercase hex digits")]
     Digest(String),
     /// What came is not what was announced.
-    #[error("the digest of what was received is `{found}`, not `{expected}`: the upload was damaged or is of something else; nothing was stored")]
+    #[error(
+        "the digest of what was received is `{found}`, not `{expected}`: the upload was damaged or is of something else; nothing was stored"
+    )]
     Mismatch {
         /// In the request.
         expected: String,
@@ -38,7 +40,9 @@ pub enum Error {
         found: String,
     },
     /// More than is taken.
-    #[error("the package is larger than the {limit} bytes that are taken here (`max_package_bytes`); nothing was stored")]
+    #[error(
+        "the package is larger than the {limit} bytes that are taken here (`max_package_bytes`); nothing was stored"
+    )]
     TooLarge {
         /// In bytes.
         limit: u64,
@@ -154,7 +158,11 @@ impl Blobs {
     ///
     /// # Errors
     /// [`Error`]; in each case nothing is left of it.
-    pub async fn put(&self, sha256: &str, body: impl Stream<Item = Result<Bytes, axum::Error>> + Unpin) -> Result<Stored, Error> {
+    pub async fn put(
+        &self,
+        sha256: &str,
+        body: impl Stream<Item = Result<Bytes, axum::Error>> + Unpin,
+    ) -> Result<Stored, Error> {
         let path = self.path_of(sha256)?;
         let incoming = self.root.join(INCOMING);
         let temporary = tempfile::NamedTempFile::new_in(&incoming).map_err(io_error("create a file in", &incoming))?;
@@ -226,7 +234,9 @@ fn keep(temporary: tempfile::NamedTempFile, path: &Path) -> Result<bool, Error> 
     let root = folder.parent().unwrap_or(folder);
     std::fs::create_dir_all(folder).map_err(io_error("create", folder))?;
     temporary.persist(path).map_err(|e| Error::Io { what: "rename to", path: path.to_owned(), source: e.error })?;
-    let sync = |dir: &Path| sync_dir(dir).map_err(|e| Error::Io { what: "sync", path: dir.to_owned(), source: io::Error::other(e) });
+    let sync = |dir: &Path| {
+        sync_dir(dir).map_err(|e| Error::Io { what: "sync", path: dir.to_owned(), source: io::Error::other(e) })
+    };
     sync(folder)?;
     sync(root)?;
     Ok(true)

@@ -33,7 +33,10 @@ fn set(file: &mut File, key: &str, value: &str) -> Result<(), String> {
         "API__TLS_KEY" => file.api.tls_key = Some(value.into()),
         "API__PUBLIC_URL" => file.api.public_url = Some(value.to_owned()),
         "AGENTS__LISTEN" => file.agents.listen = Some(parse(value, "an address with a port")?),
-        "AGENTS__NAMES" => file.agents.names = Some(value.split(',').map(|name| name.trim().to_owned()).filter(|name| !name.is_empty()).collect()),
+        "AGENTS__NAMES" => {
+            file.agents.names =
+                Some(value.split(',').map(|name| name.trim().to_owned()).filter(|name| !name.is_empty()).collect())
+        }
         "AGENTS__CERTIFICATE_VALIDITY" => file.agents.certificate_validity = Some(value.parse()?),
         "LOG__LEVEL" => file.log.level = Some(value.to_owned()),
         "LOG__FORMAT" => file.log.format = Some(value.parse()?),

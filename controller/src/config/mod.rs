@@ -126,8 +126,13 @@ impl Config {
         Self::from_text(path, &text, variables)
     }
 
-    fn from_text(path: &Path, text: &str, variables: impl IntoIterator<Item = (String, String)>) -> Result<Self, Error> {
-        let mut file: File = toml::from_str(text).map_err(|e| Error::File { path: path.to_owned(), message: e.to_string().trim_end().to_owned() })?;
+    fn from_text(
+        path: &Path,
+        text: &str,
+        variables: impl IntoIterator<Item = (String, String)>,
+    ) -> Result<Self, Error> {
+        let mut file: File = toml::from_str(text)
+            .map_err(|e| Error::File { path: path.to_owned(), message: e.to_string().trim_end().to_owned() })?;
         env::overlay(&mut file, variables)?;
         check(file)
     }
@@ -139,7 +144,8 @@ fn field(field: &'static str, message: impl Into<String>) -> Error {
 
 fn check(file: File) -> Result<Config, Error> {
     let data_dir = file.data_dir.filter(|path| !path.as_os_str().is_empty());
-    let data_dir = data_dir.ok_or_else(|| field("data_dir", "it is missing: name the directory where the controller keeps everything"))?;
+    let data_dir = data_dir
+        .ok_or_else(|| field("data_dir", "it is missing: name the directory where the controller keeps everything"))?;
     let max_package_bytes = file.max_package_bytes.unwrap_or(MAX_PACKAGE_BYTES);
     if max_package_bytes == 0 {
         return Err(field("max_package_bytes", "it is 0: no package could ever be stored"));
@@ -149,13 +155,23 @@ fn check(file: File) -> Result<Config, Error> {
     check_range("agents.certificate_validity", validity, Duration::from_secs(600), Duration::from_secs(366 * 86_400))?;
     let names = file.agents.names.unwrap_or_default();
     if let Some(bad) = names.iter().find(|name| ServerName::try_from(name.as_str()).is_err()) {
-        return Err(field("agents.names", format!("`{bad}` is neither a host name nor an address (write it without port and scheme)")));
+        return Err(field(
+            "agents.names",
+            format!("`{bad}` is neither a host name nor an address (write it without port and scheme)"),
+        ));
     }
     let listen = file.agents.listen.unwrap_or(SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), 8441));
-    if listen.port() != 0 && listen.port() == api.listen.port() && (listen.ip() == api.listen.ip() || listen.ip().is_unspecified() || api.listen.ip().is_unspecified()) {
-        return Err(field("agents.listen", format!("`{listen}` is where the API listens: give one of them another port")));
+    if listen.port() != 0
+        && listen.port() == api.listen.port()
+        && (listen.ip() == api.listen.ip() || listen.ip().is_unspecified() || api.listen.ip().is_unspecified())
+    {
+        return Err(field(
+            "agents.listen",
+            format!("`{listen}` is where the API listens: give one of them another port"),
+        ));
     }
-    let engine = check_engine(&file.lease, &file.heartbeat, &file.max_disconnected, &file.cancel_grace, &api.public_url)?;
+    let engine =
+        check_engine(&file.lease, &file.heartbeat, &file.max_disconnected, &file.cancel_grace, &api.public_url)?;
     let log = check_log(file.log)?;
     Ok(Config {
         data_dir,
@@ -176,14 +192,22 @@ fn check_api(file: file::Api) -> Result<Api, Error> {
             Some((certificate, key))
         }
         (None, None) => None,
-        (Some(_), None) => return Err(field("api.tls_key", "it is missing, `api.tls_cert` is there: HTTPS needs both")),
-        (None, Some(_)) => return Err(field("api.tls_cert", "it is missing, `api.tls_key` is there: HTTPS needs both")),
+        (Some(_), None) => {
+            return Err(field("api.tls_key", "it is missing, `api.tls_cert` is there: HTTPS needs both"));
+        }
+        (None, Some(_)) => {
+            return Err(field("api.tls_cert", "it is missing, `api.tls_key` is there: HTTPS needs both"));
+        }
     };
     let scheme = if tls.is_some() { "https" } else { "http" };
     let public_url = file.public_url.unwrap_or_else(|| format!("{scheme}://{listen}"));
-    let url: axum::http::Uri = public_url.parse().map_err(|_| field("api.public_url", format!("`{public_url}` is not a URL")))?;
+    let url: axum::http::Uri =
+        public_url.parse().map_err(|_| field("api.public_url", format!("`{public_url}` is not a URL")))?;
     if !matches!(url.scheme_str(), Some("http" | "https")) || url.host().is_none_or(str::is_empty) {
-        return Err(field("api.public_url", format!("`{public_url}` is not of the form `https://longshore.example.com`")));
+        return Err(field(
+            "api.public_url",
+            format!("`{public_url}` is not of the form `https://longshore.example.com`"),
+        ));
     }
     Ok(Api { listen, tls, public_url: public_url.trim_end_matches('/').to_owned() })
 }
@@ -199,10 +223,17 @@ fn check_engine(
     let lease = lease.map_or(LEASE, |d| d.0);
     check_range("lease", lease, Duration::from_secs(1), Duration::from_secs(3_600))?;
     // A lease has to outlive a lost heartbeat or two. On the wire they are whole seconds.
-    let heartbeat = heartbeat.map_or_else(|| default.heartbeat.min(Duration::from_secs((lease.as_secs() / 3).max(1))), |d| d.0);
+    let heartbeat =
+        heartbeat.map_or_else(|| default.heartbeat.min(Duration::from_secs((lease.as_secs() / 3).max(1))), |d| d.0);
     check_range("heartbeat", heartbeat, Duration::from_secs(1), Duration::from_secs(60))?;
     if heartbeat > lease {
-        return Err(field("heartbeat", format!("agents would be given up between two heartbeats: it is longer than `lease` ({} s)", lease.as_secs())));
+        return Err(field(
+            "heartbeat",
+            format!(
+                "agents would be given up between two heartbeats: it is longer than `lease` ({} s)",
+                lease.as_secs()
+            ),
+        ));
     }
     let max_disconnected = max_disconnected.map_or(default.max_disconnected, |d| d.0);
     let grace = grace.map_or(default.grace, |d| d.0);
@@ -220,8 +251,9 @@ fn check_range(name: &'static str, value: Duration, least: Duration, most: Durat
 
 fn check_log(file: file::Log) -> Result<Log, Error> {
     let level = file.level.unwrap_or_else(|| "info".to_owned());
-    tracing_subscriber::EnvFilter::try_new(&level)
-        .map_err(|e| field("log.level", format!("`{level}` is no filter ({e}): write `info`, or `info,longshore_controller=debug`")))?;
+    tracing_subscriber::EnvFilter::try_new(&level).map_err(|e| {
+        field("log.level", format!("`{level}` is no filter ({e}): write `info`, or `info,longshore_controller=debug`"))
+    })?;
     Ok(Log { level, format: file.format.unwrap_or_default() })
 }
 

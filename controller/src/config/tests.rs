@@ -81,7 +81,11 @@ fn what_does_not_go_together_names_the_field() {
 
 #[test]
 fn a_mistake_in_the_environment_names_the_variable() {
-    for (name, value) in [("LONGSHORE_CONTROLLER__API__LISEN", "x"), ("LONGSHORE_CONTROLLER__API__LISTEN", "x"), ("LONGSHORE_CONTROLLER__LEASE", "x")] {
+    for (name, value) in [
+        ("LONGSHORE_CONTROLLER__API__LISEN", "x"),
+        ("LONGSHORE_CONTROLLER__API__LISTEN", "x"),
+        ("LONGSHORE_CONTROLLER__LEASE", "x"),
+    ] {
         let error = load(SMALL, &[(name, value)]).unwrap_err();
         assert!(error.contains(name), "{error}");
     }

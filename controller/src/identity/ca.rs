@@ -10,8 +10,8 @@ use longshore_core::id::AgentId;
 use longshore_core::time::Timestamp;
 use longshore_proto::{AGENT_URI_PREFIX, SERVER_NAME};
 use rcgen::{
-    BasicConstraints, CertificateParams, CertificateSigningRequestParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair,
-    KeyUsagePurpose, PublicKeyData as _, SanType, SerialNumber,
+    BasicConstraints, CertificateParams, CertificateSigningRequestParams, DnType, ExtendedKeyUsagePurpose, IsCa,
+    Issuer, KeyPair, KeyUsagePurpose, PublicKeyData as _, SanType, SerialNumber,
 };
 use rustls_pki_types::pem::PemObject as _;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
@@ -89,12 +89,15 @@ impl Ca {
         let text = |file, bytes| std::str::from_utf8(bytes).map_err(|_| unusable(file, "it is not text".to_owned()));
         let key = KeyPair::from_pem(text(KEY_FILE, key)?).map_err(|e| unusable(KEY_FILE, e.to_string()))?;
         let pem = text(CERTIFICATE_FILE, certificate)?.to_owned();
-        let certificate = CertificateDer::from_pem_slice(pem.as_bytes()).map_err(|e| unusable(CERTIFICATE_FILE, e.to_string()))?;
-        let (_, parsed) = x509_parser::parse_x509_certificate(&certificate).map_err(|e| unusable(CERTIFICATE_FILE, e.to_string()))?;
+        let certificate =
+            CertificateDer::from_pem_slice(pem.as_bytes()).map_err(|e| unusable(CERTIFICATE_FILE, e.to_string()))?;
+        let (_, parsed) =
+            x509_parser::parse_x509_certificate(&certificate).map_err(|e| unusable(CERTIFICATE_FILE, e.to_string()))?;
         if parsed.public_key().raw != key.subject_public_key_info() {
             return Err(unusable(KEY_FILE, format!("it is not the key of `{CERTIFICATE_FILE}`")));
         }
-        let issuer = Issuer::from_ca_cert_der(&certificate, key).map_err(|e| unusable(CERTIFICATE_FILE, e.to_string()))?;
+        let issuer =
+            Issuer::from_ca_cert_der(&certificate, key).map_err(|e| unusable(CERTIFICATE_FILE, e.to_string()))?;
         Ok(Self { issuer, certificate: certificate.clone(), pem, agent_validity })
     }
 
@@ -264,7 +267,10 @@ mod tests {
         assert_eq!(signed.not_after, now().after(DAY));
         let der = CertificateDer::from_pem_slice(signed.certificate_pem.as_bytes()).unwrap();
         let identity = AgentIdentity::from_leaf(&der).unwrap();
-        assert_eq!((identity.agent, identity.serial.as_str(), identity.not_after), (agent(), signed.serial.as_str(), signed.not_after));
+        assert_eq!(
+            (identity.agent, identity.serial.as_str(), identity.not_after),
+            (agent(), signed.serial.as_str(), signed.not_after)
+        );
         let (_, parsed) = x509_parser::parse_x509_certificate(&der).unwrap();
         assert!(!parsed.is_ca());
         let usage = parsed.extended_key_usage().unwrap().unwrap().value;
@@ -287,6 +293,9 @@ mod tests {
         }
         let wide = KeyPair::generate_for(&rcgen::PKCS_ECDSA_P521_SHA512).unwrap();
         let wide = CertificateParams::default().serialize_request(&wide).unwrap().pem().unwrap();
-        assert!(matches!(ca.sign_agent(&wide, agent(), now()), Err(Error::Csr(_))), "a kind of key that is not accepted");
+        assert!(
+            matches!(ca.sign_agent(&wide, agent(), now()), Err(Error::Csr(_))),
+            "a kind of key that is not accepted"
+        );
     }
 }

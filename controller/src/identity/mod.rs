@@ -34,7 +34,9 @@ pub enum Error {
     #[error("the certificate signing request is refused: {0}")]
     Csr(String),
     /// The authority's files do not fit together.
-    #[error("`{file}` cannot be used ({why}): restore `ca.key` and `ca.pem` from the backup of the data directory; without them every agent has to be enrolled again")]
+    #[error(
+        "`{file}` cannot be used ({why}): restore `ca.key` and `ca.pem` from the backup of the data directory; without them every agent has to be enrolled again"
+    )]
     Authority {
         /// `ca.key` or `ca.pem`.
         file: &'static str,

@@ -208,12 +208,12 @@ fn identify(stream: TlsStream<TcpStream>, address: SocketAddr, plane: &'static s
 fn explain(error: &io::Error) -> String {
     let source = error.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>());
     match source {
-        Some(rustls::Error::InvalidCertificate(CertificateError::Expired | CertificateError::ExpiredContext { .. })) => {
-            "its certificate has expired: enroll the agent again with a new join token".to_owned()
-        }
-        Some(rustls::Error::InvalidCertificate(CertificateError::NotValidYet | CertificateError::NotValidYetContext { .. })) => {
-            "its certificate is not valid yet: compare the clocks of both machines".to_owned()
-        }
+        Some(rustls::Error::InvalidCertificate(
+            CertificateError::Expired | CertificateError::ExpiredContext { .. },
+        )) => "its certificate has expired: enroll the agent again with a new join token".to_owned(),
+        Some(rustls::Error::InvalidCertificate(
+            CertificateError::NotValidYet | CertificateError::NotValidYetContext { .. },
+        )) => "its certificate is not valid yet: compare the clocks of both machines".to_owned(),
         Some(rustls::Error::InvalidCertificate(CertificateError::UnknownIssuer | CertificateError::BadSignature)) => {
             "its certificate is not from this controller's authority".to_owned()
         }
@@ -232,7 +232,11 @@ impl AsyncWrite for TlsConnection {
         Pin::new(&mut self.stream).poll_write(cx, buf)
     }
 
-    fn poll_write_vectored(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bufs: &[io::IoSlice<'_>]) -> Poll<io::Result<usize>> {
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bufs: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
         Pin::new(&mut self.stream).poll_write_vectored(cx, bufs)
     }
 

@@ -31,10 +31,14 @@ pub enum Error {
     #[error("the key file `kek` is not 64 hex digits and a line end: restore it from the backup of the data directory")]
     BadKek,
     /// The key file is gone, the data it protects is not.
-    #[error("the key file `kek` is missing, but the database holds values sealed under it: restore `kek` from the backup that belongs to this database")]
+    #[error(
+        "the key file `kek` is missing, but the database holds values sealed under it: restore `kek` from the backup that belongs to this database"
+    )]
     MissingKek,
     /// The key file belongs to another database.
-    #[error("the key file `kek` does not open this database: restore the `kek` that was backed up with it. Nothing was changed")]
+    #[error(
+        "the key file `kek` does not open this database: restore the `kek` that was backed up with it. Nothing was changed"
+    )]
     WrongKek,
     /// The key file cannot be read or written.
     #[error(transparent)]
@@ -51,7 +55,10 @@ impl Key {
 
     fn seal(&self, aad: &str, plain: &[u8]) -> Result<Vec<u8>, Error> {
         let mut body = plain.to_vec();
-        let nonce = self.0.seal_in_place_append_tag(Aad::from(aad.as_bytes()), &mut body).map_err(|_| Error::Seal(aad.to_owned()))?;
+        let nonce = self
+            .0
+            .seal_in_place_append_tag(Aad::from(aad.as_bytes()), &mut body)
+            .map_err(|_| Error::Seal(aad.to_owned()))?;
         let mut out = Vec::with_capacity(1 + NONCE_LEN + body.len());
         out.push(VERSION);
         out.extend_from_slice(nonce.as_ref());
@@ -100,7 +107,11 @@ impl Vault {
     ///
     /// # Errors
     /// When the kek is missing, damaged or of another database; it says what to restore.
-    pub fn open_or_create(dir: &DataDir, wrapped: Option<&[u8]>, random: impl Fn() -> [u8; 32]) -> Result<Opened, Error> {
+    pub fn open_or_create(
+        dir: &DataDir,
+        wrapped: Option<&[u8]>,
+        random: impl Fn() -> [u8; 32],
+    ) -> Result<Opened, Error> {
         let stored = kek::read(dir)?;
         let opened = match (stored, wrapped) {
             (None, Some(_)) => return Err(Error::MissingKek),

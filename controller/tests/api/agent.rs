@@ -32,16 +32,25 @@ pub(crate) struct Identity {
 }
 
 /// Dials the plane; `None`: without a certificate.
-pub(crate) async fn dial(address: SocketAddr, ca_pem: &str, identity: Option<&Identity>) -> Result<Plane, tonic::transport::Error> {
+pub(crate) async fn dial(
+    address: SocketAddr,
+    ca_pem: &str,
+    identity: Option<&Identity>,
+) -> Result<Plane, tonic::transport::Error> {
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
     let mut roots = RootCertStore::empty();
     roots.add(CertificateDer::from_pem_slice(ca_pem.as_bytes()).unwrap()).unwrap();
-    let builder = ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions().unwrap().with_root_certificates(roots);
+    let builder = ClientConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_root_certificates(roots);
     let mut config = match identity {
         None => builder.with_no_client_auth(),
         Some(identity) => {
             let chain = vec![CertificateDer::from_pem_slice(identity.certificate_pem.as_bytes()).unwrap()];
-            builder.with_client_auth_cert(chain, PrivateKeyDer::try_from(identity.key.serialize_der()).unwrap()).unwrap()
+            builder
+                .with_client_auth_cert(chain, PrivateKeyDer::try_from(identity.key.serialize_der()).unwrap())
+                .unwrap()
         }
     };
     config.alpn_protocols = vec![b"h2".to_vec()];
@@ -53,7 +62,10 @@ pub(crate) async fn dial(address: SocketAddr, ca_pem: &str, identity: Option<&Id
             connector.connect(name, TcpStream::connect(address).await?).await.map(TokioIo::new)
         }
     });
-    Endpoint::from_static("http://longshore-controller").connect_with_connector(connect).await.map(AgentPlaneClient::new)
+    Endpoint::from_static("http://longshore-controller")
+        .connect_with_connector(connect)
+        .await
+        .map(AgentPlaneClient::new)
 }
 
 pub(crate) fn csr(key: &KeyPair) -> String {
@@ -62,7 +74,13 @@ pub(crate) fn csr(key: &KeyPair) -> String {
 
 pub(crate) async fn enroll(plane: &mut Plane, join_token: &str) -> Result<Identity, Status> {
     let key = KeyPair::generate().unwrap();
-    let request = v1::EnrollRequest { join_token: join_token.to_owned(), csr_pem: csr(&key), hostname: "test".to_owned(), boot_id: "boot".to_owned(), agent_version: "0".to_owned() };
+    let request = v1::EnrollRequest {
+        join_token: join_token.to_owned(),
+        csr_pem: csr(&key),
+        hostname: "test".to_owned(),
+        boot_id: "boot".to_owned(),
+        agent_version: "0".to_owned(),
+    };
     let joined = plane.enroll(request).await?.into_inner();
     assert!(joined.agent_id.starts_with("agt_") && joined.controller_id.starts_with("ctl_"), "{joined:?}");
     Ok(Identity { certificate_pem: joined.certificate_pem, key })
@@ -84,8 +102,15 @@ impl Session {
     /// Says hello and reads the welcome.
     pub(crate) async fn open(mut plane: Plane) -> Result<Self, Status> {
         let (up, messages) = mpsc::channel(8);
-        let host = v1::HostFacts { hostname: "test".to_owned(), engine_version: "1".to_owned(), ..v1::HostFacts::default() };
-        let hello = v1::Hello { boot_id: "boot".to_owned(), slots: 1, host: Some(host), weakest_profile: "standard".to_owned(), ..v1::Hello::default() };
+        let host =
+            v1::HostFacts { hostname: "test".to_owned(), engine_version: "1".to_owned(), ..v1::HostFacts::default() };
+        let hello = v1::Hello {
+            boot_id: "boot".to_owned(),
+            slots: 1,
+            host: Some(host),
+            weakest_profile: "standard".to_owned(),
+            ..v1::Hello::default()
+        };
         up.send(v1::SessionRequest { message: Some(Up::Hello(hello)) }).await.unwrap();
         let mut down = plane.session(ReceiverStream::new(messages)).await?.into_inner();
         let first = down.message().await?.unwrap().message;
@@ -135,14 +160,27 @@ impl Session {
         let mut acks = self.plane.ship_log(ReceiverStream::new(messages)).await.unwrap().into_inner();
         assert_eq!(acks.message().await.unwrap().unwrap().durable_offset, from);
         for (index, data) in spool.chunks(1_000).enumerate() {
-            up.send(v1::ShipLogRequest { fence: None, step: 0, offset: from + index as u64 * 1_000, data: data.to_vec() }).await.unwrap();
+            up.send(v1::ShipLogRequest {
+                fence: None,
+                step: 0,
+                offset: from + index as u64 * 1_000,
+                data: data.to_vec(),
+            })
+            .await
+            .unwrap();
         }
         let end = from + spool.len() as u64;
         while acks.message().await.unwrap().unwrap().durable_offset < end {}
     }
 
     /// Reports that a step ended.
-    pub(crate) async fn complete(&mut self, job: &Job, step: u32, record: &ExitRecord, spool_bytes: u64) -> Option<u32> {
+    pub(crate) async fn complete(
+        &mut self,
+        job: &Job,
+        step: u32,
+        record: &ExitRecord,
+        spool_bytes: u64,
+    ) -> Option<u32> {
         let exited = v1::Exited {
             record: serde_json::to_vec(record).unwrap(),
             spool_bytes,
@@ -151,7 +189,11 @@ impl Session {
             ended_at_us: 2,
             canceled: false,
         };
-        let request = v1::CompleteRequest { fence: job.offer.fence.clone(), step, outcome: Some(v1::complete_request::Outcome::Exited(exited)) };
+        let request = v1::CompleteRequest {
+            fence: job.offer.fence.clone(),
+            step,
+            outcome: Some(v1::complete_request::Outcome::Exited(exited)),
+        };
         self.plane.complete(request).await.unwrap().into_inner().next_step
     }
 }
@@ -166,7 +208,8 @@ pub(crate) struct Spool {
 
 impl Spool {
     pub(crate) fn write(&mut self, stream: Stream, data: &[u8]) {
-        let header = Header { len: data.len().try_into().unwrap(), stream, seq: self.records, at: 1_795_255_200_000_000 };
+        let header =
+            Header { len: data.len().try_into().unwrap(), stream, seq: self.records, at: 1_795_255_200_000_000 };
         self.bytes.extend(header.to_bytes());
         self.bytes.extend(data);
         self.records += 1;
@@ -177,7 +220,12 @@ impl Spool {
 
     /// Ends it with an exit record.
     pub(crate) fn end(&mut self, code: i32) -> ExitRecord {
-        let record = ExitRecord { code: Some(code), bytes: self.log.len() as u64, sha256: sha256(&self.log), ..ExitRecord::default() };
+        let record = ExitRecord {
+            code: Some(code),
+            bytes: self.log.len() as u64,
+            sha256: sha256(&self.log),
+            ..ExitRecord::default()
+        };
         self.write(Stream::Exit, &serde_json::to_vec(&record).unwrap());
         record
     }

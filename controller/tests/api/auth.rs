@@ -6,7 +6,8 @@ use axum::http::{Method, Request, header};
 use crate::harness::Server;
 
 /// What may be asked without a token. Each line here is a decision.
-const GOLDEN: [&str; 5] = ["GET /healthz", "GET /readyz", "GET /metrics", "GET /openapi.json", "GET /api/v1/openapi.json"];
+const GOLDEN: [&str; 5] =
+    ["GET /healthz", "GET /readyz", "GET /metrics", "GET /openapi.json", "GET /api/v1/openapi.json"];
 
 /// Every route there is, by the document that is made from the routes.
 fn routes() -> Vec<(Method, String)> {
@@ -14,7 +15,7 @@ fn routes() -> Vec<(Method, String)> {
     let mut routes = vec![(Method::GET, "/openapi.json".to_owned()), (Method::GET, "/api/v1/openapi.json".to_owned())];
     for (path, item) in document["paths"].as_object().unwrap() {
         for method in item.as_object().unwrap().keys().filter(|key| *key != "parameters") {
-            let path = path.replace("{id}", "dep_0").replace("{sha256}", &"0".repeat(64)).replace('{', "").replace('}', "");
+            let path = path.replace("{id}", "dep_0").replace("{sha256}", &"0".repeat(64)).replace(['{', '}'], "");
             routes.push((method.to_uppercase().parse().unwrap(), path));
         }
     }
@@ -26,7 +27,12 @@ async fn every_route_asks_for_a_token_but_the_golden_ones() {
     let server = Server::start().await;
     let mut open = Vec::new();
     for (method, path) in routes() {
-        for authorization in [None, Some("Bearer lst_wrong".to_owned()), Some(format!("Bearer lst_{}", "A".repeat(43))), Some(format!("Basic {}", server.token))] {
+        for authorization in [
+            None,
+            Some("Bearer lst_wrong".to_owned()),
+            Some(format!("Bearer lst_{}", "A".repeat(43))),
+            Some(format!("Basic {}", server.token)),
+        ] {
             let mut request = Request::builder().method(method.clone()).uri(&path);
             if let Some(value) = authorization {
                 request = request.header(header::AUTHORIZATION, value);

@@ -33,7 +33,10 @@ async fn what_makes_no_sense_is_refused_by_name() {
     let problem = server.post("/deployments", &ask("shp", "dev")).await.problem(404, "not_found");
     assert!(problem["detail"].as_str().unwrap().contains("shp"), "{problem}");
     let refused = server.post("/deployments", &ask("shop", "prod")).await;
-    assert!(refused.status.is_client_error() && refused.json()["detail"].as_str().unwrap().contains("prod"), "{refused:?}");
+    assert!(
+        refused.status.is_client_error() && refused.json()["detail"].as_str().unwrap().contains("prod"),
+        "{refused:?}"
+    );
     let mut wrong = ask("shop", "dev");
     wrong["operation_id"] = json!("");
     server.post("/deployments", &wrong).await.problem(422, "invalid");

@@ -69,7 +69,8 @@ pub(crate) fn metrics() -> PrometheusHandle {
 pub(crate) fn config(data: &Path, more: &str) -> Config {
     let folder = data.parent().unwrap();
     let path = folder.join("controller.toml");
-    let text = format!("data_dir = {data:?}\n{more}\n[api]\nlisten = \"127.0.0.1:0\"\n[agents]\nlisten = \"127.0.0.1:0\"\n");
+    let text =
+        format!("data_dir = {data:?}\n{more}\n[api]\nlisten = \"127.0.0.1:0\"\n[agents]\nlisten = \"127.0.0.1:0\"\n");
     std::fs::write(&path, text).unwrap();
     Config::load(&path, []).unwrap()
 }
@@ -102,7 +103,12 @@ impl Server {
 
     pub(crate) fn request(&self, method: Method, path: &str, body: impl Into<Body>) -> Request<Body> {
         let bearer = format!("Bearer {}", self.token);
-        Request::builder().method(method).uri(format!("/api/v1{path}")).header(header::AUTHORIZATION, bearer).body(body.into()).unwrap()
+        Request::builder()
+            .method(method)
+            .uri(format!("/api/v1{path}"))
+            .header(header::AUTHORIZATION, bearer)
+            .body(body.into())
+            .unwrap()
     }
 
     pub(crate) async fn get(&self, path: &str) -> Answer {
@@ -149,7 +155,9 @@ impl Server {
 }
 
 pub(crate) fn spec(project: &str) -> String {
-    format!("version: 1\nproject: {project}\nenvironments:\n  - name: dev\nvariables:\n  token: {{secret: true}}\nsteps:\n  - name: one\n    image: longshore/tiny:1\n    run: echo hello\n")
+    format!(
+        "version: 1\nproject: {project}\nenvironments:\n  - name: dev\nvariables:\n  token: {{secret: true}}\nsteps:\n  - name: one\n    image: longshore/tiny:1\n    run: echo hello\n"
+    )
 }
 
 pub(crate) fn sha256(bytes: &[u8]) -> String {

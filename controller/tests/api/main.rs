@@ -1,5 +1,7 @@
 //! The API through its router, with a real database and data directory, without a socket.
 
+#![expect(clippy::unwrap_used, reason = "helpers of tests fail as tests do")]
+
 mod agent;
 mod auth;
 mod deployments;

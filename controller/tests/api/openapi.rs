@@ -10,7 +10,10 @@ fn the_committed_document_is_the_served_one() {
         std::fs::write(&path, &made).unwrap();
     }
     let committed = std::fs::read_to_string(&path).unwrap_or_default();
-    assert!(committed == made, "docs/openapi.json is not what the routes say: run this test with LONGSHORE_BLESS=1 and look at the difference");
+    assert!(
+        committed == made,
+        "docs/openapi.json is not what the routes say: run this test with LONGSHORE_BLESS=1 and look at the difference"
+    );
 }
 
 #[test]

@@ -12,7 +12,10 @@ async fn a_package_is_uploaded_once() {
     let path = format!("/packages/{}", sha256(&bytes));
     assert_eq!(server.call(Method::HEAD, &path, "").await.status, 404);
     let stored = server.call(Method::PUT, &path, bytes.clone()).await.ok(201);
-    assert_eq!((stored["sha256"].as_str().unwrap(), stored["bytes"].as_u64().unwrap()), (sha256(&bytes).as_str(), bytes.len() as u64));
+    assert_eq!(
+        (stored["sha256"].as_str().unwrap(), stored["bytes"].as_u64().unwrap()),
+        (sha256(&bytes).as_str(), bytes.len() as u64)
+    );
     assert_eq!(server.call(Method::HEAD, &path, "").await.status, 200);
     server.call(Method::PUT, &path, bytes).await.ok(200);
 }

@@ -1,8 +1,8 @@
 //! The agents' plane over real connections: who gets in, and a job from its offer to its end with its log followed live.
 
+use axum::body::Body;
 use axum::http::Method;
 use axum::http::Request;
-use axum::body::Body;
 use http_body_util::BodyExt as _;
 use longshore_core::spool::Stream;
 use longshore_proto::v1;
@@ -55,7 +55,8 @@ async fn a_bad_signing_request_does_not_use_the_token_up() {
     let server = running().await;
     let (token, ca) = join_token(&server, json!({})).await;
     let mut plane = agent::dial(server.agents, &ca, None).await.unwrap();
-    let request = v1::EnrollRequest { join_token: token.clone(), csr_pem: "rubbish".to_owned(), ..v1::EnrollRequest::default() };
+    let request =
+        v1::EnrollRequest { join_token: token.clone(), csr_pem: "rubbish".to_owned(), ..v1::EnrollRequest::default() };
     assert_eq!(plane.enroll(request).await.unwrap_err().code(), Code::InvalidArgument);
     agent::enroll(&mut plane, &token).await.unwrap();
 }
@@ -65,13 +66,15 @@ async fn without_a_certificate_there_is_only_enrolling() {
     let server = running().await;
     let (_, ca) = join_token(&server, json!({})).await;
     let mut plane = agent::dial(server.agents, &ca, None).await.unwrap();
-    let renew = plane.renew_certificate(v1::RenewCertificateRequest { csr_pem: csr(&KeyPair::generate().unwrap()) }).await;
+    let renew =
+        plane.renew_certificate(v1::RenewCertificateRequest { csr_pem: csr(&KeyPair::generate().unwrap()) }).await;
     let confirm = plane.confirm_start(v1::ConfirmStartRequest::default()).await;
     let complete = plane.complete(v1::CompleteRequest::default()).await;
     let fetch = plane.fetch_package(v1::FetchPackageRequest::default()).await;
     let ship = plane.ship_log(tokio_stream::empty()).await;
     let session = plane.session(tokio_stream::empty()).await;
-    let codes = [renew.err(), confirm.err(), complete.err(), fetch.err(), ship.err(), session.err()].map(|e| e.unwrap().code());
+    let codes =
+        [renew.err(), confirm.err(), complete.err(), fetch.err(), ship.err(), session.err()].map(|e| e.unwrap().code());
     assert_eq!(codes, [Code::Unauthenticated; 6]);
 }
 
@@ -81,7 +84,8 @@ async fn a_certificate_is_renewed_and_a_revoked_agent_is_out() {
     let (identity, ca) = enrolled(&server).await;
     let mut plane = agent::dial(server.agents, &ca, Some(&identity)).await.unwrap();
     let key = KeyPair::generate().unwrap();
-    let renewed = plane.renew_certificate(v1::RenewCertificateRequest { csr_pem: csr(&key) }).await.unwrap().into_inner();
+    let renewed =
+        plane.renew_certificate(v1::RenewCertificateRequest { csr_pem: csr(&key) }).await.unwrap().into_inner();
     let renewed = Identity { certificate_pem: renewed.certificate_pem, key };
     let _session = Session::open(agent::dial(server.agents, &ca, Some(&renewed)).await.unwrap()).await.unwrap();
     let agents = server.get("/agents").await.ok(200);
@@ -94,9 +98,13 @@ async fn a_certificate_is_renewed_and_a_revoked_agent_is_out() {
 
 /// The events of a stream as (name, id, data).
 fn events(text: &str) -> Vec<(String, String, Value)> {
-    let field = |block: &str, name: &str| block.lines().find_map(|line| line.strip_prefix(&format!("{name}: "))).unwrap_or_default().to_owned();
+    let field = |block: &str, name: &str| {
+        block.lines().find_map(|line| line.strip_prefix(&format!("{name}: "))).unwrap_or_default().to_owned()
+    };
     let whole = text.split("\n\n").filter(|block| block.contains("event: "));
-    whole.map(|block| (field(block, "event"), field(block, "id"), serde_json::from_str(&field(block, "data")).unwrap())).collect()
+    whole
+        .map(|block| (field(block, "event"), field(block, "id"), serde_json::from_str(&field(block, "data")).unwrap()))
+        .collect()
 }
 
 #[tokio::test]
@@ -135,9 +143,13 @@ async fn a_job_runs_and_its_log_is_followed_and_resumed() {
     let logs: Vec<_> = all.iter().filter(|(name, ..)| name == "log").collect();
     let texts: Vec<_> = logs.iter().map(|(_, _, data)| data["text"].as_str().unwrap()).collect();
     assert_eq!(texts, ["one\n", "two \u{fffd}\n", "three\n"]);
-    assert_eq!((logs[1].2["bytes"].as_str().unwrap(), &logs[1].2["stream"], &logs[0].2["bytes"]), ("dHdvIP8K", &json!("stderr"), &Value::Null));
+    assert_eq!(
+        (logs[1].2["bytes"].as_str().unwrap(), &logs[1].2["stream"], &logs[0].2["bytes"]),
+        ("dHdvIP8K", &json!("stderr"), &Value::Null)
+    );
     assert_eq!(all.last().unwrap(), &("end".to_owned(), String::new(), json!({"state": "succeeded"})));
-    let states: Vec<_> = all.iter().filter(|(name, ..)| name == "state").map(|(_, _, data)| data["state"].as_str().unwrap()).collect();
+    let states: Vec<_> =
+        all.iter().filter(|(name, ..)| name == "state").map(|(_, _, data)| data["state"].as_str().unwrap()).collect();
     assert_eq!((states.first(), states.last()), (Some(&"running"), Some(&"succeeded")));
 
     // Resumed behind the second piece: by the header and by the query.
@@ -145,7 +157,11 @@ async fn a_job_runs_and_its_log_is_followed_and_resumed() {
     by_header.headers_mut().insert("last-event-id", logs[1].1.parse().unwrap());
     for request in [by_header, server.request(Method::GET, &format!("{path}?cursor={}", logs[1].1), "")] {
         let again = events(&String::from_utf8(server.send(request).await.body).unwrap());
-        let texts: Vec<_> = again.iter().filter(|(name, ..)| name == "log").map(|(_, _, data)| data["text"].as_str().unwrap()).collect();
+        let texts: Vec<_> = again
+            .iter()
+            .filter(|(name, ..)| name == "log")
+            .map(|(_, _, data)| data["text"].as_str().unwrap())
+            .collect();
         assert_eq!(texts, ["three\n"]);
     }
     shown_as_it_was(&server, &id, &record.sha256).await;
@@ -154,7 +170,11 @@ async fn a_job_runs_and_its_log_is_followed_and_resumed() {
 async fn shown_as_it_was(server: &Running, id: &str, sha256: &str) {
     let shown = server.get(&format!("/deployments/{id}")).await.ok(200);
     let step = &shown["steps"][0];
-    assert_eq!((&shown["state"], &step["exit_code"], &step["log"]["sha256"]), (&json!("succeeded"), &json!(0), &json!(sha256)), "{shown:#}");
+    assert_eq!(
+        (&shown["state"], &step["exit_code"], &step["log"]["sha256"]),
+        (&json!("succeeded"), &json!(0), &json!(sha256)),
+        "{shown:#}"
+    );
     assert_eq!(step["attempts"][0]["container"], "c0ffee");
     assert_eq!(server.get(&format!("/deployments/{id}/log?format=raw")).await.body, b"one\ntwo \xff\nthree\n");
     let lines = String::from_utf8(server.get(&format!("/deployments/{id}/log")).await.body).unwrap();

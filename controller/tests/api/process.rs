@@ -21,7 +21,10 @@ fn write(folder: &Path, text: &str) -> PathBuf {
 
 fn config(folder: &Path) -> PathBuf {
     let data = folder.join("data");
-    write(folder, &format!("data_dir = {data:?}\n[api]\nlisten = \"127.0.0.1:0\"\n[agents]\nlisten = \"127.0.0.1:0\"\n"))
+    write(
+        folder,
+        &format!("data_dir = {data:?}\n[api]\nlisten = \"127.0.0.1:0\"\n[agents]\nlisten = \"127.0.0.1:0\"\n"),
+    )
 }
 
 fn run(command: &str, config: &Path) -> Output {
@@ -129,7 +132,10 @@ fn a_taken_port_is_named() {
     let folder = tempfile::tempdir().unwrap();
     let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let (data, address) = (folder.path().join("data"), taken.local_addr().unwrap());
-    let config = write(folder.path(), &format!("data_dir = {data:?}\n[api]\nlisten = \"{address}\"\n[agents]\nlisten = \"127.0.0.1:0\"\n"));
+    let config = write(
+        folder.path(),
+        &format!("data_dir = {data:?}\n[api]\nlisten = \"{address}\"\n[agents]\nlisten = \"127.0.0.1:0\"\n"),
+    );
     let done = run("serve", &config);
     let said = String::from_utf8(done.stderr).unwrap();
     assert_eq!(done.status.code(), Some(1));

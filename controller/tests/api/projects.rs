@@ -13,7 +13,10 @@ async fn a_project_is_made_kept_and_changed() {
     let same = format!("# a comment\n{}", spec("shop"));
     assert_eq!(server.apply("shop", &same).await.ok(200), json!({"project": "shop", "revision": 1, "changed": false}));
     let changed = spec("shop").replace("hello", "goodbye");
-    assert_eq!(server.apply("shop", &changed).await.ok(200), json!({"project": "shop", "revision": 2, "changed": true}));
+    assert_eq!(
+        server.apply("shop", &changed).await.ok(200),
+        json!({"project": "shop", "revision": 2, "changed": true})
+    );
     let shown = server.get("/projects/shop").await.ok(200);
     assert_eq!((&shown["revision"], &shown["environments"]), (&json!(2), &json!(["dev"])));
     assert_eq!(server.get("/projects").await.ok(200).as_array().unwrap().len(), 1);
@@ -38,7 +41,9 @@ async fn a_secret_is_stored_sealed_and_never_shown() {
     let server = Server::start().await;
     server.apply("shop", &spec("shop")).await.ok(200);
     let canary = "Zq7-canary/0123456789abcdef";
-    let set = async |body: serde_json::Value| server.call(Method::PUT, "/projects/shop/variables/token", body.to_string()).await;
+    let set = async |body: serde_json::Value| {
+        server.call(Method::PUT, "/projects/shop/variables/token", body.to_string()).await
+    };
     assert_eq!(set(json!({"value": canary, "secret": true})).await.ok(200), json!({"name": "token", "secret": true}));
     let shown = server.get("/projects/shop/variables").await;
     assert!(!String::from_utf8(shown.body.clone()).unwrap().contains(canary));

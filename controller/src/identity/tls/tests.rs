@@ -42,7 +42,10 @@ fn client(ca: &Ca, at: Timestamp) -> (Vec<CertificateDer<'static>>, PrivateKeyDe
 fn client_config(ca: &Ca, own: Option<(Vec<CertificateDer<'static>>, PrivateKeyDer<'static>)>) -> ClientConfig {
     let mut roots = RootCertStore::empty();
     roots.add(ca.certificate().clone()).unwrap();
-    let builder = ClientConfig::builder_with_provider(provider()).with_safe_default_protocol_versions().unwrap().with_root_certificates(roots);
+    let builder = ClientConfig::builder_with_provider(provider())
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_root_certificates(roots);
     match own {
         Some((chain, key)) => builder.with_client_auth_cert(chain, key).unwrap(),
         None => builder.with_no_client_auth(),
@@ -57,7 +60,8 @@ async fn connect(server: &Ca, config: ClientConfig) -> Result<Option<AgentIdenti
     let dial = async {
         let tcp = TcpStream::connect(address).await.unwrap();
         let name = ServerName::try_from(longshore_proto::SERVER_NAME).unwrap();
-        let mut stream = tokio_rustls::TlsConnector::from(Arc::new(config)).connect(name, tcp).await.map_err(|e| e.to_string())?;
+        let mut stream =
+            tokio_rustls::TlsConnector::from(Arc::new(config)).connect(name, tcp).await.map_err(|e| e.to_string())?;
         // In TLS 1.3 the server's verdict on the client's certificate arrives with the first bytes.
         stream.read_u8().await.map_err(|e| e.to_string())
     };
@@ -99,7 +103,12 @@ async fn an_expired_certificate_is_refused() {
 async fn a_foreign_certificate_is_refused() {
     let (ours, theirs) = (authority(), authority());
     let error = connect(&ours.ca, client_config(&ours.ca, Some(client(&theirs.ca, now())))).await.unwrap_err();
-    assert!(error.to_lowercase().contains("unknownca") || error.contains("DecryptError") || error.contains("BadCertificate"), "{error}");
+    assert!(
+        error.to_lowercase().contains("unknownca")
+            || error.contains("DecryptError")
+            || error.contains("BadCertificate"),
+        "{error}"
+    );
 }
 
 #[tokio::test]
