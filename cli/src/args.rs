@@ -242,6 +242,9 @@ pub struct JoinTokenCreate {
     /// How long it is valid; default: what the server says.
     #[arg(long, value_name = "TIME", value_parser = duration)]
     pub expires_in: Option<Duration>,
+    /// Write the certificate of the server's authority here; the agent needs it to join.
+    #[arg(long, value_name = "FILE")]
+    pub ca_file: Option<PathBuf>,
 }
 
 /// A duration as in the spec: `90s`, `2m`, `1h30m`.
