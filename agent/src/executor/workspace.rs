@@ -16,7 +16,7 @@ use tokio_stream::wrappers::ReceiverStream;
 use super::archive::{self, Refused};
 use super::files::file_error;
 use super::{Created, Error, Executor, Owner, Step, settings};
-use crate::durable;
+use crate::{durable, tasks};
 
 /// Who owns workspace and HOME, in the attempt's directory: `UID:GID`.
 const OWNER_FILE: &str = "owner";
@@ -53,19 +53,19 @@ impl Executor {
         };
         let (sender, receiver) = mpsc::channel(PIECES);
         let (owner, most) = (created.owner, self.inner.config.limits.package_bytes);
-        let rewriting = tokio::task::spawn_blocking(move || {
+        let rewriting = tasks::blocking(move || {
             let done = archive::rewrite(package, owner, most, io::BufWriter::with_capacity(PIECE, Pieces(&sender)));
             if done.is_err() {
                 // The engine must not take what came so far for the whole: the request is broken off.
                 sender.blocking_send(Err(io::Error::other("the package was refused"))).ok();
             }
-            done
+            Ok(done)
         });
         let options = UploadToContainerOptionsBuilder::new().path(settings::VOLUME).build();
         let docker = self.inner.docker.clone().with_timeout(UPLOAD);
         let body = bollard::body_try_stream(ReceiverStream::new(receiver).boxed());
-        let sent = docker.upload_to_container(&created.id, Some(options), body).await;
-        match rewriting.await {
+        let (rewritten, sent) = tokio::join!(rewriting, docker.upload_to_container(&created.id, Some(options), body));
+        match rewritten {
             Ok(Ok(())) => {}
             Ok(Err(Refused::NotTaken(_))) if sent.is_err() => {}
             Ok(Err(refused)) => return Err(Error::Package { cause: refused.to_string() }),

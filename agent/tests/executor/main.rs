@@ -9,3 +9,4 @@ mod ends;
 mod engine;
 mod isolation;
 mod prepare;
+mod registry;
