@@ -27,7 +27,7 @@ use crate::logs::{self, Logs};
 use crate::secrets::{self, Vault};
 use crate::store::rows::MetaRow;
 use crate::store::sqlite::Sqlite;
-use crate::store::{self, Store};
+use crate::store::{self, Measured, Store};
 use crate::tasks::{OnError, Tasks};
 use crate::{agents, telemetry};
 
@@ -115,7 +115,7 @@ impl App {
         let tasks = Tasks::new();
         let path = data_dir.path().join(DATABASE);
         let store = Sqlite::open(&path, &tasks).await.map_err(|source| Error::Database { path, source })?;
-        let store: Arc<dyn Store> = Arc::new(store);
+        let store: Arc<dyn Store> = Arc::new(Measured::new(store, clock.clone()));
         let vault = Arc::new(open_vault(&store, &data_dir, &clock).await?);
         let ca = Arc::new(Ca::load_or_create(&data_dir, config.agents.certificate_validity, clock.now())?);
         let logs = Logs::open(data_dir.path().join("logs"), tasks.clone())?;

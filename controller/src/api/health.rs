@@ -4,6 +4,7 @@ use axum::Json;
 use axum::extract::State;
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse as _, Response};
+use longshore_core::deployment::DeploymentState;
 use serde::Serialize;
 use utoipa::ToSchema;
 
@@ -52,36 +53,48 @@ pub(super) async fn metrics(State(api): State<Api>) -> Result<Response, Problem>
     let connected = agents.iter().filter(|agent| matches!(agent.state.as_str(), "connected" | "draining")).count();
     gauge("longshore_agents_connected", connected);
     gauge("longshore_agents", agents.len());
-    let (queued, live, locks) = rows(&api).await?;
+    let Rows { queued, live, locks, deployments } = rows(&api).await?;
     gauge("longshore_queue_depth", queued);
     gauge("longshore_locks_held", locks);
+    for state in DeploymentState::ALL {
+        let count = deployments.iter().find(|(found, _)| *found == state).map_or(0, |(_, count)| *count);
+        metrics::gauge!("longshore_deployments", "state" => state.as_str()).set(number(count));
+    }
     for state in ["offered", "preparing", "running", "unknown"] {
         let count = live.iter().filter(|name| **name == state).count();
-        metrics::gauge!("longshore_attempts", "state" => state).set(number(count));
+        metrics::gauge!("longshore_attempts", "state" => state).set(number(count as u64));
     }
     api.metrics.run_upkeep();
     let kind = [(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")];
     Ok((kind, api.metrics.render()).into_response())
 }
 
-/// Queued jobs, states of live attempts, held locks.
-async fn rows(api: &Api) -> Result<(usize, Vec<&'static str>, usize), store::Error> {
+/// What is counted when it is asked for, since the rows are the truth.
+struct Rows {
+    queued: usize,
+    live: Vec<&'static str>,
+    locks: usize,
+    deployments: Vec<(DeploymentState, u64)>,
+}
+
+async fn rows(api: &Api) -> Result<Rows, store::Error> {
     api.store
         .read(|tx| {
             Box::pin(async move {
                 let queued = tx.queued_jobs().await?.len();
                 let live = tx.live_attempts().await?.iter().map(|row| row.attempt.state.name()).collect();
-                Ok((queued, live, tx.locks().await?.len()))
+                let locks = tx.locks().await?.len();
+                Ok(Rows { queued, live, locks, deployments: tx.deployment_counts().await? })
             })
         })
         .await
 }
 
 fn gauge(name: &'static str, value: usize) {
-    metrics::gauge!(name).set(number(value));
+    metrics::gauge!(name).set(number(value as u64));
 }
 
 /// Counts of rows are far below where a float becomes inexact.
-fn number(count: usize) -> f64 {
+fn number(count: u64) -> f64 {
     f64::from(u32::try_from(count).unwrap_or(u32::MAX))
 }

@@ -1,6 +1,6 @@
 //! How agents come in, and how they are cut off.
 
-use longshore_core::id::AgentId;
+use longshore_core::id::{AgentId, TokenId};
 use serde_json::json;
 
 use super::plane::{Error, Join, Joined};
@@ -16,16 +16,17 @@ impl Engine {
     /// # Errors
     /// [`Error::JoinToken`], [`Error::Identity`] for a bad signing request.
     pub async fn join(&self, ca: &Ca, join: Join<'_>) -> Result<Joined, Error> {
-        let hash = join.token.ok_or(Error::JoinToken)?;
+        let hash = join.token.ok_or_else(|| refused(None, "it is not of the form of one"))?;
         let request = hex::encode(aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, join.csr.as_bytes()).as_ref());
-        let token = self.read(move |tx| Box::pin(async move { Ok(tx.join_token(&hash).await?) })).await?.ok_or(Error::JoinToken)?;
+        let token = self.read(move |tx| Box::pin(async move { Ok(tx.join_token(&hash).await?) })).await?;
+        let token = token.ok_or_else(|| refused(None, "it is not known"))?;
         let now = self.clock().now();
         if token.expires_at <= now {
-            return Err(Error::JoinToken);
+            return Err(refused(Some(token.id), "it has expired"));
         }
         let known = token.used_by.filter(|_| token.used_for.as_deref() == Some(request.as_str()));
         if token.used_at.is_some() && known.is_none() {
-            return Err(Error::JoinToken);
+            return Err(refused(Some(token.id), "it was used before"));
         }
         let agent = known.unwrap_or_else(|| self.clock().agent_id());
         let certificate = ca.sign_agent(join.csr, agent, now)?;
@@ -46,7 +47,7 @@ impl Engine {
                 Box::pin(async move {
                     tx.insert_agent(&row).await?;
                     if !tx.use_join_token(token.id, agent, &request, cx.now).await? {
-                        return Err(Error::JoinToken);
+                        return Err(refused(Some(token.id), "it was used at the same moment"));
                     }
                     cx.event(tx, "agent.enrolled", None, json!({ "agent": agent, "pool": row.pool, "token": token.id })).await?;
                     Ok(())
@@ -92,7 +93,7 @@ impl Engine {
     pub async fn revoke_agent(&self, id: AgentId, by: &str) -> Result<(), EngineError> {
         self.change(by, move |tx, cx| {
             Box::pin(async move {
-                tx.agent(id).await?.ok_or_else(|| EngineError::not_found("agent", id))?;
+                tx.agent(id).await?.ok_or_else(|| EngineError::not_found("agent", &id))?;
                 if !tx.revoke_agent(id, cx.now).await? {
                     return Err(EngineError::conflict("revoked", format!("agent `{id}` was cut off before"), None));
                 }
@@ -103,4 +104,11 @@ impl Engine {
         self.0.sessions.cut(id);
         Ok(())
     }
+}
+
+/// Outside all refusals read the same, so that nobody learns which tokens there are; the log tells them apart.
+fn refused(token: Option<TokenId>, why: &'static str) -> Error {
+    let token = token.map_or_else(|| "-".to_owned(), |id| id.to_string());
+    tracing::warn!(token, why, "a join token was refused");
+    Error::JoinToken
 }

@@ -7,6 +7,7 @@
 //! Whatever must hold between rows is a constraint of the schema: one holder of a lock, one live attempt of a job.
 //! [`suite`] is what every backend has to pass.
 
+mod measured;
 pub mod rows;
 pub mod sqlite;
 #[cfg(test)]
@@ -18,6 +19,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use async_trait::async_trait;
 use futures_util::future::BoxFuture;
 
+pub use measured::Measured;
 pub use tx::Tx;
 
 /// Why rows could not be read or written.

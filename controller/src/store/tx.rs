@@ -2,7 +2,7 @@
 
 use async_trait::async_trait;
 use longshore_core::attempt::Attempt;
-use longshore_core::deployment::Deployment;
+use longshore_core::deployment::{Deployment, DeploymentState};
 use longshore_core::id::{AgentId, AttemptId, DeploymentId, JobId, ProjectId, TokenId};
 use longshore_core::job::Job;
 use longshore_core::time::Timestamp;
@@ -82,6 +82,8 @@ pub trait Tx: Send {
     async fn deployment_by_operation(&mut self, operation: &str) -> Result<Option<DeploymentRow>>;
     /// Deployments, newest first.
     async fn deployments(&mut self, filter: &DeploymentFilter) -> Result<Vec<DeploymentRow>>;
+    /// How many deployments are in each state; states without any are left out.
+    async fn deployment_counts(&mut self) -> Result<Vec<(DeploymentState, u64)>>;
     /// Moves a deployment from `from` to `to`; `false` when it is not at `from` any more.
     async fn update_deployment(&mut self, from: &Deployment, to: &Deployment) -> Result<bool>;
     /// Adds a job at the end of the queue.

@@ -78,7 +78,13 @@ async fn health_is_told_to_anybody() {
     for name in metrics.lines().filter_map(|line| line.strip_prefix("# TYPE ")?.split(' ').next()) {
         assert!(manual.contains(&format!("`{name}`")), "{name} is not in docs/metrics.md");
     }
-    for name in ["longshore_queue_depth 0", "longshore_agents_connected 0", "longshore_http_requests_total{"] {
+    for name in [
+        "longshore_queue_depth 0",
+        "longshore_agents_connected 0",
+        "longshore_http_requests_total{",
+        "longshore_deployments{state=\"succeeded\"} 0",
+        "longshore_commit_duration_seconds_bucket",
+    ] {
         assert!(metrics.contains(name), "{name}\n{metrics}");
     }
 }

@@ -82,9 +82,13 @@ impl Server {
 
     /// `more`: top-level fields of the configuration.
     pub(crate) async fn start_with(more: &str) -> Self {
+        Self::start_at(Clock::system(), more).await
+    }
+
+    pub(crate) async fn start_at(clock: Clock, more: &str) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let data = folder.path().join("data");
-        let app = App::build(config(&data, more), Clock::system(), metrics()).await.unwrap();
+        let app = App::build(config(&data, more), clock, metrics()).await.unwrap();
         let token = std::fs::read_to_string(data.join("admin.token")).unwrap().trim().to_owned();
         let router = app.router();
         Self { app: Some(app), router, token, folder }

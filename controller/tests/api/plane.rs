@@ -1,10 +1,14 @@
 //! The agents' plane over real connections: who gets in, and a job from its offer to its end with its log followed live.
 
+use std::time::Duration;
+
 use axum::body::Body;
 use axum::http::Method;
 use axum::http::Request;
 use http_body_util::BodyExt as _;
+use longshore_controller::clock::Clock;
 use longshore_core::spool::Stream;
+use longshore_core::time::Timestamp;
 use longshore_proto::v1;
 use rcgen::KeyPair;
 use serde_json::{Value, json};
@@ -181,4 +185,28 @@ async fn shown_as_it_was(server: &Running, id: &str, sha256: &str) {
     assert_eq!(lines.lines().count(), 3, "{lines}");
     let metrics = server.send(Request::get("/metrics").body(Body::empty()).unwrap()).await;
     assert!(String::from_utf8(metrics.body).unwrap().contains("longshore_log_bytes_total"));
+}
+
+#[tokio::test]
+async fn an_expired_join_token_is_refused() {
+    let clock = Clock::manual(Clock::system().now());
+    let server = Server::start_at(clock.clone(), "").await.run();
+    let (token, ca) = join_token(&server, json!({"expires_in": "1h"})).await;
+    clock.advance(Duration::from_secs(3_601));
+    let mut plane = agent::dial(server.agents, &ca, None).await.unwrap();
+    assert_eq!(agent::enroll(&mut plane, &token).await.err().unwrap().code(), Code::Unauthenticated);
+    assert_eq!(server.get("/agents").await.ok(200), json!([]));
+}
+
+#[tokio::test]
+async fn an_expired_certificate_does_not_get_as_far_as_a_call() {
+    let two_days_ago = Timestamp::from_micros(Clock::system().now().as_micros() - 2 * 86_400 * 1_000_000);
+    let server = Server::start_at(Clock::manual(two_days_ago), "").await.run();
+    let (identity, ca) = enrolled(&server).await;
+    let expired = match agent::dial(server.agents, &ca, Some(&identity)).await {
+        Ok(plane) => Session::open(plane).await.is_err(),
+        Err(_) => true,
+    };
+    assert!(expired);
+    assert_eq!(server.get("/agents").await.ok(200)[0]["state"], "disconnected");
 }

@@ -2,7 +2,7 @@
 
 use async_trait::async_trait;
 use longshore_core::attempt::Attempt;
-use longshore_core::deployment::Deployment;
+use longshore_core::deployment::{Deployment, DeploymentState};
 use longshore_core::id::{AgentId, AttemptId, DeploymentId, JobId, ProjectId, TokenId};
 use longshore_core::job::Job;
 use longshore_core::time::Timestamp;
@@ -111,6 +111,9 @@ impl Tx for Conn<'_> {
     }
     async fn deployments(&mut self, filter: &DeploymentFilter) -> Result<Vec<DeploymentRow>> {
         deployments::deployments(self.0, filter).await
+    }
+    async fn deployment_counts(&mut self) -> Result<Vec<(DeploymentState, u64)>> {
+        deployments::deployment_counts(self.0).await
     }
     async fn update_deployment(&mut self, from: &Deployment, to: &Deployment) -> Result<bool> {
         deployments::update_deployment(self.0, from, to).await

@@ -1,6 +1,6 @@
 //! Deployments and the timeline.
 
-use longshore_core::deployment::Deployment;
+use longshore_core::deployment::{Deployment, DeploymentState};
 use longshore_core::id::DeploymentId;
 use sqlx::sqlite::{SqliteConnection, SqliteRow};
 use sqlx::{QueryBuilder, query};
@@ -70,6 +70,11 @@ pub(super) async fn deployment(c: &mut SqliteConnection, id: DeploymentId) -> Re
 pub(super) async fn deployment_by_operation(c: &mut SqliteConnection, operation: &str) -> Result<Option<DeploymentRow>> {
     let row = query("SELECT * FROM deployment WHERE operation_id = $1").bind(operation).fetch_optional(c).await?;
     row.as_ref().map(deployment_row).transpose()
+}
+
+pub(super) async fn deployment_counts(c: &mut SqliteConnection) -> Result<Vec<(DeploymentState, u64)>> {
+    let rows = query("SELECT state, count(*) AS n FROM deployment GROUP BY state ORDER BY state").fetch_all(c).await?;
+    rows.iter().map(|row| Ok((word(row, "state")?, count(row, "n")?))).collect()
 }
 
 pub(super) async fn deployments(c: &mut SqliteConnection, filter: &DeploymentFilter) -> Result<Vec<DeploymentRow>> {
