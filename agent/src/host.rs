@@ -47,7 +47,10 @@ impl Probe {
             os: System::long_os_version().unwrap_or_default(),
             kernel: System::kernel_version().unwrap_or_default(),
             arch: std::env::consts::ARCH.to_owned(),
-            cpus: std::thread::available_parallelism().ok().and_then(|cpus| u32::try_from(cpus.get()).ok()).unwrap_or(1),
+            cpus: std::thread::available_parallelism()
+                .ok()
+                .and_then(|cpus| u32::try_from(cpus.get()).ok())
+                .unwrap_or(1),
             ..Facts::default()
         };
         Self { system: System::new_with_specifics(kind).ok(), state_dir, constant }
@@ -91,7 +94,10 @@ mod tests {
     #[test]
     fn knows_where_it_runs() {
         let facts = Probe::new(std::env::temp_dir()).read();
-        assert!(facts.cpus > 0 && facts.memory_total > 0 && facts.memory_available > 0 && facts.disk_total > 0, "{facts:?}");
+        assert!(
+            facts.cpus > 0 && facts.memory_total > 0 && facts.memory_available > 0 && facts.disk_total > 0,
+            "{facts:?}"
+        );
         assert!(!facts.hostname.is_empty() && !facts.kernel.is_empty() && !facts.arch.is_empty(), "{facts:?}");
         assert_eq!(boot_id().unwrap().len(), 36);
     }

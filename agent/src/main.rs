@@ -5,14 +5,9 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
-use longshore_agent::app;
+use longshore_agent::app::{self, BAD_USAGE, exit_code};
 use longshore_agent::config::{Config, Flags};
 use longshore_core::secret::Secret;
-
-/// Exit code for a wrong configuration (`EX_USAGE`).
-const BAD_CONFIG: u8 = 64;
-/// Exit code for an identity that is missing or expired (`EX_NOPERM`).
-const NO_IDENTITY: u8 = 77;
 
 /// Runs Longshore's jobs on this machine.
 #[derive(Debug, Parser)]
@@ -63,7 +58,8 @@ struct ConfigArguments {
 
 impl ConfigArguments {
     fn load(self) -> Result<Config, longshore_agent::config::Error> {
-        let environment = std::env::vars_os().filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)));
+        let environment =
+            std::env::vars_os().filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)));
         Config::load(&self.config, environment, self.flags)
     }
 }
@@ -73,7 +69,7 @@ fn main() -> ExitCode {
         Ok(arguments) => arguments,
         Err(error) => {
             let shown = error.print().is_ok();
-            return if error.use_stderr() || !shown { ExitCode::from(BAD_CONFIG) } else { ExitCode::SUCCESS };
+            return if error.use_stderr() || !shown { ExitCode::from(BAD_USAGE) } else { ExitCode::SUCCESS };
         }
     };
     match start(arguments.command) {
@@ -81,16 +77,9 @@ fn main() -> ExitCode {
         Err(error) => {
             // Nobody reads it when this fails, and the exit code says the rest.
             drop(writeln!(std::io::stderr(), "longshore-agent: {error:#}"));
-            ExitCode::from(code(&error))
+            ExitCode::from(exit_code(&error))
         }
     }
-}
-
-fn code(error: &anyhow::Error) -> u8 {
-    if error.is::<longshore_agent::config::Error>() {
-        return BAD_CONFIG;
-    }
-    if matches!(error.downcast_ref(), Some(app::Error::Identity(_) | app::Error::Tls(_))) { NO_IDENTITY } else { 1 }
 }
 
 fn start(command: Command) -> anyhow::Result<()> {
@@ -103,7 +92,8 @@ fn start(command: Command) -> anyhow::Result<()> {
         }
         Command::Enroll { config, token_file, force } => {
             let config = config.load()?;
-            let token = std::fs::read_to_string(&token_file).map_err(|err| anyhow::anyhow!("cannot read the join token `{}`: {err}", token_file.display()))?;
+            let token = std::fs::read_to_string(&token_file)
+                .map_err(|err| anyhow::anyhow!("cannot read the join token `{}`: {err}", token_file.display()))?;
             let identity = runtime()?.block_on(app::enroll(&config, Secret::new(token.trim().to_owned()), force))?;
             writeln!(out, "enrolled as {} in pool {}", identity.agent, identity.pool)?;
         }

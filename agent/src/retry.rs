@@ -54,7 +54,12 @@ impl Retry {
 }
 
 fn ceilings(policy: Policy) -> ExponentialBackoff {
-    ExponentialBuilder::new().with_factor(2.0).with_min_delay(policy.first).with_max_delay(policy.most).without_max_times().build()
+    ExponentialBuilder::new()
+        .with_factor(2.0)
+        .with_min_delay(policy.first)
+        .with_max_delay(policy.most)
+        .without_max_times()
+        .build()
 }
 
 #[cfg(test)]

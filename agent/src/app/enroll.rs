@@ -21,7 +21,8 @@ pub async fn enroll(config: &Config, token: Secret, force: bool) -> Result<Ident
         Err(error @ identity::Error::Unreadable { .. }) if !force => return Err(error.into()),
         _ => {}
     }
-    let ca_pem = std::fs::read_to_string(&config.ca_file).map_err(|source| Error::Authorities { path: config.ca_file.clone(), source })?;
+    let ca_pem = std::fs::read_to_string(&config.ca_file)
+        .map_err(|source| Error::Authorities { path: config.ca_file.clone(), source })?;
     let dialer = Dialer::anonymous(config.controller.clone(), &ca_pem)?;
     let new = identity::csr()?;
     let introduction = Introduction {

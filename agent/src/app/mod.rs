@@ -4,9 +4,11 @@
 //! containers it has, all of that is taken up again, and only then the controller hears a word.
 
 mod enroll;
+mod exit;
 mod serve;
 
 pub use enroll::enroll;
+pub use exit::{BAD_USAGE, exit_code};
 pub use serve::{Settings, serve};
 
 use longshore_core::id::AgentId;
@@ -107,12 +109,18 @@ async fn run_until(config: Config, tasks: &Tasks, mut stop: watch::Receiver<Stop
 }
 
 /// Reaches the engine, tried until it answers; `None`: the agent was told to stop meanwhile.
-async fn engine(config: &Config, identity: &Identity, stop: &mut watch::Receiver<Stop>) -> Result<Option<Executor>, Error> {
+async fn engine(
+    config: &Config,
+    identity: &Identity,
+    stop: &mut watch::Receiver<Stop>,
+) -> Result<Option<Executor>, Error> {
     let mut retry = Retry::new(Policy::default());
     loop {
         match Executor::connect(settings_of_executor(config, identity.agent, &identity.controller)).await {
             Ok(executor) => return Ok(Some(executor)),
-            Err(error @ executor::Error::EngineUnreachable { .. }) => tracing::error!(error = error.full(), "waiting for the container engine"),
+            Err(error @ executor::Error::EngineUnreachable { .. }) => {
+                tracing::error!(error = error.full(), "waiting for the container engine");
+            }
             Err(error) => return Err(Error::Engine(Box::new(error))),
         }
         tokio::select! {

@@ -42,7 +42,11 @@ pub struct Settings<R> {
 ///
 /// # Errors
 /// [`Error`] when it could not begin.
-pub async fn serve<R: Runtime>(settings: Settings<R>, tasks: &Tasks, mut stop: watch::Receiver<Stop>) -> Result<(), Error> {
+pub async fn serve<R: Runtime>(
+    settings: Settings<R>,
+    tasks: &Tasks,
+    mut stop: watch::Receiver<Stop>,
+) -> Result<(), Error> {
     let ledger = Ledger::open(&settings.state_dir).map_err(Error::system("open the ledger"))?;
     let engine = settings.runtime.engine().await.ok();
     let board = Board::new(settings.about.slots, engine);
@@ -76,7 +80,8 @@ pub async fn serve<R: Runtime>(settings: Settings<R>, tasks: &Tasks, mut stop: w
     };
     let thread = session::start(setup, ends).map_err(Error::system("start the session's thread"))?;
     let guard = token.drop_guard();
-    let (dir, identity, renewal) = (settings.state_dir, settings.identity, Certificates { client, dialer: settings.dialer });
+    let (dir, identity, renewal) =
+        (settings.state_dir, settings.identity, Certificates { client, dialer: settings.dialer });
     tasks.spawn("certificate", async move { identity::keep_fresh(&dir, identity, renewal).await });
     settings.manager.watch(tasks);
     settings.manager.ready();
@@ -86,7 +91,9 @@ pub async fn serve<R: Runtime>(settings: Settings<R>, tasks: &Tasks, mut stop: w
     settings.manager.stopping(Duration::from_secs(10));
     tasks.end().await;
     drop(guard);
-    crate::tasks::blocking(move || thread.join().map_err(|_| std::io::Error::other("it panicked"))).await.map_err(Error::system("end the session's thread"))
+    crate::tasks::blocking(move || thread.join().map_err(|_| std::io::Error::other("it panicked")))
+        .await
+        .map_err(Error::system("end the session's thread"))
 }
 
 /// Certificates come over the agent's own connections.

@@ -102,9 +102,14 @@ impl File {
         let fault = |field: &'static str, message: String| Error::Field { field, line: line_of(text, field), message };
         let missing = |field: &'static str| fault(field, "has to be set".to_owned());
         let url = self.controller.ok_or_else(|| missing("controller"))?;
-        let controller = address(&url).ok_or_else(|| fault("controller", format!("`{url}` is not of the form https://HOST:PORT")))?;
+        let controller = address(&url)
+            .ok_or_else(|| fault("controller", format!("`{url}` is not of the form https://HOST:PORT")))?;
         let absolute = |field: &'static str, path: PathBuf| {
-            if path.is_absolute() { Ok(path) } else { Err(fault(field, format!("`{}` is not an absolute path", path.display()))) }
+            if path.is_absolute() {
+                Ok(path)
+            } else {
+                Err(fault(field, format!("`{}` is not an absolute path", path.display())))
+            }
         };
         let slots = self.slots.unwrap_or(1);
         if !(1..=MAX_SLOTS).contains(&slots) {
@@ -122,7 +127,10 @@ impl File {
             labels: self.labels,
             weakest_profile: self.weakest_profile.unwrap_or_default(),
             drain_timeout: self.drain_timeout.map_or(Duration::from_secs(600), |span| span.0),
-            docker_socket: absolute("docker.socket", self.docker.socket.unwrap_or_else(|| "/var/run/docker.sock".into()))?,
+            docker_socket: absolute(
+                "docker.socket",
+                self.docker.socket.unwrap_or_else(|| "/var/run/docker.sock".into()),
+            )?,
             mounts,
             limits,
         })
@@ -160,9 +168,14 @@ fn check_mounts(mounts: &[Mount]) -> Result<(), (&'static str, String)> {
     let mut names = BTreeSet::new();
     for mount in mounts {
         let name = &mount.name;
-        let proper = name.len() <= 63 && name.starts_with(|c: char| c.is_ascii_lowercase()) && name.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-');
+        let proper = name.len() <= 63
+            && name.starts_with(|c: char| c.is_ascii_lowercase())
+            && name.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-');
         if !proper {
-            return Err(("mounts.name", format!("`{name}` is no name: lowercase letters, digits and `-`, a letter first, 63 at most")));
+            return Err((
+                "mounts.name",
+                format!("`{name}` is no name: lowercase letters, digits and `-`, a letter first, 63 at most"),
+            ));
         }
         if !names.insert(name) {
             return Err(("mounts.name", format!("`{name}` stands there twice")));
@@ -172,8 +185,13 @@ fn check_mounts(mounts: &[Mount]) -> Result<(), (&'static str, String)> {
         }
         let target = Path::new(&mount.target);
         let plain = target.is_absolute() && !target.components().any(|part| part == std::path::Component::ParentDir);
-        if !plain || TAKEN.iter().any(|taken| target == Path::new(taken) || (*taken != "/" && target.starts_with(taken))) {
-            return Err(("mounts.target", format!("`{}` is not an absolute path, or one that the container needs itself", mount.target)));
+        if !plain
+            || TAKEN.iter().any(|taken| target == Path::new(taken) || (*taken != "/" && target.starts_with(taken)))
+        {
+            return Err((
+                "mounts.target",
+                format!("`{}` is not an absolute path, or one that the container needs itself", mount.target),
+            ));
         }
     }
     Ok(())

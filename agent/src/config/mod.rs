@@ -56,7 +56,11 @@ pub struct Address {
 
 impl std::fmt::Display for Address {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        if self.host.contains(':') { write!(f, "https://[{}]:{}", self.host, self.port) } else { write!(f, "https://{}:{}", self.host, self.port) }
+        if self.host.contains(':') {
+            write!(f, "https://[{}]:{}", self.host, self.port)
+        } else {
+            write!(f, "https://{}:{}", self.host, self.port)
+        }
     }
 }
 
@@ -108,7 +112,8 @@ impl Config {
     pub fn load(path: &Path, environment: impl Iterator<Item = (String, String)>, flags: Flags) -> Result<Self, Error> {
         let text = std::fs::read_to_string(path).map_err(|source| Error::Read { path: path.to_owned(), source })?;
         let file = File::parse(&text).map_err(|message| Error::File { path: path.to_owned(), message })?;
-        let over = overlay::read(environment).map_err(|(variable, message)| Error::Environment { variable, message })?;
+        let over =
+            overlay::read(environment).map_err(|(variable, message)| Error::Environment { variable, message })?;
         flags.into_file().over(over.over(file)).check(&text)
     }
 }
@@ -192,7 +197,9 @@ mod tests {
 
     #[test]
     fn a_wrong_environment_variable_is_named() {
-        for (name, value) in [("LONGSHORE_AGENT__SLOTZ", "1"), ("LONGSHORE_AGENT__SLOTS", "many"), ("LONGSHORE_AGENT__DOCKER__X", "1")] {
+        for (name, value) in
+            [("LONGSHORE_AGENT__SLOTZ", "1"), ("LONGSHORE_AGENT__SLOTS", "many"), ("LONGSHORE_AGENT__DOCKER__X", "1")]
+        {
             let err = load(GOOD, &[(name, value)], Flags::default()).unwrap_err();
             assert!(err.contains(name), "{err}");
         }

@@ -11,7 +11,11 @@ pub(super) struct Span(pub(super) Duration);
 impl<'de> Deserialize<'de> for Span {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let text = String::deserialize(deserializer)?;
-        parse(&text).map(Self).ok_or_else(|| serde::de::Error::custom(format!("`{text}` is no duration; write for example \"30s\", \"10m\" or \"1h30m\"")))
+        parse(&text).map(Self).ok_or_else(|| {
+            serde::de::Error::custom(format!(
+                "`{text}` is no duration; write for example \"30s\", \"10m\" or \"1h30m\""
+            ))
+        })
     }
 }
 

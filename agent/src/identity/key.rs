@@ -30,7 +30,8 @@ pub fn csr() -> Result<NewKey, Error> {
 }
 
 fn leaf(certificate_pem: &str) -> Result<CertificateDer<'static>, Error> {
-    CertificateDer::from_pem_slice(certificate_pem.as_bytes()).map_err(|err| Error::Answer(format!("no PEM certificate in it ({err})")))
+    CertificateDer::from_pem_slice(certificate_pem.as_bytes())
+        .map_err(|err| Error::Answer(format!("no PEM certificate in it ({err})")))
 }
 
 pub(super) fn validity(certificate_pem: &str) -> Result<Validity, Error> {
@@ -52,6 +53,8 @@ pub(super) fn check(certificate_pem: &str, agent: AgentId, key_pem: &Secret) -> 
     }
     let wanted = format!("{}{agent}", longshore_proto::AGENT_URI_PREFIX);
     let names = certificate.subject_alternative_name().ok().flatten();
-    let named = names.is_some_and(|names| names.value.general_names.iter().any(|name| matches!(name, GeneralName::URI(uri) if **uri == wanted)));
+    let named = names.is_some_and(|names| {
+        names.value.general_names.iter().any(|name| matches!(name, GeneralName::URI(uri) if **uri == wanted))
+    });
     if named { Ok(()) } else { Err(Error::Answer(format!("it does not name `{wanted}`"))) }
 }

@@ -71,7 +71,9 @@ pub enum Error {
         path: PathBuf,
     },
     /// Enrolled before.
-    #[error("this agent is enrolled already as `{agent}`; nothing was changed; to give it a new identity, run `enroll` with `--force`")]
+    #[error(
+        "this agent is enrolled already as `{agent}`; nothing was changed; to give it a new identity, run `enroll` with `--force`"
+    )]
     Enrolled {
         /// Who it is.
         agent: AgentId,
@@ -136,7 +138,8 @@ impl Identity {
             Err(err) if err.kind() == std::io::ErrorKind::NotFound => return Err(Error::NotEnrolled { path }),
             Err(err) => return Err(Error::Unreadable { path, source: err.into() }),
         };
-        let stored: Stored = serde_json::from_slice(&bytes).map_err(|err| Error::Unreadable { path: path.clone(), source: err.into() })?;
+        let stored: Stored = serde_json::from_slice(&bytes)
+            .map_err(|err| Error::Unreadable { path: path.clone(), source: err.into() })?;
         if stored.version != VERSION {
             return Err(Error::Unreadable { path, source: format!("version {} is not known", stored.version).into() });
         }
@@ -165,7 +168,10 @@ impl Identity {
             certificate_pem: self.certificate_pem.clone(),
             ca_pem: self.ca_pem.clone(),
         };
-        let result = serde_json::to_vec_pretty(&stored).map_err(std::io::Error::from).map(zeroize::Zeroizing::new).and_then(|bytes| crate::durable::write(&path, &bytes));
+        let result = serde_json::to_vec_pretty(&stored)
+            .map_err(std::io::Error::from)
+            .map(zeroize::Zeroizing::new)
+            .and_then(|bytes| crate::durable::write(&path, &bytes));
         result.map_err(|source| Error::Unwritable { path, source })
     }
 

@@ -58,7 +58,9 @@ async fn once(state_dir: &Path, identity: &Identity, renewal: &impl Renewal) -> 
     let ca_pem = if ca_pem.is_empty() { identity.ca_pem.clone() } else { ca_pem };
     let next = Identity { key_pem: new.key_pem, certificate_pem, ca_pem, ..identity.clone() };
     let (saved, dir) = (next.clone(), state_dir.to_owned());
-    crate::tasks::blocking(move || saved.save(&dir).map_err(std::io::Error::other)).await.map_err(|source| Error::Unwritable { path: state_dir.join(super::FILE), source })?;
+    crate::tasks::blocking(move || saved.save(&dir).map_err(std::io::Error::other))
+        .await
+        .map_err(|source| Error::Unwritable { path: state_dir.join(super::FILE), source })?;
     renewal.install(&next).map_err(Error::Answer)?;
     Ok(next)
 }
@@ -126,11 +128,19 @@ mod tests {
     #[tokio::test]
     async fn a_certificate_of_another_agent_is_not_taken() {
         let dir = tempfile::tempdir().unwrap();
-        let (agent, other) = (AgentId::new(Timestamp::from_micros(1), [1; 10]), AgentId::new(Timestamp::from_micros(2), [2; 10]));
+        let (agent, other) =
+            (AgentId::new(Timestamp::from_micros(1), [1; 10]), AgentId::new(Timestamp::from_micros(2), [2; 10]));
         let authority = Authority { agent: other, installed: Mutex::default() };
         let error = once(dir.path(), &identity(agent), &authority).await.unwrap_err().to_string();
         assert!(error.contains("does not name"), "{error}");
         assert!(authority.installed.lock().unwrap().is_empty() && !dir.path().join(super::super::FILE).exists());
-        assert!(key::check(&sign(&key::csr().unwrap().csr_pem, agent), agent, &Secret::new(rcgen::KeyPair::generate().unwrap().serialize_pem())).is_err());
+        assert!(
+            key::check(
+                &sign(&key::csr().unwrap().csr_pem, agent),
+                agent,
+                &Secret::new(rcgen::KeyPair::generate().unwrap().serialize_pem())
+            )
+            .is_err()
+        );
     }
 }

@@ -50,7 +50,8 @@ fn what_was_written_is_found_after_a_restart() {
     assert_eq!(entry(), Entry { offer: offer.clone(), cancel: None, reached: None });
     ledger.intend(attempt, 0, &intent()).unwrap();
     assert_eq!(entry().reached, Some(Reached { step: 0, intent: intent(), started: None }));
-    let started = Started { at: Timestamp::from_micros(7), boot_id: "b".to_owned(), soft: 9, grace: Duration::from_secs(2) };
+    let started =
+        Started { at: Timestamp::from_micros(7), boot_id: "b".to_owned(), soft: 9, grace: Duration::from_secs(2) };
     ledger.start(attempt, 0, &started).unwrap();
     let mark = CancelMark { boot_id: "b".to_owned(), hard: 8, signalled: false };
     ledger.cancel(attempt, &mark).unwrap();
@@ -82,7 +83,11 @@ fn torn_and_strange_files_neither_stop_the_agent_nor_are_guessed_at() {
     std::fs::write(ledger.attempt_dir(torn.fence.attempt).join("offer.json"), b"{\"offer\":{").unwrap();
     ledger.intend(half.fence.attempt, 0, &intent()).unwrap();
     std::fs::write(ledger.step_dir(half.fence.attempt, 0).join("started.json"), b"").unwrap();
-    std::fs::write(ledger.attempt_dir(mixed.fence.attempt).join("offer.json"), serde_json::to_vec(&Claim { offer: good.clone(), at: Timestamp::from_micros(1) }).unwrap()).unwrap();
+    std::fs::write(
+        ledger.attempt_dir(mixed.fence.attempt).join("offer.json"),
+        serde_json::to_vec(&Claim { offer: good.clone(), at: Timestamp::from_micros(1) }).unwrap(),
+    )
+    .unwrap();
     // Left over by an agent that ended while it wrote.
     std::fs::write(ledger.attempt_dir(good.fence.attempt).join("cancel.json.tmp"), b"{").unwrap();
     std::fs::create_dir(dir.path().join("attempts/lost+found")).unwrap();

@@ -15,13 +15,18 @@ pub use state_dir::{Error as StateDirError, StateDir};
 pub fn die_with_parent() -> std::io::Result<()> {
     let parent = nix::unistd::getppid();
     nix::sys::prctl::set_pdeathsig(nix::sys::signal::Signal::SIGTERM)?;
-    if nix::unistd::getppid() == parent { Ok(()) } else { Err(std::io::Error::other("the parent process has ended already")) }
+    if nix::unistd::getppid() == parent {
+        Ok(())
+    } else {
+        Err(std::io::Error::other("the parent process has ended already"))
+    }
 }
 
 /// Sends the log to standard error, where a service manager collects it. `LONGSHORE_LOG` filters it, `info` without.
 pub fn init_log() {
     use std::io::IsTerminal as _;
-    let filter = tracing_subscriber::EnvFilter::try_from_env("LONGSHORE_LOG").unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("info"));
+    let filter = tracing_subscriber::EnvFilter::try_from_env("LONGSHORE_LOG")
+        .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("info"));
     let ansi = std::io::stderr().is_terminal();
     tracing_subscriber::fmt().with_env_filter(filter).with_ansi(ansi).with_writer(std::io::stderr).init();
 }

@@ -43,7 +43,8 @@ impl StateDir {
         let failed = |source: io::Error| Error::Io { path: path.to_owned(), source };
         crate::durable::make_dir(path).map_err(failed)?;
         std::fs::set_permissions(path, Permissions::from_mode(0o700)).map_err(failed)?;
-        let file = File::options().create(true).truncate(false).write(true).open(path.join("agent.lock")).map_err(failed)?;
+        let file =
+            File::options().create(true).truncate(false).write(true).open(path.join("agent.lock")).map_err(failed)?;
         match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
             Ok(lock) => Ok(Self { path: path.to_owned(), _lock: lock }),
             Err((_, nix::errno::Errno::EWOULDBLOCK)) => Err(Error::InUse { path: path.to_owned() }),

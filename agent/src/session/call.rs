@@ -52,10 +52,15 @@ impl Error {
             Code::FailedPrecondition if message.starts_with(FENCED) => Self::Fenced(message.to_owned()),
             // The attempt is of another agent or of no one: it cannot be ours either.
             Code::NotFound | Code::PermissionDenied => Self::Fenced(format!("{:?}: {message}", status.code())),
-            Code::InvalidArgument | Code::Unimplemented | Code::Unauthenticated | Code::FailedPrecondition | Code::OutOfRange => {
-                Self::Refused(format!("{:?}: {message}", status.code()))
-            }
-            _ => Self::Unreached(std::error::Error::source(status).map_or_else(|| message.to_owned(), |source| format!("{message}: {}", chain(source)))),
+            Code::InvalidArgument
+            | Code::Unimplemented
+            | Code::Unauthenticated
+            | Code::FailedPrecondition
+            | Code::OutOfRange => Self::Refused(format!("{:?}: {message}", status.code())),
+            _ => Self::Unreached(
+                std::error::Error::source(status)
+                    .map_or_else(|| message.to_owned(), |source| format!("{message}: {}", chain(source))),
+            ),
         }
     }
 }

@@ -11,9 +11,9 @@ use tokio_stream::wrappers::ReceiverStream;
 use tonic::Streaming;
 
 use super::call::Error;
+use super::dial;
 use super::link::{Ends, Setup};
 use super::wire::{self, Terms};
-use super::dial;
 
 /// Hello has to be answered within this.
 const WELCOME_TIMEOUT: Duration = Duration::from_secs(15);
@@ -52,7 +52,11 @@ pub(super) async fn once(setup: &mut Setup, ends: &mut Ends) -> Ended {
     match tokio::time::timeout(WELCOME_TIMEOUT, open(setup, ends)).await {
         Ok(Ok(stream)) => stream.hold(setup, ends).await,
         Ok(Err(reason)) => Ended::Broken { reason, welcomed: false, lasted: false },
-        Err(_) => Ended::Broken { reason: format!("no welcome within {} s", WELCOME_TIMEOUT.as_secs()), welcomed: false, lasted: false },
+        Err(_) => Ended::Broken {
+            reason: format!("no welcome within {} s", WELCOME_TIMEOUT.as_secs()),
+            welcomed: false,
+            lasted: false,
+        },
     }
 }
 

@@ -104,7 +104,7 @@ pub enum Event {
 }
 
 /// The controller's word on one attempt.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct HeldVerdict {
     /// The attempt.
     pub attempt: AttemptId,

@@ -81,7 +81,12 @@ impl Dialer {
             tcp.set_nodelay(true)?;
             TlsConnector::from(config).connect(name, tcp).await
         };
-        let late = |_| io::Error::new(io::ErrorKind::TimedOut, format!("no connection to {} within {} s", self.address, CONNECT_TIMEOUT.as_secs()));
+        let late = |_| {
+            io::Error::new(
+                io::ErrorKind::TimedOut,
+                format!("no connection to {} within {} s", self.address, CONNECT_TIMEOUT.as_secs()),
+            )
+        };
         tokio::time::timeout(CONNECT_TIMEOUT, connect).await.map_err(late)?
     }
 }
@@ -96,12 +101,17 @@ fn settings(ca_pem: &str, identity: Option<&Identity>) -> Result<Arc<ClientConfi
         return Err(Error::Pem { what: "authority", source: None });
     }
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-    let builder = ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions()?.with_root_certificates(roots);
+    let builder = ClientConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()?
+        .with_root_certificates(roots);
     let mut config = match identity {
         None => builder.with_no_client_auth(),
         Some(identity) => {
-            let chain = CertificateDer::pem_slice_iter(identity.certificate_pem.as_bytes()).collect::<Result<Vec<_>, _>>().map_err(pem("certificate"))?;
-            let key = PrivateKeyDer::from_pem_slice(identity.key_pem.expose().as_bytes()).map_err(pem("private key"))?;
+            let chain = CertificateDer::pem_slice_iter(identity.certificate_pem.as_bytes())
+                .collect::<Result<Vec<_>, _>>()
+                .map_err(pem("certificate"))?;
+            let key =
+                PrivateKeyDer::from_pem_slice(identity.key_pem.expose().as_bytes()).map_err(pem("private key"))?;
             builder.with_client_auth_cert(chain, key)?
         }
     };

@@ -65,9 +65,11 @@ pub(super) fn heartbeat(sequence: u64, snapshot: &Snapshot, facts: Facts) -> Up 
 
 pub(super) fn message(message: Message) -> Up {
     match message {
-        Message::Answer { fence, declined } => {
-            Up::OfferAnswer(v1::OfferAnswer { fence: Some(fence.into()), accepted: declined.is_none(), reason: declined.unwrap_or_default() })
-        }
+        Message::Answer { fence, declined } => Up::OfferAnswer(v1::OfferAnswer {
+            fence: Some(fence.into()),
+            accepted: declined.is_none(),
+            reason: declined.unwrap_or_default(),
+        }),
         Message::Progress(progress) => Up::Progress(v1::Progress {
             fence: Some(progress.fence.into()),
             step: progress.step,
@@ -103,7 +105,11 @@ fn verdict_on_held(held: v1::HeldVerdict) -> Result<HeldVerdict, convert::Error>
         Action::Discard => false,
         Action::Unspecified => return Err(convert::Error::Missing("held.action")),
     };
-    Ok(HeldVerdict { attempt, go_on, cancel: held.cancel.map(|cancel| Duration::from_secs(cancel.grace_seconds.into())) })
+    Ok(HeldVerdict {
+        attempt,
+        go_on,
+        cancel: held.cancel.map(|cancel| Duration::from_secs(cancel.grace_seconds.into())),
+    })
 }
 
 /// A message that came down, or `None` when it is nothing to act on.
@@ -119,7 +125,10 @@ pub(super) fn down(message: Option<Down>) -> Result<Option<Event>, convert::Erro
                 Err(error) => Event::BadOffer { fence, reason: convert::Error::to_string(&error) },
             }
         }
-        Some(Down::Cancel(cancel)) => Event::Cancel { fence: convert::fence(cancel.fence)?, grace: Duration::from_secs(cancel.grace_seconds.into()) },
+        Some(Down::Cancel(cancel)) => Event::Cancel {
+            fence: convert::fence(cancel.fence)?,
+            grace: Duration::from_secs(cancel.grace_seconds.into()),
+        },
         Some(Down::Revoke(revoke)) => Event::Revoke { fence: convert::fence(revoke.fence)?, reason: revoke.reason },
     }))
 }
@@ -151,18 +160,22 @@ pub(super) fn verdict(answer: v1::ConfirmStartResponse) -> Result<Verdict, conve
 pub(super) fn complete(report: &Report) -> v1::CompleteRequest {
     let micros = |at: Timestamp| u64::try_from(at.as_micros()).unwrap_or(0);
     let outcome = match &report.ending {
-        Ending::Exited { record, spool_bytes, summary, started_at, ended_at, canceled } => Outcome::Exited(v1::Exited {
-            record: json(record),
-            spool_bytes: *spool_bytes,
-            event_summary: summary.as_ref().map(json).unwrap_or_default(),
-            started_at_us: micros(*started_at),
-            ended_at_us: micros(*ended_at),
-            canceled: *canceled,
-        }),
+        Ending::Exited { record, spool_bytes, summary, started_at, ended_at, canceled } => {
+            Outcome::Exited(v1::Exited {
+                record: json(record),
+                spool_bytes: *spool_bytes,
+                event_summary: summary.as_ref().map(json).unwrap_or_default(),
+                started_at_us: micros(*started_at),
+                ended_at_us: micros(*ended_at),
+                canceled: *canceled,
+            })
+        }
         Ending::Lost { reason, spool_bytes, canceled } => {
             Outcome::Lost(v1::Lost { reason: reason.clone(), spool_bytes: *spool_bytes, canceled: *canceled })
         }
-        Ending::NotStarted { reason, agent_fault } => Outcome::NotStarted(v1::NotStarted { reason: reason.clone(), agent_fault: *agent_fault }),
+        Ending::NotStarted { reason, agent_fault } => {
+            Outcome::NotStarted(v1::NotStarted { reason: reason.clone(), agent_fault: *agent_fault })
+        }
     };
     v1::CompleteRequest { fence: Some(report.fence.into()), step: report.step, outcome: Some(outcome) }
 }

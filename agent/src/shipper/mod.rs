@@ -111,7 +111,9 @@ pub enum Error {
         source: std::io::Error,
     },
     /// The controller lost what it had acknowledged.
-    #[error("the controller asks for the log from byte {asked}, but it had acknowledged {given_back} bytes, which were given back to the disk")]
+    #[error(
+        "the controller asks for the log from byte {asked}, but it had acknowledged {given_back} bytes, which were given back to the disk"
+    )]
     GivenBack {
         /// From where.
         asked: u64,
@@ -136,7 +138,13 @@ pub struct Delivered {
 ///
 /// # Errors
 /// [`Error`]; a controller that does not answer is none, it is tried for ever.
-pub async fn ship(uplink: &impl Uplink, mut reader: Reader, growth: &mut impl Growth, end: &mut watch::Receiver<Option<u64>>, policy: Policy) -> Result<Delivered, Error> {
+pub async fn ship(
+    uplink: &impl Uplink,
+    mut reader: Reader,
+    growth: &mut impl Growth,
+    end: &mut watch::Receiver<Option<u64>>,
+    policy: Policy,
+) -> Result<Delivered, Error> {
     let mut retry = Retry::new(policy);
     loop {
         match stream(uplink, &mut reader, growth, end, &mut retry).await {
@@ -155,7 +163,13 @@ enum Broken {
 }
 
 /// One stream, to the end of the spool or to its own.
-async fn stream(uplink: &impl Uplink, reader: &mut Reader, growth: &mut impl Growth, end: &mut watch::Receiver<Option<u64>>, retry: &mut Retry) -> Result<u64, Broken> {
+async fn stream(
+    uplink: &impl Uplink,
+    reader: &mut Reader,
+    growth: &mut impl Growth,
+    end: &mut watch::Receiver<Option<u64>>,
+    retry: &mut Retry,
+) -> Result<u64, Broken> {
     let (up, mut down) = uplink.open().await.map_err(Broken::Call)?;
     let late = |_| Broken::Call(CallError::Unreached("no durable offset came".to_owned()));
     let mut durable = tokio::time::timeout(FIRST_ACK, down.next()).await.map_err(late)?.map_err(Broken::Call)?;

@@ -53,7 +53,11 @@ impl Reader {
     /// [`Error::Spool`].
     pub fn open(step_dir: &Path, spool: &Path, shipped: Shipped) -> Result<Self, Error> {
         // Writing is needed to punch holes.
-        let file = File::options().read(true).write(true).open(spool).map_err(|source| Error::Spool { path: spool.to_owned(), source })?;
+        let file = File::options()
+            .read(true)
+            .write(true)
+            .open(spool)
+            .map_err(|source| Error::Spool { path: spool.to_owned(), source })?;
         Ok(Self {
             file: Arc::new(file),
             path: spool.to_owned(),
@@ -117,7 +121,8 @@ impl Reader {
                 Stream::Exit => self.state.exit_at = i64::try_from(piece.header.at).ok().map(Timestamp::from_micros),
                 Stream::Events => {
                     if let Some(payload) = self.whole.push(&piece) {
-                        let event = EngineEvent::from_json(&payload).unwrap_or_else(|_| EngineEvent::unreadable(payload.len() as u64));
+                        let event = EngineEvent::from_json(&payload)
+                            .unwrap_or_else(|_| EngineEvent::unreadable(payload.len() as u64));
                         self.state.summary.add(&event);
                     }
                 }
@@ -138,7 +143,9 @@ impl Reader {
             ledger::save(&record, &written)?;
             let length = i64::try_from(limit).map_err(io::Error::other)?;
             // A file system without holes keeps the bytes; that costs space and nothing else.
-            if let Err(error) = fallocate(&*file, FallocateFlags::FALLOC_FL_PUNCH_HOLE | FallocateFlags::FALLOC_FL_KEEP_SIZE, 0, length) {
+            if let Err(error) =
+                fallocate(&*file, FallocateFlags::FALLOC_FL_PUNCH_HOLE | FallocateFlags::FALLOC_FL_KEEP_SIZE, 0, length)
+            {
                 tracing::debug!(%error, "shipped bytes stay on the disk");
             }
             Ok(())
@@ -147,7 +154,9 @@ impl Reader {
         match done {
             Ok(()) => self.state = next,
             // A full disk: nothing was given back, and it is tried again with the next acknowledgement.
-            Err(error) => tracing::warn!(%error, spool = %self.path.display(), "cannot write down how far the spool was read"),
+            Err(error) => {
+                tracing::warn!(%error, spool = %self.path.display(), "cannot write down how far the spool was read");
+            }
         }
         Ok(())
     }

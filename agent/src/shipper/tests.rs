@@ -118,7 +118,8 @@ fn spool(records: &[(bool, Vec<u8>)]) -> (Vec<u8>, Summary) {
     let (mut out, mut summary) = (Vec::new(), Summary::default());
     for (seq, (is_event, payload)) in records.iter().enumerate() {
         let event = EngineEvent::unreadable(payload.len() as u64);
-        let (stream, payload) = if *is_event { (Stream::Events, event.to_json().unwrap()) } else { (Stream::Stdout, payload.clone()) };
+        let (stream, payload) =
+            if *is_event { (Stream::Events, event.to_json().unwrap()) } else { (Stream::Stdout, payload.clone()) };
         if *is_event {
             summary.add(&event);
         }
@@ -149,7 +150,9 @@ async fn deliver(bytes: &[u8], growth: usize, controller: &Controller) -> Delive
     };
     let shipping = async {
         loop {
-            let shipped: Shipped = std::fs::read(Ledger::shipped_file(dir.path())).map(|json| serde_json::from_slice(&json).unwrap()).unwrap_or_default();
+            let shipped: Shipped = std::fs::read(Ledger::shipped_file(dir.path()))
+                .map(|json| serde_json::from_slice(&json).unwrap())
+                .unwrap_or_default();
             let mut reader = Reader::open(dir.path(), &path, shipped).unwrap();
             reader.space = Space { step: 4096, tail: 64 };
             let mut kills = controller.0.lock().unwrap().kills.subscribe();

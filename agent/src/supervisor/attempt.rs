@@ -43,7 +43,12 @@ pub(super) struct Attempt<R: Runtime> {
 }
 
 impl<R: Runtime> Attempt<R> {
-    pub(super) fn new(shared: Arc<Shared<R>>, offer: Offer, orders: watch::Receiver<Orders>, after: Vec<CancellationToken>) -> Self {
+    pub(super) fn new(
+        shared: Arc<Shared<R>>,
+        offer: Offer,
+        orders: watch::Receiver<Orders>,
+        after: Vec<CancellationToken>,
+    ) -> Self {
         Self { shared, offer, orders, after, cancel: None }
     }
 
@@ -85,7 +90,9 @@ impl<R: Runtime> Attempt<R> {
         let claim = Claim { offer: self.offer.clone(), at: crate::clock::now() };
         if let Err(error) = self.ledger(move |ledger| ledger.claim(&claim)).await {
             tracing::error!(attempt = %fence.attempt, %error, "an offer could not be written down, so it is declined");
-            self.shared.outlet.say(Message::Answer { fence, declined: Some(format!("the agent's disk does not take it: {error}")) });
+            self.shared
+                .outlet
+                .say(Message::Answer { fence, declined: Some(format!("the agent's disk does not take it: {error}")) });
             return false;
         }
         self.hold(self.first_step(), None, false);
@@ -143,8 +150,12 @@ impl<R: Runtime> Attempt<R> {
             match self.shared.client.complete(&report).await {
                 Ok(next) => return Ok(next),
                 Err(CallError::Fenced(reason)) => return Err(Halt::Fenced(reason)),
-                Err(CallError::Refused(reason)) if matches!(report.ending, Ending::NotStarted { .. }) => return Err(Halt::Recorded(reason)),
-                Err(error) => tracing::warn!(attempt = %self.id(), step, %error, "the end of a step could not be reported, trying again"),
+                Err(CallError::Refused(reason)) if matches!(report.ending, Ending::NotStarted { .. }) => {
+                    return Err(Halt::Recorded(reason));
+                }
+                Err(error) => {
+                    tracing::warn!(attempt = %self.id(), step, %error, "the end of a step could not be reported, trying again");
+                }
             }
             self.pause(&mut retry).await;
         }
@@ -154,10 +165,12 @@ impl<R: Runtime> Attempt<R> {
     pub(super) async fn pause(&self, retry: &mut Retry) {
         let mut contact = self.shared.contact.clone();
         let heard = async {
-            if contact.wait_for(|contact| !contact.connected).await.is_ok() && contact.wait_for(|contact| contact.connected).await.is_ok() {
+            if contact.wait_for(|contact| !contact.connected).await.is_ok()
+                && contact.wait_for(|contact| contact.connected).await.is_ok()
+            {
                 return;
             }
-            std::future::pending().await
+            std::future::pending::<()>().await;
         };
         tokio::select! {
             () = retry.pause() => {}
@@ -167,11 +180,19 @@ impl<R: Runtime> Attempt<R> {
 
     /// Says how the attempt is held from now on.
     pub(super) fn hold(&self, step: u32, container: Option<&str>, started: bool) {
-        self.shared.board.hold(Held { fence: self.offer.fence, step, container: container.map(str::to_owned), started });
+        self.shared.board.hold(Held {
+            fence: self.offer.fence,
+            step,
+            container: container.map(str::to_owned),
+            started,
+        });
     }
 
     /// Runs ledger work outside the event loop.
-    pub(super) async fn ledger<T: Send + 'static>(&self, work: impl FnOnce(&Ledger) -> io::Result<T> + Send + 'static) -> io::Result<T> {
+    pub(super) async fn ledger<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&Ledger) -> io::Result<T> + Send + 'static,
+    ) -> io::Result<T> {
         let ledger = self.shared.ledger.clone();
         crate::tasks::blocking(move || work(&ledger)).await
     }
@@ -182,7 +203,9 @@ impl<R: Runtime> Attempt<R> {
         loop {
             match self.shared.runtime.list().await {
                 Ok(found) => return found.into_iter().filter(|found| found.attempt == self.id()).collect(),
-                Err(error) => tracing::warn!(error = error.full(), "the engine does not list its containers, trying again"),
+                Err(error) => {
+                    tracing::warn!(error = error.full(), "the engine does not list its containers, trying again");
+                }
             }
             retry.pause().await;
         }
@@ -195,7 +218,9 @@ impl<R: Runtime> Attempt<R> {
     /// Stops what runs of an attempt that is not ours any more: interrupt, grace, kill.
     async fn stop(&self) {
         let mark_sent = self.cancel.as_ref().is_some_and(|mark| mark.signalled);
-        for found in self.containers().await.into_iter().filter(|found| found.state == FoundState::Running && !found.helper) {
+        for found in
+            self.containers().await.into_iter().filter(|found| found.state == FoundState::Running && !found.helper)
+        {
             stop_container(&self.shared.runtime, self.id(), &found, mark_sent).await;
         }
     }
@@ -252,7 +277,8 @@ async fn remove_job<R: Runtime>(shared: &Shared<R>, offer: &Offer) {
 
 /// Waits until the attempt is not ours any more.
 pub(super) async fn revoked(orders: &mut watch::Receiver<Orders>) -> String {
-    let reason = orders.wait_for(|orders| orders.revoked.is_some()).await.ok().and_then(|orders| orders.revoked.clone());
+    let reason =
+        orders.wait_for(|orders| orders.revoked.is_some()).await.ok().and_then(|orders| orders.revoked.clone());
     match reason {
         Some(reason) => reason,
         // The supervisor is gone, so the agent is ending: nobody gives orders any more.

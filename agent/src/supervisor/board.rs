@@ -65,9 +65,11 @@ impl Board {
 
     /// The agent holds an attempt, or holds it in another way than before.
     pub fn hold(&self, held: Held) {
-        self.inner.snapshot.send_modify(|snapshot| match snapshot.held.iter_mut().find(|other| other.fence.attempt == held.fence.attempt) {
-            Some(there) => *there = held,
-            None => snapshot.held.push(held),
+        self.inner.snapshot.send_modify(|snapshot| {
+            match snapshot.held.iter_mut().find(|other| other.fence.attempt == held.fence.attempt) {
+                Some(there) => *there = held,
+                None => snapshot.held.push(held),
+            }
         });
     }
 

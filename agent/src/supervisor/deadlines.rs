@@ -15,7 +15,9 @@ use crate::session::Contact;
 pub fn deadlines(started: &Started, contact: &Contact, cancel: Option<&CancelMark>, standing: Deadlines) -> Deadlines {
     let mut soft = match contact.max_disconnected {
         // 0: without bound.
-        Some(bound) if contact.last_micros > 0 && !bound.is_zero() => started.soft.min(contact.last_micros.saturating_add(micros(bound))),
+        Some(bound) if contact.last_micros > 0 && !bound.is_zero() => {
+            started.soft.min(contact.last_micros.saturating_add(micros(bound)))
+        }
         Some(_) => started.soft,
         None if standing.soft == 0 => started.soft,
         None => standing.soft,
@@ -50,7 +52,12 @@ mod tests {
     const SECOND: u64 = 1_000_000;
 
     fn started() -> Started {
-        Started { at: Timestamp::from_micros(0), boot_id: "b".to_owned(), soft: 1_000 * SECOND, grace: Duration::from_secs(10) }
+        Started {
+            at: Timestamp::from_micros(0),
+            boot_id: "b".to_owned(),
+            soft: 1_000 * SECOND,
+            grace: Duration::from_secs(10),
+        }
     }
 
     fn contact(last: u64, bound: u64) -> Contact {

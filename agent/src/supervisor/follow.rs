@@ -5,10 +5,10 @@ use std::time::Duration;
 use longshore_core::init::control::Deadlines;
 use tokio::sync::watch;
 
+use super::Runtime;
 use super::attempt::{Attempt, Halt};
 use super::deadlines::{deadlines, micros, refresh_every};
 use super::reporter::Reporter;
-use super::Runtime;
 use crate::executor::{End, Signalled};
 use crate::ledger::{CancelMark, Shipped, Started};
 use crate::session::{Ending, Phase};
@@ -23,7 +23,13 @@ const BACKSTOP: Duration = Duration::from_secs(30);
 
 impl<R: Runtime> Attempt<R> {
     /// Follows a step that was started, by this process or one before, and says how it ended.
-    pub(super) async fn follow(&mut self, step: u32, container: &str, started: &Started, reporter: &Reporter) -> Result<Ending, Halt> {
+    pub(super) async fn follow(
+        &mut self,
+        step: u32,
+        container: &str,
+        started: &Started,
+        reporter: &Reporter,
+    ) -> Result<Ending, Halt> {
         self.hold(step, Some(container), true);
         let attempt = self.id();
         let shipped = self.ledger(move |ledger| ledger.shipped(attempt, step)).await.unwrap_or_else(|error| {
@@ -51,7 +57,12 @@ impl<R: Runtime> Attempt<R> {
     }
 
     /// Ships the log; only a fence ends the step for it.
-    async fn ship(&self, step: u32, shipped: Shipped, mut end: watch::Receiver<Option<u64>>) -> Result<Result<Delivered, String>, Halt> {
+    async fn ship(
+        &self,
+        step: u32,
+        shipped: Shipped,
+        mut end: watch::Receiver<Option<u64>>,
+    ) -> Result<Result<Delivered, String>, Halt> {
         let dir = self.shared.ledger.step_dir(self.id(), step);
         let opened = Reader::open(&dir, &self.shared.ledger.spool(self.id(), step), shipped).map_err(|err| said(&err));
         let watched = self.shared.runtime.watch(self.id(), step).map_err(|err| err.full());
@@ -71,7 +82,13 @@ impl<R: Runtime> Attempt<R> {
     }
 
     /// Waits for the end of the container; meanwhile the deadline is renewed and a cancel carried out.
-    async fn oversee(&self, step: u32, (container, boundary): (&str, u64), started: &Started, cancel: &mut Option<CancelMark>) -> End {
+    async fn oversee(
+        &self,
+        step: u32,
+        (container, boundary): (&str, u64),
+        started: &Started,
+        cancel: &mut Option<CancelMark>,
+    ) -> End {
         let runtime = &self.shared.runtime;
         let end = runtime.wait_end(self.id(), step, container, boundary);
         tokio::pin!(end);
@@ -88,7 +105,8 @@ impl<R: Runtime> Attempt<R> {
             }
             let signal_due = cancel.as_ref().is_some_and(|mark| !mark.signalled);
             let contact_due = self.shared.contact.borrow().last_micros == 0;
-            let look_again = if signal_due || contact_due { SIGNAL_AGAIN } else { refresh_every(&self.shared.contact.borrow()) };
+            let look_again =
+                if signal_due || contact_due { SIGNAL_AGAIN } else { refresh_every(&self.shared.contact.borrow()) };
             tokio::select! {
                 end = &mut end => return end,
                 () = tokio::time::sleep(look_again) => {}
@@ -106,7 +124,9 @@ impl<R: Runtime> Attempt<R> {
         let standing = runtime.deadlines(self.id(), step).unwrap_or_default();
         let contact = *self.shared.contact.borrow();
         let due = deadlines(started, &contact, cancel, standing);
-        if due != standing && let Err(error) = runtime.set_deadlines(self.id(), step, due) {
+        if due != standing
+            && let Err(error) = runtime.set_deadlines(self.id(), step, due)
+        {
             tracing::warn!(attempt = %self.id(), error = error.full(), "the deadline cannot be renewed");
         }
         if due == Deadlines::default() { u64::MAX } else { due.hard }
@@ -127,7 +147,9 @@ impl<R: Runtime> Attempt<R> {
             Ok(Ok(Signalled::Sent)) => self.note(cancel, CancelMark { signalled: true, ..mark }).await,
             // It has ended by itself; there is nothing to cancel.
             Ok(Ok(Signalled::NotRunning)) => {}
-            Ok(Err(error)) => tracing::warn!(%attempt, error = error.full(), "the interrupt was not taken, trying again"),
+            Ok(Err(error)) => {
+                tracing::warn!(%attempt, error = error.full(), "the interrupt was not taken, trying again");
+            }
             Err(_) => tracing::warn!(%attempt, "the engine does not take the interrupt, trying again"),
         }
     }
@@ -151,8 +173,14 @@ impl<R: Runtime> Attempt<R> {
                 ended_at: delivered.exit_at.unwrap_or_else(crate::clock::now),
                 canceled,
             },
-            (Ok(delivered), End::Gone { detail }) => Ending::Lost { reason: detail, spool_bytes: delivered.bytes, canceled },
-            (Err(error), _) => Ending::Lost { reason: format!("the step ended, but its log is lost: {error}"), spool_bytes: 0, canceled },
+            (Ok(delivered), End::Gone { detail }) => {
+                Ending::Lost { reason: detail, spool_bytes: delivered.bytes, canceled }
+            }
+            (Err(error), _) => Ending::Lost {
+                reason: format!("the step ended, but its log is lost: {error}"),
+                spool_bytes: 0,
+                canceled,
+            },
         }
     }
 }

@@ -10,7 +10,6 @@ mod attempt;
 mod board;
 mod deadlines;
 mod follow;
-mod orphan;
 mod package;
 mod prepare;
 mod recover;
@@ -65,8 +64,6 @@ pub struct Orders {
     pub cancel: Option<Duration>,
     /// It is not this agent's any more; why.
     pub revoked: Option<String>,
-    /// The controller knows that this agent has it.
-    pub confirmed: bool,
 }
 
 /// How the agent is to end.
@@ -114,7 +111,12 @@ impl<R: Runtime> Supervisor<R> {
     }
 
     /// Works until the agent is to end: at once, or when draining and no attempt is left, or when `drain_timeout` has passed.
-    pub async fn run(&mut self, mut events: mpsc::UnboundedReceiver<Event>, mut stop: watch::Receiver<Stop>, drain_timeout: Duration) {
+    pub async fn run(
+        &mut self,
+        mut events: mpsc::UnboundedReceiver<Event>,
+        mut stop: watch::Receiver<Stop>,
+        drain_timeout: Duration,
+    ) {
         let give_up = tokio::time::sleep(Duration::MAX);
         tokio::pin!(give_up);
         let mut draining = false;
@@ -157,7 +159,6 @@ impl<R: Runtime> Supervisor<R> {
     fn verdict(&self, verdict: HeldVerdict) {
         self.order(verdict.attempt, |orders| {
             if verdict.go_on {
-                orders.confirmed = true;
                 orders.cancel = verdict.cancel.or(orders.cancel);
             } else {
                 orders.revoked = Some("the controller has given the attempt up".to_owned());
@@ -195,7 +196,8 @@ impl<R: Runtime> Supervisor<R> {
     /// Starts an attempt's task: a new one, or with `entry` one that was found on disk.
     fn begin(&mut self, offer: Offer, slot: Slot, entry: Option<Entry>) {
         let (attempt, job) = (offer.fence.attempt, offer.job);
-        let after = self.handles.values().filter(|handle| handle.job == job).map(|handle| handle.done.clone()).collect();
+        let after =
+            self.handles.values().filter(|handle| handle.job == job).map(|handle| handle.done.clone()).collect();
         let orders = self.register(attempt, job);
         let task = Attempt::new(Arc::clone(&self.shared), offer, orders, after);
         let end = self.end_of(attempt, slot);

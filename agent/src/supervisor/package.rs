@@ -54,7 +54,14 @@ const DAMAGED: u32 = 3;
 ///
 /// # Errors
 /// [`Error`].
-pub(super) async fn fetch(client: &Client, fence: Fence, package: &PackageRef, to: &Path, policy: Policy, progress: impl Fn(u64) + Send + Sync) -> Result<(), Error> {
+pub(super) async fn fetch(
+    client: &Client,
+    fence: Fence,
+    package: &PackageRef,
+    to: &Path,
+    policy: Policy,
+    progress: impl Fn(u64) + Send + Sync,
+) -> Result<(), Error> {
     let sha256 = || package.sha256.clone();
     let mut retry = Retry::new(policy);
     let mut damaged = 0;
@@ -69,7 +76,9 @@ pub(super) async fn fetch(client: &Client, fence: Fence, package: &PackageRef, t
                 }
             }
             Err(Once::Call(CallError::Fenced(reason))) => return Err(Error::Fenced(reason)),
-            Err(Once::Call(CallError::Unreached(reason))) => tracing::debug!(reason, "the package did not come to its end, trying again"),
+            Err(Once::Call(CallError::Unreached(reason))) => {
+                tracing::debug!(reason, "the package did not come to its end, trying again");
+            }
             Err(Once::Call(source)) => return Err(Error::Refused { sha256: sha256(), source }),
             Err(Once::Write(source)) => return Err(Error::Write { sha256: sha256(), path: to.to_owned(), source }),
         }
@@ -82,7 +91,13 @@ enum Once {
     Write(io::Error),
 }
 
-async fn once(client: &Client, fence: Fence, package: &PackageRef, to: &Path, progress: &(impl Fn(u64) + Send + Sync)) -> Result<String, Once> {
+async fn once(
+    client: &Client,
+    fence: Fence,
+    package: &PackageRef,
+    to: &Path,
+    progress: &(impl Fn(u64) + Send + Sync),
+) -> Result<String, Once> {
     let mut stream = client.fetch_package(fence, &package.sha256).await.map_err(Once::Call)?;
     let mut file = File::create(to).map_err(Once::Write)?;
     let (mut digest, mut bytes) = (Sha256::new(), 0_u64);

@@ -9,11 +9,11 @@ use std::path::PathBuf;
 use longshore_core::init::control::Deadlines;
 use longshore_core::offer::Grant;
 
+use super::Runtime;
 use super::attempt::{Attempt, Halt};
 use super::deadlines::{deadlines, micros};
 use super::package;
 use super::reporter::Reporter;
-use super::Runtime;
 use crate::executor::{Class, Created, Error as ExecutorError, Image, Step};
 use crate::ledger::{Intent, Started};
 use crate::retry::Retry;
@@ -50,7 +50,12 @@ fn not_started(error: &ExecutorError) -> Ending {
 }
 
 fn disk(error: &std::io::Error) -> Ending {
-    Ending::NotStarted { reason: format!("the agent's disk does not take its ledger ({error}), so nothing was started; free some space on the agent's host"), agent_fault: true }
+    Ending::NotStarted {
+        reason: format!(
+            "the agent's disk does not take its ledger ({error}), so nothing was started; free some space on the agent's host"
+        ),
+        agent_fault: true,
+    }
 }
 
 impl<R: Runtime> Attempt<R> {
@@ -77,7 +82,9 @@ impl<R: Runtime> Attempt<R> {
         let runtime = &self.shared.runtime;
         let reference = &step.offer.image;
         let image = async {
-            let progress = |progress: crate::executor::PullProgress| reporter.say(Phase::Pulling, &progress.message, progress.current, progress.total);
+            let progress = |progress: crate::executor::PullProgress| {
+                reporter.say(Phase::Pulling, &progress.message, progress.current, progress.total);
+            };
             runtime.prepare_image(reference, progress).await.map_err(Fault::Executor)
         };
         let (image, package) = tokio::try_join!(image, self.fetch(step, reporter))?;
@@ -102,14 +109,20 @@ impl<R: Runtime> Attempt<R> {
         let Some(package) = self.offer.package.as_ref().filter(|_| first) else { return Ok(None) };
         let to = self.shared.ledger.attempt_dir(self.id()).join("package.tar.zst");
         let progress = |bytes| reporter.say(Phase::Unpacking, "fetching the package", bytes, package.bytes);
-        package::fetch(&self.shared.client, self.offer.fence, package, &to, self.shared.retry, progress).await.map_err(Fault::Package)?;
+        package::fetch(&self.shared.client, self.offer.fence, package, &to, self.shared.retry, progress)
+            .await
+            .map_err(Fault::Package)?;
         Ok(Some(to))
     }
 
     /// Asks for the right to start, starts, and follows the step to its end.
     pub(super) async fn start(&mut self, step: &Step, prepared: Prepared, reporter: &Reporter) -> Result<Ending, Halt> {
         let (attempt, index) = (self.id(), step.offer.index);
-        let intent = Intent { container: prepared.created.id.clone(), image_digest: prepared.image.id.clone(), at: crate::clock::now() };
+        let intent = Intent {
+            container: prepared.created.id.clone(),
+            image_digest: prepared.image.id.clone(),
+            at: crate::clock::now(),
+        };
         let written = intent.clone();
         if let Err(error) = self.ledger(move |ledger| ledger.intend(attempt, index, &written)).await {
             return Ok(disk(&error));
@@ -140,13 +153,21 @@ impl<R: Runtime> Attempt<R> {
             match self.shared.client.confirm_start(&start).await {
                 Ok(verdict) => return Ok(verdict),
                 Err(CallError::Fenced(reason)) => return Err(Halt::Fenced(reason)),
-                Err(error) => tracing::warn!(attempt = %self.id(), step, %error, "the start could not be confirmed, asking again"),
+                Err(error) => {
+                    tracing::warn!(attempt = %self.id(), step, %error, "the start could not be confirmed, asking again");
+                }
             }
             self.pause(&mut retry).await;
         }
     }
 
-    async fn run_granted(&mut self, step: &Step, prepared: Prepared, grant: Grant, reporter: &Reporter) -> Result<Ending, Halt> {
+    async fn run_granted(
+        &mut self,
+        step: &Step,
+        prepared: Prepared,
+        grant: Grant,
+        reporter: &Reporter,
+    ) -> Result<Ending, Halt> {
         let (attempt, index) = (self.id(), step.offer.index);
         let started = Started {
             at: crate::clock::now(),
@@ -160,8 +181,10 @@ impl<R: Runtime> Attempt<R> {
         }
         let container = prepared.created.id.as_str();
         self.hold(index, Some(container), true);
-        let first = deadlines(&started, &self.shared.contact.borrow().clone(), self.cancel.as_ref(), Deadlines::default());
-        let result = self.shared.runtime.start(step, &self.offer, &prepared.created, &prepared.image, &grant, first).await;
+        let first =
+            deadlines(&started, &self.shared.contact.borrow().clone(), self.cancel.as_ref(), Deadlines::default());
+        let result =
+            self.shared.runtime.start(step, &self.offer, &prepared.created, &prepared.image, &grant, first).await;
         drop(grant);
         match result {
             Ok(()) => {
@@ -171,9 +194,15 @@ impl<R: Runtime> Attempt<R> {
             Err(error) if error.may_have_run() => {
                 tracing::error!(%attempt, error = error.full(), "the step may have begun");
                 match self.follow(index, container, &started, reporter).await? {
-                    Ending::Lost { spool_bytes, canceled, .. } => Ok(Ending::Lost { reason: error.full(), spool_bytes, canceled }),
+                    Ending::Lost { spool_bytes, canceled, .. } => {
+                        Ok(Ending::Lost { reason: error.full(), spool_bytes, canceled })
+                    }
                     ended => Ok(ended),
                 }
+            }
+            // Nothing of the step ran, but that is no failure of the step: the container or the engine went away under it.
+            Err(error @ (ExecutorError::Handover { .. } | ExecutorError::EngineUnreachable { .. })) => {
+                Ok(Ending::Lost { reason: error.full(), spool_bytes: 0, canceled: false })
             }
             Err(error) => Ok(not_started(&error)),
         }

@@ -1,12 +1,9 @@
 //! What an agent finds when it starts: attempts in the ledger, containers and volumes at the engine.
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Arc;
+use std::collections::BTreeSet;
 
-use longshore_core::fence::Fence;
 use longshore_core::id::{AttemptId, JobId};
 
-use super::orphan::Orphan;
 use super::{Runtime, Supervisor};
 use crate::executor::{Found, FoundState};
 use crate::ledger::Entry;
@@ -35,7 +32,10 @@ impl<R: Runtime> Supervisor<R> {
         loop {
             match self.shared.runtime.list().await {
                 Ok(containers) => return Ok(Inventory { entries, containers }),
-                Err(error) => tracing::error!(error = error.full(), "the container engine has to say what it has before this agent reports to its controller; trying again"),
+                Err(error) => tracing::error!(
+                    error = error.full(),
+                    "the container engine has to say what it has before this agent reports to its controller; trying again"
+                ),
             }
             retry.pause().await;
         }
@@ -44,7 +44,7 @@ impl<R: Runtime> Supervisor<R> {
     /// Goes on with everything that was found; what belongs to nothing is removed.
     pub async fn resume(&mut self, inventory: Inventory) {
         let known: BTreeSet<AttemptId> = inventory.entries.iter().map(|entry| entry.offer.fence.attempt).collect();
-        let mut jobs: BTreeSet<_> = inventory.entries.iter().map(|entry| entry.offer.job).collect();
+        let jobs: BTreeSet<_> = inventory.entries.iter().map(|entry| entry.offer.job).collect();
         let (helpers, containers): (Vec<_>, Vec<_>) = inventory.containers.into_iter().partition(|found| found.helper);
         for helper in helpers {
             super::attempt::remove(&self.shared, &helper.id).await;
@@ -55,15 +55,22 @@ impl<R: Runtime> Supervisor<R> {
             let slot = self.shared.board.occupy();
             self.begin(entry.offer.clone(), slot, Some(entry));
         }
-        let mut orphans: BTreeMap<AttemptId, Vec<Found>> = BTreeMap::new();
-        for found in containers.into_iter().filter(|found| !known.contains(&found.attempt)) {
-            jobs.insert(found.job);
-            orphans.entry(found.attempt).or_default().push(found);
-        }
-        for (attempt, containers) in orphans {
-            self.adopt(attempt, containers);
-        }
+        let strays: Vec<_> = containers.into_iter().filter(|found| !known.contains(&found.attempt)).collect();
+        self.stop_strays(&strays).await;
         self.remove_stray_volumes(&jobs).await;
+    }
+
+    /// Stops containers that the ledger knows nothing of: the state directory was lost or set aside, and with it their log
+    /// and result. It is done before the controller is reached, because it takes the absence of an attempt from the hello as
+    /// proof that nothing of it runs (promise P3).
+    async fn stop_strays(&self, strays: &[Found]) {
+        for found in strays {
+            tracing::error!(attempt = %found.attempt, container = found.id, "a container without a ledger: it is stopped, and its step is lost");
+            if found.state == FoundState::Running {
+                super::attempt::stop_container(&self.shared.runtime, found.attempt, found, false).await;
+            }
+            super::attempt::remove(&self.shared, &found.id).await;
+        }
     }
 
     /// Says that an attempt is held before its task has run for the first time.
@@ -71,28 +78,10 @@ impl<R: Runtime> Supervisor<R> {
         let reached = entry.reached.as_ref();
         self.shared.board.hold(Held {
             fence: entry.offer.fence,
-            step: reached.map_or_else(|| entry.offer.steps.first().map_or(0, |step| step.index), |reached| reached.step),
+            step: reached
+                .map_or_else(|| entry.offer.steps.first().map_or(0, |step| step.index), |reached| reached.step),
             container: reached.map(|reached| reached.intent.container.clone()),
             started: reached.is_some_and(|reached| reached.started.is_some()),
-        });
-    }
-
-    fn adopt(&mut self, attempt: AttemptId, containers: Vec<Found>) {
-        let Some((job, epoch)) = containers.first().map(|found| (found.job, found.epoch)) else { return };
-        let orders = self.register(attempt, job);
-        let end = self.end_of(attempt, self.shared.board.occupy());
-        // No label says the incarnation; the controller knows the attempt by its id.
-        let fence = Fence { attempt, epoch, incarnation: 0 };
-        // Said before the controller is reached, as with what the ledger has.
-        if let Some(newest) = containers.iter().max_by_key(|found| found.step) {
-            let started = newest.state != FoundState::Created;
-            self.shared.board.hold(Held { fence, step: newest.step, container: Some(newest.id.clone()), started });
-        }
-        let orphan = Orphan { shared: Arc::clone(&self.shared), fence, job, containers, orders };
-        self.tasks.spawn("orphan", async move {
-            let end = end;
-            orphan.run().await;
-            drop(end);
         });
     }
 

@@ -36,7 +36,14 @@ impl Reporter {
             *last = Some((phase, now));
         }
         let message = message.to_owned();
-        self.outlet.say(Message::Progress(Progress { fence: self.fence, step: self.step, phase, message, current, total }));
+        self.outlet.say(Message::Progress(Progress {
+            fence: self.fence,
+            step: self.step,
+            phase,
+            message,
+            current,
+            total,
+        }));
     }
 }
 

@@ -8,7 +8,9 @@ use longshore_core::id::{AttemptId, JobId};
 use longshore_core::init::control::Deadlines;
 use longshore_core::offer::{Grant, Offer};
 
-use crate::executor::{self, Created, End, Engine, Error, Executor, Found, Image, PullProgress, Signalled, SpoolWatch, Step};
+use crate::executor::{
+    self, Created, End, Engine, Error, Executor, Found, Image, PullProgress, Signalled, SpoolWatch, Step,
+};
 use crate::shipper::Growth;
 
 /// Runs steps in containers.
@@ -23,15 +25,38 @@ pub trait Runtime: Clone + Send + Sync + 'static {
     /// Every job of this agent that has a volume.
     fn list_jobs(&self) -> impl Future<Output = Result<Vec<JobId>, Error>> + Send;
     /// Makes an image present.
-    fn prepare_image(&self, reference: &str, progress: impl FnMut(PullProgress) + Send) -> impl Future<Output = Result<Image, Error>> + Send;
+    fn prepare_image(
+        &self,
+        reference: &str,
+        progress: impl FnMut(PullProgress) + Send,
+    ) -> impl Future<Output = Result<Image, Error>> + Send;
     /// Makes a step's container, not started, with its spool and control file.
     fn create(&self, step: &Step, image: &Image) -> impl Future<Output = Result<Created, Error>> + Send;
     /// Makes the workspace ready.
-    fn prepare_workspace(&self, step: &Step, created: &Created, package: Option<&Path>) -> impl Future<Output = Result<(), Error>> + Send;
+    fn prepare_workspace(
+        &self,
+        step: &Step,
+        created: &Created,
+        package: Option<&Path>,
+    ) -> impl Future<Output = Result<(), Error>> + Send;
     /// Starts the container and hands over what was granted.
-    fn start(&self, step: &Step, offer: &Offer, created: &Created, image: &Image, grant: &Grant, deadlines: Deadlines) -> impl Future<Output = Result<(), Error>> + Send;
+    fn start(
+        &self,
+        step: &Step,
+        offer: &Offer,
+        created: &Created,
+        image: &Image,
+        grant: &Grant,
+        deadlines: Deadlines,
+    ) -> impl Future<Output = Result<(), Error>> + Send;
     /// Waits until the container has ended; `boundary` is a record boundary of the spool without holes behind it.
-    fn wait_end(&self, attempt: AttemptId, step: u32, container: &str, boundary: u64) -> impl Future<Output = End> + Send;
+    fn wait_end(
+        &self,
+        attempt: AttemptId,
+        step: u32,
+        container: &str,
+        boundary: u64,
+    ) -> impl Future<Output = End> + Send;
     /// Watches the spool of a step.
     fn watch(&self, attempt: AttemptId, step: u32) -> Result<Self::Watch, Error>;
     /// Sets a step's deadlines.
@@ -75,7 +100,15 @@ impl Runtime for Executor {
     async fn prepare_workspace(&self, step: &Step, created: &Created, package: Option<&Path>) -> Result<(), Error> {
         Self::prepare_workspace(self, step, created, package).await
     }
-    async fn start(&self, step: &Step, offer: &Offer, created: &Created, image: &Image, grant: &Grant, deadlines: Deadlines) -> Result<(), Error> {
+    async fn start(
+        &self,
+        step: &Step,
+        offer: &Offer,
+        created: &Created,
+        image: &Image,
+        grant: &Grant,
+        deadlines: Deadlines,
+    ) -> Result<(), Error> {
         let orders = executor::handover(step, offer, grant, image)?;
         Self::start(self, step, created, &orders, deadlines).await
     }

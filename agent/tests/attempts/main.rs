@@ -1,0 +1,13 @@
+//! The whole agent but the container engine, against a controller that is a fake over real TLS and gRPC, and a fake runtime.
+//!
+//! Nothing sleeps: each test waits for what it wants to see. The limit on a wait is only there so that a broken agent fails.
+
+#![expect(clippy::unwrap_used, reason = "helpers of tests are outside test functions")]
+
+mod controller;
+mod ends;
+mod restarts;
+mod runtime;
+mod sessions;
+mod starts;
+mod world;
