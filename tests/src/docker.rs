@@ -41,7 +41,9 @@ pub fn import(reference: &str, changes: &[&str]) {
     let root = tempfile::tempdir().unwrap();
     let bin = root.path().join("bin");
     std::fs::create_dir(&bin).unwrap();
-    std::fs::create_dir(root.path().join("tmp")).unwrap();
+    let tmp = root.path().join("tmp");
+    std::fs::create_dir(&tmp).unwrap();
+    std::fs::set_permissions(&tmp, std::os::unix::fs::PermissionsExt::from_mode(0o1777)).unwrap();
     std::fs::copy("/bin/busybox", bin.join("busybox"))
         .expect("Debian's busybox-static is installed");
     for applet in run(Command::new("/bin/busybox").arg("--list"), b"")

@@ -159,12 +159,11 @@ fn the_job_as_root_cannot_reach_pid_1_nor_its_log() {
     let dev = Dev::start();
     let script = r#"
 id -u
-for f in /proc/1/environ /proc/1/fd /proc/1/mem /proc/1/maps; do
-  if cat $f >/dev/null 2>&1 || ls $f/ >/dev/null 2>&1 && [ -n "$(ls $f/ 2>/dev/null)" ]; then echo "open $f"; fi
-done
+for f in environ mem maps root/etc cwd/etc; do if cat /proc/1/$f >/dev/null 2>&1; then echo "open $f"; fi; done
+for n in 0 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15; do if cat /proc/1/fd/$n >/dev/null 2>&1 </dev/null; then echo "open fd $n"; fi; done
+for n in 0 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15; do if readlink /proc/1/fd/$n >/dev/null 2>&1; then echo "open link $n"; fi; done
 for n in 0 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15; do if echo forged 2>/dev/null > /proc/1/fd/$n; then echo "wrote $n"; fi; done
 ls -la /.longshore; touch /.longshore/x 2>/dev/null && echo "mount is writable"
-tr '\000' '\n' < /proc/self/environ | grep -c TOKEN
 echo over"#;
     dev.apply(&spec("reach", script, SECRET_ENV, SECRET_TOP));
     dev.set_secret("reach", "token", "some-secret-value");

@@ -42,13 +42,9 @@ fn nothing_shows(dev: &mut Dev, disturb: impl FnOnce(&mut Dev)) {
         std::fs::read_to_string(dev.state().join("starts")).unwrap(),
         "start\n"
     );
-    let left = docker(&["ps", "-aq", "--filter", &format!("id={container}")])
-        .ok()
-        .text();
-    assert_eq!(
-        left, "",
-        "the container is removed once log and result are durable"
-    );
+    longshore_tests::process::wait_for("the container to be removed: log and result are durable", || {
+        docker(&["ps", "-aq", "--filter", &format!("id={container}")]).ok().text().is_empty().then_some(())
+    });
 }
 
 #[test]

@@ -63,10 +63,10 @@ fn an_image_from_scratch_without_a_shell_runs() {
     let dev = Dev::start();
     let root = dev.dir().join("scratch");
     std::fs::create_dir(&root).unwrap();
-    std::fs::copy("/bin/busybox", root.join("tool")).unwrap();
+    std::fs::copy("/bin/busybox", root.join("busybox")).unwrap();
     std::fs::write(
         root.join("Dockerfile"),
-        "FROM scratch\nCOPY tool /tool\nUSER 4321\n",
+        "FROM scratch\nCOPY busybox /busybox\nUSER 4321\n",
     )
     .unwrap();
     let mut build = std::process::Command::new("docker");
@@ -79,7 +79,7 @@ fn an_image_from_scratch_without_a_shell_runs() {
         let spec = steps(
             "scratch",
             &format!(
-                "  - name: one\n    image: longshore/scratch:1\n    network: none\n    profile: {profile}\n    run: [/tool, sh, -c, 'echo hello from $0; touch here; exec /tool id -u']\n"
+                "  - name: one\n    image: longshore/scratch:1\n    network: none\n    profile: {profile}\n    run: [/busybox, sh, -c, 'echo hello from $0; touch here; exec /busybox id -u']\n"
             ),
         );
         let shown = dev.run("scratch", &spec);
