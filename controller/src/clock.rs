@@ -7,9 +7,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use longshore_core::id::{
-    AgentId, AttemptId, ControllerId, DeploymentId, JobId, ProjectId, TokenId,
-};
+use longshore_core::id::{AgentId, AttemptId, ControllerId, DeploymentId, JobId, ProjectId, TokenId};
 use longshore_core::time::Timestamp;
 use tokio::sync::watch;
 

@@ -84,9 +84,7 @@ impl Tasks {
         future: impl Future<Output = Result<(), E>> + Send + 'static,
     ) {
         let token = self.token.clone();
-        self.spawn(name, on_error, async move {
-            token.run_until_cancelled(future).await.unwrap_or(Ok(()))
-        });
+        self.spawn(name, on_error, async move { token.run_until_cancelled(future).await.unwrap_or(Ok(())) });
     }
 
     /// Runs blocking work (files, compression) off the async threads.

@@ -1,6 +1,7 @@
 //! The agent plane: gRPC requests to calls of the engine and back. Decides nothing.
 
 mod log;
+pub mod rules;
 mod serve;
 mod service;
 mod session;

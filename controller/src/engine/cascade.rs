@@ -22,7 +22,7 @@ pub(super) fn fence(attempt: &Attempt) -> Fence {
     Fence { attempt: attempt.id, epoch: attempt.epoch, incarnation: attempt.incarnation }
 }
 
-pub(super) fn stale(what: impl ToString) -> Error {
+pub(super) fn stale(what: &(impl ToString + ?Sized)) -> Error {
     Error::Store(store::Error::Stale(what.to_string()))
 }
 
@@ -30,11 +30,16 @@ pub(super) fn stale(what: impl ToString) -> Error {
 ///
 /// # Errors
 /// [`Error::Attempt`] when core rejects it; the change as a whole is undone then.
-pub(super) async fn on_attempt(tx: &mut dyn Tx, cx: &mut Cx, from: &Attempt, event: &attempt::Event) -> Result<Attempt> {
+pub(super) async fn on_attempt(
+    tx: &mut dyn Tx,
+    cx: &mut Cx,
+    from: &Attempt,
+    event: &attempt::Event,
+) -> Result<Attempt> {
     let decision = attempt::decide(from, event, cx.now).map_err(Error::Attempt)?;
     let next = decision.next;
     if next != *from && !tx.update_attempt(from, &next).await? {
-        return Err(stale(from.id));
+        return Err(stale(&from.id));
     }
     if next.state != from.state {
         cx.after.timers = true;
@@ -63,7 +68,8 @@ pub(super) async fn on_attempt(tx: &mut dyn Tx, cx: &mut Cx, from: &Attempt, eve
                 on_deployment(tx, cx, next.deployment, &deployment::Event::JobBack).await?;
             }
             attempt::Effect::Over(outcome) => {
-                let row = tx.job(next.job).await?.ok_or_else(|| Error::Internal(format!("job `{}` is missing", next.job)))?;
+                let row =
+                    tx.job(next.job).await?.ok_or_else(|| Error::Internal(format!("job `{}` is missing", next.job)))?;
                 on_job(tx, cx, &row, &job::Event::AttemptOver(outcome)).await?;
             }
         }
@@ -72,19 +78,26 @@ pub(super) async fn on_attempt(tx: &mut dyn Tx, cx: &mut Cx, from: &Attempt, eve
 }
 
 /// Puts an event to a job. Boxed because a job passes a cancel on to its attempt, which may end the job.
-pub(super) fn on_job<'a>(tx: &'a mut dyn Tx, cx: &'a mut Cx, row: &'a JobRow, event: &'a job::Event) -> BoxFuture<'a, Result<()>> {
+pub(super) fn on_job<'a>(
+    tx: &'a mut dyn Tx,
+    cx: &'a mut Cx,
+    row: &'a JobRow,
+    event: &'a job::Event,
+) -> BoxFuture<'a, Result<()>> {
     async move {
         let from = &row.job;
-        let decision = job::decide(from, event, cx.now).map_err(|rejected| Error::conflict("ended", rejected.to_string(), None))?;
+        let decision = job::decide(from, event, cx.now)
+            .map_err(|rejected| Error::conflict("ended", rejected.to_string(), None))?;
         let next = decision.next;
         if next != *from && !tx.update_job(from, &next).await? {
-            return Err(stale(from.id));
+            return Err(stale(&from.id));
         }
         for effect in decision.effects {
             match effect {
                 job::Effect::Dispatch => cx.after.dispatch = true,
                 job::Effect::CancelAttempt(id) => {
-                    let row = tx.attempt(id).await?.ok_or_else(|| Error::Internal(format!("attempt `{id}` is missing")))?;
+                    let row =
+                        tx.attempt(id).await?.ok_or_else(|| Error::Internal(format!("attempt `{id}` is missing")))?;
                     on_attempt(tx, cx, &row.attempt, &attempt::Event::CancelAsked).await?;
                 }
                 job::Effect::FreeLocks => free_locks(tx, cx, row).await?,
@@ -113,19 +126,25 @@ async fn free_locks(tx: &mut dyn Tx, cx: &mut Cx, row: &JobRow) -> Result<()> {
     Ok(())
 }
 
-pub(super) async fn on_deployment(tx: &mut dyn Tx, cx: &mut Cx, id: DeploymentId, event: &deployment::Event) -> Result<()> {
-    let row = tx.deployment(id).await?.ok_or_else(|| Error::not_found("deployment", id))?;
+pub(super) async fn on_deployment(
+    tx: &mut dyn Tx,
+    cx: &mut Cx,
+    id: DeploymentId,
+    event: &deployment::Event,
+) -> Result<()> {
+    let row = tx.deployment(id).await?.ok_or_else(|| Error::not_found("deployment", &id))?;
     let from = row.deployment;
-    let next = deployment::decide(&from, event, cx.now).map_err(|rejected| Error::conflict("ended", rejected.to_string(), None))?;
+    let next = deployment::decide(&from, event, cx.now)
+        .map_err(|rejected| Error::conflict("ended", rejected.to_string(), None))?;
     if next == from {
         return Ok(());
     }
     if !tx.update_deployment(&from, &next).await? {
-        return Err(stale(id));
+        return Err(stale(&id));
     }
     cx.after.changed.insert(id);
     if next.state.is_terminal() {
-        cx.after.ended.insert(id);
+        cx.after.ended.insert(id, next.state);
     }
     if next.state != from.state {
         let action = format!("deployment.{}", next.state.as_str());
@@ -135,7 +154,13 @@ pub(super) async fn on_deployment(tx: &mut dyn Tx, cx: &mut Cx, id: DeploymentId
 }
 
 /// Puts an event to every step of a deployment that admits it, and to the starts of those steps.
-async fn move_steps(tx: &mut dyn Tx, cx: &mut Cx, id: DeploymentId, event: StepEvent, reason: Option<&str>) -> Result<()> {
+async fn move_steps(
+    tx: &mut dyn Tx,
+    cx: &mut Cx,
+    id: DeploymentId,
+    event: StepEvent,
+    reason: Option<&str>,
+) -> Result<()> {
     for mut step in tx.steps(id).await? {
         let Some(state) = step.state.after(event).filter(|_| !step.state.is_terminal()) else { continue };
         if state.is_terminal() {

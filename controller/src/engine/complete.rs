@@ -57,7 +57,13 @@ impl Engine {
                     let spec = usize::try_from(index).ok().and_then(|index| steps.get(index));
                     let timeout = spec.and_then(|step| step.timeout).unwrap_or(longshore_core::spec::DEFAULT_TIMEOUT);
                     let pulumi = spec.is_some_and(|step| step.pulumi_stack_template().is_some());
-                    Ok::<_, Error>((row.attempt, step, start, u32::try_from(steps.len()).unwrap_or(u32::MAX), (timeout, pulumi)))
+                    Ok::<_, Error>((
+                        row.attempt,
+                        step,
+                        start,
+                        u32::try_from(steps.len()).unwrap_or(u32::MAX),
+                        (timeout, pulumi),
+                    ))
                 })
             })
             .await?;
@@ -72,7 +78,12 @@ impl Engine {
             Ending::Exited { record, spool_bytes, summary, canceled, .. } => {
                 let start = confirmed(start)?;
                 let digest = self.durable(&start, spool_bytes).await?;
-                let judged = Judged { pulumi: timeout.1, summary: summary.as_deref(), cancel_carried_out: canceled, timeout: timeout.0 };
+                let judged = Judged {
+                    pulumi: timeout.1,
+                    summary: summary.as_deref(),
+                    cancel_carried_out: canceled,
+                    timeout: timeout.0,
+                };
                 let verdict = verdict(&record, &digest, judged);
                 let outputs = self.outputs(&start, &record);
                 let mut ended = ended(step, verdict, &digest, next);
@@ -112,7 +123,13 @@ impl Engine {
         Ok(digest)
     }
 
-    async fn save(&self, agent: AgentId, said: longshore_core::fence::Fence, ended: Ended, next: Option<u32>) -> Result<Option<u32>> {
+    async fn save(
+        &self,
+        agent: AgentId,
+        said: longshore_core::fence::Fence,
+        ended: Ended,
+        next: Option<u32>,
+    ) -> Result<Option<u32>> {
         let done = self
             .change(&agent.to_string(), move |tx, cx| {
                 Box::pin(async move {
@@ -136,7 +153,14 @@ impl Engine {
         }
     }
 
-    async fn not_started(&self, agent: AgentId, said: longshore_core::fence::Fence, index: u32, reason: String, agent_fault: bool) -> Result<Option<u32>> {
+    async fn not_started(
+        &self,
+        agent: AgentId,
+        said: longshore_core::fence::Fence,
+        index: u32,
+        reason: String,
+        agent_fault: bool,
+    ) -> Result<Option<u32>> {
         let done = self
             .change(&agent.to_string(), move |tx, cx| {
                 Box::pin(async move {
@@ -151,7 +175,8 @@ impl Engine {
                     let detail = json!({ "step": step.name, "reason": reason, "agent_fault": agent_fault });
                     cx.event(tx, "step.not_started", Some(step.deployment), detail).await?;
                     let reason = format!("step `{}`: {reason}", step.name);
-                    on_attempt(tx, cx, &row.attempt, &attempt::Event::NotStarted { step: index, reason, agent_fault }).await?;
+                    on_attempt(tx, cx, &row.attempt, &attempt::Event::NotStarted { step: index, reason, agent_fault })
+                        .await?;
                     Ok::<_, Error>(())
                 })
             })

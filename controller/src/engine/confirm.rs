@@ -63,7 +63,9 @@ impl Engine {
                 return Err(Error::Fenced(format!("step {} of attempt `{}` has ended", wish.step, before.attempt)));
             }
             let key = self.outputs_key(&before)?;
-            let work = work.map_err(|reason| EngineError::Internal(format!("a granted step cannot be rendered any more: {reason}")))?;
+            let work = work.map_err(|reason| {
+                EngineError::Internal(format!("a granted step cannot be rendered any more: {reason}"))
+            })?;
             return Ok(Confirmed::Granted(Box::new(work.grant(self.settings().grace, key))));
         }
         match row.attempt.state {
@@ -95,7 +97,8 @@ impl Engine {
 
     async fn grant(&self, agent: AgentId, wish: Confirm, work: Work) -> Result<Confirmed> {
         let key: [u8; 32] = self.clock().random();
-        let sealed = self.0.parts.vault.seal(&key_aad(wish.fence.attempt, wish.step), &key).map_err(EngineError::from)?;
+        let sealed =
+            self.0.parts.vault.seal(&key_aad(wish.fence.attempt, wish.step), &key).map_err(EngineError::from)?;
         let (nonce, fence) = (wish.nonce.clone(), wish.fence);
         let granted = self
             .change(&agent.to_string(), move |tx, cx| {
@@ -117,7 +120,7 @@ impl Engine {
                         ended_at: None,
                     };
                     if tx.step_attempt(from.id, wish.step).await?.is_some() {
-                        return Err(stale(from.id).into());
+                        return Err(stale(&from.id).into());
                     }
                     on_attempt(tx, cx, &from, &attempt::Event::Confirm { step: wish.step }).await?;
                     let state = step.state.after(StepEvent::Confirmed).ok_or_else(|| stale(&step.name))?;
@@ -134,7 +137,9 @@ impl Engine {
             .await;
         match granted {
             Ok(()) => Ok(Confirmed::Granted(Box::new(work.grant(self.settings().grace, key)))),
-            Err(Error::Engine(EngineError::Attempt(attempt::Rejected::Canceled(_)))) => self.end_canceled(agent, fence).await,
+            Err(Error::Engine(EngineError::Attempt(attempt::Rejected::Canceled(_)))) => {
+                self.end_canceled(agent, fence).await
+            }
             Err(Error::Engine(EngineError::Attempt(rejected))) => Err(Error::Fenced(rejected.to_string())),
             Err(Error::Engine(EngineError::Store(crate::store::Error::Stale(what)))) => {
                 tracing::debug!(nonce, what, "two confirmations at the same time");
@@ -200,7 +205,8 @@ async fn work(
     let revision = tx.revision(deployment.project, deployment.revision).await?;
     let spec = revision.and_then(|revision| revision.spec.steps.get(usize::try_from(step).ok()?).cloned());
     let spec = spec.ok_or_else(|| Error::Invalid(format!("there is no step {step}")))?;
-    let steps: Vec<StepRow> = tx.steps(deployment.deployment.id).await?.into_iter().filter(|row| row.index < step).collect();
+    let steps: Vec<StepRow> =
+        tx.steps(deployment.deployment.id).await?.into_iter().filter(|row| row.index < step).collect();
     let values = Values::load(tx, vault, &deployment, &steps).await?;
     Ok(render(&spec, &values))
 }

@@ -44,7 +44,12 @@ pub(super) struct Values {
 
 impl Values {
     /// Without secrets and outputs: what is known before anything runs.
-    pub(super) fn plain(project: &str, environment: &str, deployment: DeploymentId, variables: BTreeMap<String, String>) -> Self {
+    pub(super) fn plain(
+        project: &str,
+        environment: &str,
+        deployment: DeploymentId,
+        variables: BTreeMap<String, String>,
+    ) -> Self {
         Self {
             variables,
             secrets: BTreeMap::new(),
@@ -59,7 +64,8 @@ impl Values {
     pub(super) async fn load(tx: &mut dyn Tx, vault: &Vault, row: &DeploymentRow, steps: &[StepRow]) -> Result<Self> {
         let mut values = Self::plain(&row.project_name, &row.environment, row.deployment.id, row.variables.clone());
         for (name, version) in &row.secrets {
-            let variable = tx.variable(*version).await?.ok_or_else(|| Error::not_found("version of the secret", name))?;
+            let variable =
+                tx.variable(*version).await?.ok_or_else(|| Error::not_found("version of the secret", &name))?;
             values.secrets.insert(name.clone(), open_variable(vault, &variable)?);
         }
         for step in steps {

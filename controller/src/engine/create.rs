@@ -35,10 +35,16 @@ impl Engine {
     /// What is unknown, missing or contradictory, with what to do about it; nothing was queued then.
     pub async fn create_deployment(&self, new: NewDeployment, by: &str) -> Result<DeploymentId> {
         if new.operation_id.is_empty() || new.operation_id.len() > MAX_OPERATION {
-            return Err(Error::invalid("operation_id", format!("has to be 1 to {MAX_OPERATION} characters that the client makes up anew for each deployment"), None));
+            return Err(Error::invalid(
+                "operation_id",
+                format!("has to be 1 to {MAX_OPERATION} characters that the client makes up anew for each deployment"),
+                None,
+            ));
         }
         let wish = new.clone();
-        let before = self.read(move |tx| Box::pin(async move { Ok(tx.deployment_by_operation(&wish.operation_id).await?) })).await?;
+        let before = self
+            .read(move |tx| Box::pin(async move { Ok(tx.deployment_by_operation(&wish.operation_id).await?) }))
+            .await?;
         if let Some(before) = before {
             return same(&before, &new);
         }
@@ -75,7 +81,8 @@ impl Engine {
                     let project = project(tx, &name).await?;
                     let revision = tx.revision(project.id, project.revision).await?;
                     let spec = revision.map(|revision| revision.spec);
-                    let spec = spec.ok_or_else(|| Error::Internal(format!("the newest revision of `{name}` is missing")))?;
+                    let spec =
+                        spec.ok_or_else(|| Error::Internal(format!("the newest revision of `{name}` is missing")))?;
                     if let Some(sha256) = package
                         && tx.package(&sha256).await?.is_none()
                     {
@@ -87,8 +94,13 @@ impl Engine {
             })
             .await?;
         if found.spec.environment(&new.environment).is_none() {
-            let known: Vec<_> = found.spec.environments.iter().map(|environment| format!("`{}`", environment.name)).collect();
-            let hint = format!("project `{}` has {}; add it to `environments` and apply the project", new.project, known.join(", "));
+            let known: Vec<_> =
+                found.spec.environments.iter().map(|environment| format!("`{}`", environment.name)).collect();
+            let hint = format!(
+                "project `{}` has {}; add it to `environments` and apply the project",
+                new.project,
+                known.join(", ")
+            );
             return Err(Error::NotFound { kind: "environment", name: new.environment.clone(), hint: Some(hint) });
         }
         Ok(found)
@@ -97,7 +109,13 @@ impl Engine {
     fn row(&self, id: DeploymentId, new: &NewDeployment, found: &Found, by: &str) -> Result<DeploymentRow> {
         let (variables, secrets) = snapshot(&found.spec, &found.variables, &new.environment)?;
         Ok(DeploymentRow {
-            deployment: Deployment { id, state: DeploymentState::Queued, reason: None, cancel_asked: None, ended_at: None },
+            deployment: Deployment {
+                id,
+                state: DeploymentState::Queued,
+                reason: None,
+                cancel_asked: None,
+                ended_at: None,
+            },
             project: found.project.id,
             project_name: found.project.name.clone(),
             revision: found.project.revision,
@@ -141,20 +159,45 @@ impl Engine {
                 pulumi: pulumi.is_some(),
             });
         }
-        let job = Job { id: self.clock().job_id(), deployment: id, state: job::State::Queued, since: row.created_at, epoch: 0, abandoned: 0 };
+        let job = Job {
+            id: self.clock().job_id(),
+            deployment: id,
+            state: job::State::Queued,
+            since: row.created_at,
+            epoch: 0,
+            abandoned: 0,
+        };
         Ok(JobRow { job, seq: 0, pool: spec.pool.clone(), steps, locks: locks.into_iter().collect() })
     }
 
     /// Key of the lock on a step's Pulumi stack; `None` for a step that only reads. Checks on the way that there is a program.
-    async fn stack_lock(&self, row: &DeploymentRow, step: &Step, pulumi: &Pulumi, values: &Values) -> Result<Option<String>> {
+    async fn stack_lock(
+        &self,
+        row: &DeploymentRow,
+        step: &Step,
+        pulumi: &Pulumi,
+        values: &Values,
+    ) -> Result<Option<String>> {
         let field = |name: &str| format!("steps.{}.pulumi.{name}", step.name);
         let Some(template) = step.pulumi_stack_template() else { return Ok(None) };
         let stack = rendered(step, "pulumi.stack", &template, values, spec::check_stack)?;
-        let names_output = |template: &Template| template.references().any(|to| matches!(to, longshore_core::expression::Reference::Output { .. }));
+        let names_output = |template: &Template| {
+            template.references().any(|to| matches!(to, longshore_core::expression::Reference::Output { .. }))
+        };
         let dir = match &pulumi.dir {
             Some(dir) if names_output(dir) => {
                 if step.writes_stack() {
-                    return Err(Error::refused("unknown_stack", format!("step `{}` writes to a stack that is not known yet: its `dir` comes out of an earlier step", step.name), Some("write the directory itself, so that the stack can be locked before anything runs".to_owned())));
+                    return Err(Error::refused(
+                        "unknown_stack",
+                        format!(
+                            "step `{}` writes to a stack that is not known yet: its `dir` comes out of an earlier step",
+                            step.name
+                        ),
+                        Some(
+                            "write the directory itself, so that the stack can be locked before anything runs"
+                                .to_owned(),
+                        ),
+                    ));
                 }
                 return Ok(None);
             }
@@ -198,10 +241,14 @@ impl Engine {
             let read = self.blobs().read_entry(package, &path, MAX_BYTES).await;
             let read = read.map_err(|error| missing(format!("`{path}` of the package cannot be read: {error}")))?;
             if let Some(bytes) = read {
-                return Program::parse(&bytes).map_err(|why| missing(format!("`{path}` of the package is no program: {why}")));
+                return Program::parse(&bytes)
+                    .map_err(|why| missing(format!("`{path}` of the package is no program: {why}")));
             }
         }
-        Err(missing(format!("the package has no `{}`", folder.iter().copied().chain(["Pulumi.yaml"]).collect::<Vec<_>>().join("/"))))
+        Err(missing(format!(
+            "the package has no `{}`",
+            folder.iter().copied().chain(["Pulumi.yaml"]).collect::<Vec<_>>().join("/")
+        )))
     }
 }
 
@@ -215,15 +262,23 @@ pub(super) async fn project(tx: &mut dyn Tx, name: &str) -> Result<ProjectRow> {
 }
 
 fn same(before: &DeploymentRow, new: &NewDeployment) -> Result<DeploymentId> {
-    let same = before.project_name == new.project && before.environment == new.environment && before.package == new.package;
+    let same =
+        before.project_name == new.project && before.environment == new.environment && before.package == new.package;
     if same {
         return Ok(before.deployment.id);
     }
-    let message = format!("operation `{}` has made another deployment already: `{}`", new.operation_id, before.deployment.id);
+    let message =
+        format!("operation `{}` has made another deployment already: `{}`", new.operation_id, before.deployment.id);
     Err(Error::conflict("operation_reused", message, Some("use a new operation id for each deployment".to_owned())))
 }
 
-fn rendered(step: &Step, field: &str, template: &Template, values: &Values, check: fn(&str) -> Result<(), String>) -> Result<String> {
+fn rendered(
+    step: &Step,
+    field: &str,
+    template: &Template,
+    values: &Values,
+    check: fn(&str) -> Result<(), String>,
+) -> Result<String> {
     let field = format!("steps.{}.{field}", step.name);
     let text = template.render(values).map_err(|error| Error::invalid(&field, error.to_string(), None))?.text;
     check(&text).map_err(|error| Error::invalid(&field, format!("came out as `{text}`: {error}"), None))?;
@@ -231,7 +286,12 @@ fn rendered(step: &Step, field: &str, template: &Template, values: &Values, chec
 }
 
 /// The newest value for an environment: one of its own counts before one for all.
-pub(super) fn newest<'a>(rows: &'a [VariableRow], name: &str, environment: &str, secret: bool) -> Option<&'a VariableRow> {
+pub(super) fn newest<'a>(
+    rows: &'a [VariableRow],
+    name: &str,
+    environment: &str,
+    secret: bool,
+) -> Option<&'a VariableRow> {
     let fits = |row: &&VariableRow| row.name == name && matches!(row.value, VariableValue::Sealed(_)) == secret;
     let of = |wanted: Option<&str>| rows.iter().filter(fits).find(|row| row.environment.as_deref() == wanted);
     of(Some(environment)).or_else(|| of(None))
@@ -254,7 +314,11 @@ fn snapshot(spec: &Project, rows: &[VariableRow], environment: &str) -> Result<S
                     secrets.insert(name.clone(), row.id);
                 }
             }
-            _ => return Err(Error::Internal(format!("variable `{name}` is of a kind that this controller does not know"))),
+            _ => {
+                return Err(Error::Internal(format!(
+                    "variable `{name}` is of a kind that this controller does not know"
+                )));
+            }
         }
     }
     let used = spec.steps.iter().flat_map(|step| step.templates().flat_map(|template| template.references()));
@@ -263,7 +327,10 @@ fn snapshot(spec: &Project, rows: &[VariableRow], environment: &str) -> Result<S
             && !secrets.contains_key(name)
         {
             let message = format!("secret `{name}` has no value for environment `{environment}`");
-            let hint = format!("set it: `longshore variable set {} {name} --secret`, with the value on standard input", spec.name);
+            let hint = format!(
+                "set it: `longshore variable set {} {name} --secret`, with the value on standard input",
+                spec.name
+            );
             return Err(Error::refused("secret_missing", message, Some(hint)));
         }
     }

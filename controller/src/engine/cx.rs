@@ -1,8 +1,9 @@
 //! What a change of rows carries with it, and what follows when it is committed.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
+use longshore_core::deployment::DeploymentState;
 use longshore_core::fence::Fence;
 use longshore_core::id::{AgentId, AttemptId, DeploymentId};
 use longshore_core::time::Timestamp;
@@ -21,7 +22,7 @@ pub(super) struct After {
     /// Their views differ.
     pub(super) changed: BTreeSet<DeploymentId>,
     /// They have ended.
-    pub(super) ended: BTreeSet<DeploymentId>,
+    pub(super) ended: BTreeMap<DeploymentId, DeploymentState>,
     /// Logs that nothing follows in.
     pub(super) seal: Vec<(AttemptId, u32)>,
     /// There may be a job to hand out.
@@ -45,7 +46,13 @@ impl Cx {
     }
 
     /// Writes a line of the timeline.
-    pub(super) async fn event(&mut self, tx: &mut dyn Tx, action: &str, deployment: Option<DeploymentId>, detail: Value) -> Result<()> {
+    pub(super) async fn event(
+        &mut self,
+        tx: &mut dyn Tx,
+        action: &str,
+        deployment: Option<DeploymentId>,
+        detail: Value,
+    ) -> Result<()> {
         self.after.changed.extend(deployment);
         let (action, actor) = (action.to_owned(), self.actor.clone());
         tx.insert_event(&EventRow { id: 0, at: self.now, actor, action, deployment, detail }).await?;

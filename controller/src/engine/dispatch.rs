@@ -44,7 +44,9 @@ impl Engine {
     /// Hands out what can be handed out now.
     async fn dispatch(&self) -> Result<()> {
         let (queued, locks, live) = self
-            .read(|tx| Box::pin(async move { Ok((tx.queued_jobs().await?, tx.locks().await?, tx.live_attempts().await?)) }))
+            .read(|tx| {
+                Box::pin(async move { Ok((tx.queued_jobs().await?, tx.locks().await?, tx.live_attempts().await?)) })
+            })
             .await?;
         let mut candidates = self.0.sessions.candidates(&busy(&live));
         let mut taken: HashSet<String> = locks.into_iter().map(|lock| lock.key).collect();
@@ -91,7 +93,7 @@ impl Engine {
                 let decision = job::decide(&row.job, &job::Event::Assign { attempt: id }, cx.now)
                     .map_err(|rejected| Error::Internal(rejected.to_string()))?;
                 if !tx.update_job(&row.job, &decision.next).await? {
-                    return Err(stale(row.job.id));
+                    return Err(stale(&row.job.id));
                 }
                 tx.insert_attempt(&AttemptRow { attempt: attempt.clone(), created_at: cx.now }).await?;
                 let offer = offer(tx, &row, &attempt, &url).await?;
@@ -117,7 +119,8 @@ async fn take_locks(tx: &mut dyn Tx, cx: &mut Cx, row: &JobRow) -> Result<()> {
 }
 
 async fn offer(tx: &mut dyn Tx, row: &JobRow, attempt: &Attempt, url: &str) -> Result<Offer> {
-    let deployment = tx.deployment(attempt.deployment).await?.ok_or_else(|| Error::not_found("deployment", attempt.deployment))?;
+    let deployment =
+        tx.deployment(attempt.deployment).await?.ok_or_else(|| Error::not_found("deployment", &attempt.deployment))?;
     let package = match &deployment.package {
         Some(sha256) => {
             let package = tx.package(sha256).await?.ok_or_else(|| Error::not_found("package", sha256))?;

@@ -72,7 +72,7 @@ pub enum Error {
 }
 
 impl Error {
-    pub(crate) fn not_found(kind: &'static str, name: impl ToString) -> Self {
+    pub(crate) fn not_found(kind: &'static str, name: &(impl ToString + ?Sized)) -> Self {
         Self::NotFound { kind, name: name.to_string(), hint: None }
     }
 

@@ -6,12 +6,12 @@ use longshore_core::attempt::{Event, Proof, State};
 use longshore_core::fence::Fence;
 use longshore_core::id::AgentId;
 
+use super::Engine;
 use super::cascade::{fence, on_attempt};
 use super::cx::Cx;
 use super::plane::{Error, Hello, Said, Verdict, Welcome};
 use super::sessions::{Ability, Line};
 use super::view::ProgressView;
-use super::Engine;
 use crate::store::Tx;
 use crate::store::rows::AttemptRow;
 
@@ -42,7 +42,8 @@ impl Engine {
                     for held in &said.held {
                         verdicts.push(take_back(tx, cx, agent, held).await?);
                     }
-                    let kept: HashSet<_> = verdicts.iter().filter(|verdict| verdict.keep).map(|verdict| verdict.attempt).collect();
+                    let kept: HashSet<_> =
+                        verdicts.iter().filter(|verdict| verdict.keep).map(|verdict| verdict.attempt).collect();
                     for row in tx.live_attempts().await? {
                         if row.attempt.agent == agent && !kept.contains(&row.attempt.id) {
                             let proof = if new_boot { Proof::NewBoot } else { Proof::Absent };
@@ -91,9 +92,10 @@ impl Engine {
         let mut wake = false;
         let current = self.0.sessions.heard(agent, line, |ability| match &said {
             Said::Heartbeat { facts, engine } => {
-                wake = !ability.engine && *engine;
-                ability.engine = *engine;
+                // A heartbeat that says nothing of the host changes nothing of what is known.
                 if let Some(facts) = facts {
+                    wake = !ability.engine && *engine;
+                    ability.engine = *engine;
                     ability.facts = facts.clone();
                 }
             }
@@ -110,7 +112,13 @@ impl Engine {
             Said::Heartbeat { .. } | Said::Draining => Ok(()),
             Said::Answer { fence, accepted, reason } => self.answered(agent, fence, accepted, reason).await,
             Said::Progress { fence, step, phase, message, current, total } => {
-                self.progressed(agent, fence, step, ProgressView { step: String::new(), phase, message, current, total }).await
+                self.progressed(
+                    agent,
+                    fence,
+                    step,
+                    ProgressView { step: String::new(), phase, message, current, total },
+                )
+                .await
             }
         }
     }

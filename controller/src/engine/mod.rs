@@ -265,7 +265,8 @@ impl Engine {
         for (attempt, step) in after.seal {
             self.logs().seal(attempt, step).await;
         }
-        for id in after.ended {
+        for (id, state) in after.ended {
+            metrics::counter!("longshore_deployments_ended_total", "state" => state.as_str()).increment(1);
             self.0.live.forget(id);
         }
         for id in after.changed {

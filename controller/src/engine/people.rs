@@ -19,13 +19,14 @@ impl Engine {
     pub async fn cancel(&self, id: DeploymentId, by: &str) -> Result<()> {
         self.change(by, move |tx, cx| {
             Box::pin(async move {
-                let row = tx.deployment(id).await?.ok_or_else(|| Error::not_found("deployment", id))?;
+                let row = tx.deployment(id).await?.ok_or_else(|| Error::not_found("deployment", &id))?;
                 if row.deployment.cancel_asked.is_some() && !row.deployment.state.is_terminal() {
                     return Ok(());
                 }
                 on_deployment(tx, cx, id, &deployment::Event::CancelAsked).await?;
                 cx.event(tx, "deployment.cancel_asked", Some(id), json!({})).await?;
-                let job = tx.job_of(id).await?.ok_or_else(|| Error::Internal(format!("the job of `{id}` is missing")))?;
+                let job =
+                    tx.job_of(id).await?.ok_or_else(|| Error::Internal(format!("the job of `{id}` is missing")))?;
                 on_job(tx, cx, &job, &job::Event::CancelAsked).await
             })
         })
@@ -39,15 +40,26 @@ impl Engine {
     pub async fn resolve(&self, id: DeploymentId, reason: &str, by: &str) -> Result<()> {
         let reason = reason.trim().to_owned();
         if reason.chars().count() < 3 || reason.len() > 2_000 {
-            return Err(Error::invalid("reason", "say in 3 to 2000 characters how you know that nothing of it runs any more", None));
+            return Err(Error::invalid(
+                "reason",
+                "say in 3 to 2000 characters how you know that nothing of it runs any more",
+                None,
+            ));
         }
         let who = by.to_owned();
         self.change(by, move |tx, cx| {
             Box::pin(async move {
-                let row = tx.deployment(id).await?.ok_or_else(|| Error::not_found("deployment", id))?;
+                let row = tx.deployment(id).await?.ok_or_else(|| Error::not_found("deployment", &id))?;
                 if row.deployment.state != DeploymentState::Unknown {
-                    let message = format!("deployment `{id}` is {}, only an unknown one can be resolved", row.deployment.state.as_str());
-                    return Err(Error::conflict("not_unknown", message, "ask for an end with `longshore cancel`".to_owned()));
+                    let message = format!(
+                        "deployment `{id}` is {}, only an unknown one can be resolved",
+                        row.deployment.state.as_str()
+                    );
+                    return Err(Error::conflict(
+                        "not_unknown",
+                        message,
+                        "ask for an end with `longshore cancel`".to_owned(),
+                    ));
                 }
                 let live = tx.live_attempts().await?.into_iter().find(|row| row.attempt.deployment == id);
                 let row = live.ok_or_else(|| Error::Internal(format!("the attempt of `{id}` is missing")))?;
@@ -66,7 +78,13 @@ impl Engine {
     ///
     /// # Errors
     /// When rows cannot be saved.
-    pub async fn add_join_token(&self, pool: &str, expires_at: Timestamp, hash: &[u8], by: &str) -> Result<JoinTokenRow> {
+    pub async fn add_join_token(
+        &self,
+        pool: &str,
+        expires_at: Timestamp,
+        hash: &[u8],
+        by: &str,
+    ) -> Result<JoinTokenRow> {
         let row = JoinTokenRow {
             id: self.clock().token_id(),
             pool: pool.to_owned(),

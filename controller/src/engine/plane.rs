@@ -115,7 +115,7 @@ pub enum Said {
     Heartbeat {
         /// Where it runs, if that was said.
         facts: Option<Value>,
-        /// Its container engine answers.
+        /// Its container engine answers; counts with `facts` only.
         engine: bool,
     },
     /// Answer to an offer.

@@ -26,7 +26,8 @@ impl Program {
         let mut key: Option<String> = None;
         let options = granit_parser::options! { flow_nesting_limit: 32, block_nesting_limit: 32 };
         for next in Parser::new_from_str_with_options(text, options) {
-            let (event, _) = next.map_err(|error| format!("line {} is not YAML: {}", error.marker().line(), error.info()))?;
+            let (event, _) =
+                next.map_err(|error| format!("line {} is not YAML: {}", error.marker().line(), error.info()))?;
             match event {
                 Event::Scalar(text, ..) => match (open.last(), key.take()) {
                     (Some(Some(_)), None) => key = Some(text.into_owned()),
@@ -68,8 +69,14 @@ mod tests {
     fn name_and_backend_are_read_and_nothing_else() {
         let text = "# a program\nruntime: {name: yaml, options: [a, {name: b}]}\nbackend:\n  url: s3://bucket # there\nname: 'shop'\n\
                     config:\n  x:\n    name: no\n    url: no\n  list:\n    - name: no\n";
-        assert_eq!(Program::parse(text.as_bytes()), Ok(Program { name: "shop".to_owned(), backend: Some("s3://bucket".to_owned()) }));
-        assert_eq!(Program::parse(b"name: a\nruntime: yaml\n").unwrap(), Program { name: "a".to_owned(), backend: None });
+        assert_eq!(
+            Program::parse(text.as_bytes()),
+            Ok(Program { name: "shop".to_owned(), backend: Some("s3://bucket".to_owned()) })
+        );
+        assert_eq!(
+            Program::parse(b"name: a\nruntime: yaml\n").unwrap(),
+            Program { name: "a".to_owned(), backend: None }
+        );
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! Projects, their variables and packages.
 
-use longshore_core::spec::{self, Project, Variable};
 use longshore_core::spec::names;
+use longshore_core::spec::{self, Project, Variable};
 use serde_json::json;
 
 use super::context::variable_aad;
@@ -29,7 +29,9 @@ impl Engine {
                 let before = tx.project(&spec.name).await?;
                 let mut row = match before {
                     Some(row) => row,
-                    None => ProjectRow { id, name: spec.name.clone(), revision: 0, created_at: cx.now, updated_at: cx.now },
+                    None => {
+                        ProjectRow { id, name: spec.name.clone(), revision: 0, created_at: cx.now, updated_at: cx.now }
+                    }
                 };
                 let newest = tx.revision(row.id, row.revision).await?;
                 if newest.is_some_and(|newest| newest.digest == digest) {
@@ -38,7 +40,15 @@ impl Engine {
                 (row.revision, row.updated_at) = (row.revision + 1, cx.now);
                 tx.save_project(&row).await?;
                 let revision = row.revision;
-                tx.insert_revision(&RevisionRow { project: row.id, revision, digest, spec, created_at: cx.now, created_by }).await?;
+                tx.insert_revision(&RevisionRow {
+                    project: row.id,
+                    revision,
+                    digest,
+                    spec,
+                    created_at: cx.now,
+                    created_by,
+                })
+                .await?;
                 cx.event(tx, "project.applied", None, json!({ "project": row.name, "revision": revision })).await?;
                 Ok(AppliedView { project: row.name, revision, changed: true })
             })
@@ -95,7 +105,9 @@ impl Engine {
             Box::pin(async move {
                 let project = project(tx, &name).await?;
                 let revision = tx.revision(project.id, project.revision).await?;
-                let spec = revision.map(|revision| revision.spec).ok_or_else(|| Error::not_found("revision of project", &name))?;
+                let spec = revision
+                    .map(|revision| revision.spec)
+                    .ok_or_else(|| Error::not_found("revision of project", &name))?;
                 check(&spec, &new)?;
                 let value = if new.secret {
                     let aad = variable_aad(project.id, new.environment.as_deref(), &new.name);
@@ -113,7 +125,8 @@ impl Engine {
                     created_by: by_name,
                 };
                 tx.insert_variable(&row).await?;
-                let detail = json!({ "project": name, "name": row.name, "environment": row.environment, "secret": new.secret });
+                let detail =
+                    json!({ "project": name, "name": row.name, "environment": row.environment, "secret": new.secret });
                 cx.event(tx, "variable.set", None, detail).await?;
                 Ok(variable_view(&row))
             })
@@ -156,7 +169,8 @@ impl Engine {
         self.change(by, move |tx, cx| {
             Box::pin(async move {
                 if tx.package(&sha256).await?.is_none() {
-                    tx.save_package(&PackageRow { sha256: sha256.clone(), bytes, created_at: cx.now, created_by }).await?;
+                    tx.save_package(&PackageRow { sha256: sha256.clone(), bytes, created_at: cx.now, created_by })
+                        .await?;
                     cx.event(tx, "package.stored", None, json!({ "sha256": sha256, "bytes": bytes })).await?;
                 }
                 Ok(())
@@ -184,7 +198,13 @@ async fn view(tx: &mut dyn Tx, row: ProjectRow) -> Result<ProjectView> {
         ),
         None => (Vec::new(), Vec::new()),
     };
-    Ok(ProjectView { name: row.name, revision: row.revision, environments, steps, updated_at: row.updated_at.to_string() })
+    Ok(ProjectView {
+        name: row.name,
+        revision: row.revision,
+        environments,
+        steps,
+        updated_at: row.updated_at.to_string(),
+    })
 }
 
 fn variable_view(row: &VariableRow) -> VariableView {
@@ -204,7 +224,7 @@ fn check(spec: &Project, new: &NewVariable) -> Result<()> {
     if let Some(environment) = &new.environment
         && spec.environment(environment).is_none()
     {
-        return Err(Error::not_found("environment", environment));
+        return Err(Error::not_found("environment", &environment));
     }
     let name = &new.name;
     match (spec.variable(name), new.secret) {
@@ -212,7 +232,11 @@ fn check(spec: &Project, new: &NewVariable) -> Result<()> {
         (Some(Variable::Secret), false) => {
             Err(Error::invalid("secret", format!("`{name}` is declared as a secret"), "add `--secret`".to_owned()))
         }
-        (Some(_), _) => Err(Error::invalid("secret", format!("`{name}` is not declared as a secret"), format!("leave `--secret` out, or declare `{name}: {{secret: true}}` and apply the project"))),
+        (Some(_), _) => Err(Error::invalid(
+            "secret",
+            format!("`{name}` is not declared as a secret"),
+            format!("leave `--secret` out, or declare `{name}: {{secret: true}}` and apply the project"),
+        )),
         (None, secret) => {
             let declare = if secret { format!("`{name}: {{secret: true}}`") } else { format!("`{name}: VALUE`") };
             let hint = format!("add {declare} under `variables` and apply the project");

@@ -14,7 +14,9 @@ use super::live::Changes;
 use super::view::{AgentView, AttemptView, DeploymentView, EventView, LockView, LogView, ProgressView, StepView};
 use super::{Engine, Result, StepLog};
 use crate::store::Tx;
-use crate::store::rows::{AttemptRow, DeploymentFilter, DeploymentRow, JobRow, LockRow, OutputRow, StepAttemptRow, StepRow};
+use crate::store::rows::{
+    AttemptRow, DeploymentFilter, DeploymentRow, JobRow, LockRow, OutputRow, StepAttemptRow, StepRow,
+};
 
 /// Agents whose rejections are listed.
 const MAX_LISTED: usize = 20;
@@ -62,7 +64,10 @@ impl Queue {
         }
         for key in &job.locks {
             if let Some(first) = ahead.iter().find(|row| row.locks.contains(key)) {
-                let words = format!("lock `{key}`, which deployment `{}` gets first: it was asked for earlier", first.job.deployment);
+                let words = format!(
+                    "lock `{key}`, which deployment `{}` gets first: it was asked for earlier",
+                    first.job.deployment
+                );
                 return ("waiting", Some(words));
             }
         }
@@ -87,7 +92,12 @@ impl Queue {
 
     fn held(&self, lock: &LockRow) -> String {
         let holder = match self.attempt_of(lock.deployment) {
-            Some(row) => format!("attempt `{}` ({}) of deployment `{}`", row.attempt.id, row.attempt.state.name(), lock.deployment),
+            Some(row) => format!(
+                "attempt `{}` ({}) of deployment `{}`",
+                row.attempt.id,
+                row.attempt.state.name(),
+                lock.deployment
+            ),
             None => format!("deployment `{}`", lock.deployment),
         };
         format!("lock `{}`, held by {holder} since {}", lock.key, lock.taken_at)
@@ -104,7 +114,8 @@ impl Engine {
             .read(move |tx| {
                 Box::pin(async move {
                     let Some(row) = tx.deployment(id).await? else { return Ok(None) };
-                    let queue = if row.deployment.state == DeploymentState::Queued { Some(queue(tx).await?) } else { None };
+                    let queue =
+                        if row.deployment.state == DeploymentState::Queued { Some(queue(tx).await?) } else { None };
                     Ok(Some((whole(tx, row).await?, queue)))
                 })
             })
@@ -156,10 +167,14 @@ impl Engine {
     }
 
     fn step_view(&self, step: StepRow, starts: &[StepAttemptRow], canceling: bool) -> StepView {
-        let word = |state: StepState| if canceling && state == StepState::Running { "canceling" } else { state.as_str() };
+        let word =
+            |state: StepState| if canceling && state == StepState::Running { "canceling" } else { state.as_str() };
         let mine: Vec<_> = starts.iter().filter(|start| start.step == step.index).collect();
         // Until the step has ended its log is only known in memory, and may not be open there.
-        let so_far = mine.last().filter(|_| step.log_sha256.is_none()).and_then(|start| self.logs().bytes_so_far(start.attempt, step.index));
+        let so_far = mine
+            .last()
+            .filter(|_| step.log_sha256.is_none())
+            .and_then(|start| self.logs().bytes_so_far(start.attempt, step.index));
         let output = |(name, output): (String, OutputRow)| match output {
             OutputRow::Plain(value) => (name, value),
             OutputRow::Sealed(_) => (name, MASK.into()),
@@ -172,7 +187,11 @@ impl Engine {
             outputs: step.outputs.into_iter().map(output).collect(),
             resources: step.resources,
             plugin_downloads: step.plugin_downloads,
-            log: LogView { bytes: so_far.unwrap_or(step.log_bytes), sha256: step.log_sha256, truncated: step.log_truncated },
+            log: LogView {
+                bytes: so_far.unwrap_or(step.log_bytes),
+                sha256: step.log_sha256,
+                truncated: step.log_truncated,
+            },
             attempts: mine
                 .into_iter()
                 .map(|start| AttemptView {
@@ -194,7 +213,12 @@ impl Engine {
     /// When rows cannot be read.
     pub async fn timeline(&self, id: DeploymentId) -> Result<Vec<EventView>> {
         let rows = self.read(move |tx| Box::pin(async move { Ok(tx.events(id).await?) })).await?;
-        let view = |row: crate::store::rows::EventRow| EventView { at: row.at.to_string(), actor: row.actor, action: row.action, detail: row.detail };
+        let view = |row: crate::store::rows::EventRow| EventView {
+            at: row.at.to_string(),
+            actor: row.actor,
+            action: row.action,
+            detail: row.detail,
+        };
         Ok(rows.into_iter().map(view).collect())
     }
 
@@ -213,7 +237,8 @@ impl Engine {
             })
             .await?;
         let logs = |whole: Whole| {
-            let attempt = |index| whole.starts.iter().rev().find(|start| start.step == index).map(|start| start.attempt);
+            let attempt =
+                |index| whole.starts.iter().rev().find(|start| start.step == index).map(|start| start.attempt);
             let log = |step: &StepRow| StepLog {
                 name: step.name.clone(),
                 index: step.index,
@@ -242,7 +267,8 @@ impl Engine {
     /// # Errors
     /// When rows cannot be read.
     pub async fn agents(&self) -> Result<Vec<AgentView>> {
-        let (rows, live) = self.read(|tx| Box::pin(async move { Ok((tx.agents().await?, tx.live_attempts().await?)) })).await?;
+        let (rows, live) =
+            self.read(|tx| Box::pin(async move { Ok((tx.agents().await?, tx.live_attempts().await?)) })).await?;
         let busy = busy(&live);
         let mut attempts: HashMap<_, Vec<AttemptId>> = HashMap::new();
         for row in &live {

@@ -113,7 +113,9 @@ impl Sessions {
     pub(super) fn heard(&self, agent: AgentId, number: u64, update: impl FnOnce(&mut Ability)) -> bool {
         let seen = self.clock.elapsed();
         let mut state = self.lock();
-        let Some(session) = state.sessions.get_mut(&agent).filter(|session| session.number == number) else { return false };
+        let Some(session) = state.sessions.get_mut(&agent).filter(|session| session.number == number) else {
+            return false;
+        };
         update(&mut session.ability);
         state.seen.insert(agent, seen);
         true
@@ -142,7 +144,11 @@ impl Sessions {
 
     /// Takes what was handed over: for each agent the rows.
     pub(super) fn take_sent(&self) -> Vec<(AgentId, i64)> {
-        self.lock().sessions.iter().flat_map(|(agent, session)| session.sent.iter().map(|id| (*agent, *id)).collect::<Vec<_>>()).collect()
+        self.lock()
+            .sessions
+            .iter()
+            .flat_map(|(agent, session)| session.sent.iter().map(|id| (*agent, *id)).collect::<Vec<_>>())
+            .collect()
     }
 
     /// The rows are removed, so they cannot come again.

@@ -25,7 +25,8 @@ impl Engine {
                 Box::pin(async move {
                     let row = own(tx, agent, &said).await?;
                     let start = tx.step_attempt(said.attempt, step).await?;
-                    let start = start.ok_or_else(|| Error::Invalid(format!("step {step} was not confirmed in this attempt")))?;
+                    let start = start
+                        .ok_or_else(|| Error::Invalid(format!("step {step} was not confirmed in this attempt")))?;
                     Ok::<_, Error>(start.state.is_terminal() || matches!(row.attempt.state, State::Ended { .. }))
                 })
             })

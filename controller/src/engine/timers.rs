@@ -56,7 +56,9 @@ impl Engine {
                 .await;
             match removed {
                 Ok(()) => self.0.sessions.forget_sent(&rows),
-                Err(error) => tracing::warn!(error = &error as &dyn std::error::Error, "messages stay in the outbox for now"),
+                Err(error) => {
+                    tracing::warn!(error = &error as &dyn std::error::Error, "messages stay in the outbox for now");
+                }
             }
         }
     }
@@ -91,11 +93,16 @@ impl Engine {
             }
         }
         if lease::frozen(alive.len(), lapsed.len()) {
-            tracing::warn!(lapsed = lapsed.len(), alive = alive.len(), "too many agents fell silent at once: no lease is ended for now");
+            tracing::warn!(
+                lapsed = lapsed.len(),
+                alive = alive.len(),
+                "too many agents fell silent at once: no lease is ended for now"
+            );
             return Ok(next.min(lease / 4 + Duration::from_millis(1)));
         }
         for (agent, rows) in lapsed {
             tracing::warn!(%agent, "the agent's lease lapsed");
+            metrics::counter!("longshore_agents_lapsed_total").increment(1);
             self.0.sessions.cut(agent);
             for row in rows {
                 self.put(row, Event::Silent).await?;
@@ -158,9 +165,10 @@ impl Engine {
         let timeout = self
             .read(move |tx| {
                 Box::pin(async move {
-                    let row = tx.deployment(id).await?.ok_or_else(|| Error::not_found("deployment", id))?;
+                    let row = tx.deployment(id).await?.ok_or_else(|| Error::not_found("deployment", &id))?;
                     let revision = tx.revision(row.project, row.revision).await?;
-                    let spec = revision.and_then(|revision| revision.spec.steps.get(usize::try_from(step).ok()?).cloned());
+                    let spec =
+                        revision.and_then(|revision| revision.spec.steps.get(usize::try_from(step).ok()?).cloned());
                     Ok(spec.and_then(|step| step.timeout).unwrap_or(longshore_core::spec::DEFAULT_TIMEOUT))
                 })
             })

@@ -35,7 +35,17 @@ pub struct Reader {
 impl Reader {
     pub(super) fn new(logs: Logs, attempt: AttemptId, step: u32, from: u64) -> Self {
         let decoder = Decoder::new(from);
-        Self { logs, attempt, step, file: None, at: 0, from, decoder, whole: Whole::default(), records: VecDeque::new() }
+        Self {
+            logs,
+            attempt,
+            step,
+            file: None,
+            at: 0,
+            from,
+            decoder,
+            whole: Whole::default(),
+            records: VecDeque::new(),
+        }
     }
 
     /// The next record of what is stored now; `None` at its end, or where the last record is not whole yet.
@@ -111,7 +121,13 @@ impl Reader {
 type Frames = (Arc<File>, Vec<(u64, Bytes)>, u64);
 
 /// Frames of the file from `at` on that hold bytes at or after `from`; `None` when there is no file. `known`: where the file ends for readers.
-fn read(file: Option<Arc<File>>, path: &Path, mut at: u64, from: u64, known: Option<u64>) -> Result<Option<Frames>, Error> {
+fn read(
+    file: Option<Arc<File>>,
+    path: &Path,
+    mut at: u64,
+    from: u64,
+    known: Option<u64>,
+) -> Result<Option<Frames>, Error> {
     let failed = |source| Error::File { path: path.to_owned(), what: "read", source };
     let file = match file {
         Some(file) => file,

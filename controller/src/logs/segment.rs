@@ -97,7 +97,15 @@ pub(super) struct Tail {
 
 impl Tail {
     fn empty() -> Self {
-        Self { spool: 0, file: 0, log: 0, sealed: false, sha: Context::new(&SHA256), decoder: Decoder::new(0), broken: false }
+        Self {
+            spool: 0,
+            file: 0,
+            log: 0,
+            sealed: false,
+            sha: Context::new(&SHA256),
+            decoder: Decoder::new(0),
+            broken: false,
+        }
     }
 
     fn take(&mut self, payload: &[u8]) {
@@ -130,7 +138,10 @@ pub(super) struct Segment {
 
 impl std::fmt::Debug for Segment {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Segment").field("spool", &self.tail.spool).field("file", &self.tail.file).finish_non_exhaustive()
+        f.debug_struct("Segment")
+            .field("spool", &self.tail.spool)
+            .field("file", &self.tail.file)
+            .finish_non_exhaustive()
     }
 }
 
@@ -206,7 +217,8 @@ impl Segment {
         let mut end = next.spool;
         for (offset, data) in chunks {
             let known = end.checked_sub(*offset).ok_or(Refused::Gap(end))?;
-            let Some(fresh) = usize::try_from(known).ok().and_then(|known| data.get(known..)).filter(|fresh| !fresh.is_empty())
+            let Some(fresh) =
+                usize::try_from(known).ok().and_then(|known| data.get(known..)).filter(|fresh| !fresh.is_empty())
             else {
                 continue;
             };

@@ -77,7 +77,10 @@ async fn what_comes_twice_is_kept_once_and_gaps_are_refused() {
     let bytes = Bytes::from(spool(&lines(10)));
     let log = logs(&folder).log(attempt(), 0).await.unwrap();
     assert_eq!(log.append(vec![(0, bytes.slice(..50))]).await.unwrap(), 50);
-    assert_eq!(log.append(vec![(0, bytes.slice(..80)), (20, bytes.slice(20..30)), (70, bytes.slice(70..100))]).await.unwrap(), 100);
+    assert_eq!(
+        log.append(vec![(0, bytes.slice(..80)), (20, bytes.slice(20..30)), (70, bytes.slice(70..100))]).await.unwrap(),
+        100
+    );
     assert!(matches!(log.append(vec![(101, bytes.slice(101..))]).await, Err(Error::Gap { expected: 100 })));
     assert_eq!(log.append(vec![(100, bytes.slice(100..))]).await.unwrap(), bytes.len() as u64);
     assert_eq!(payloads(&read_all(&logs(&folder), 0).await), lines(10));

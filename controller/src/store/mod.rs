@@ -140,8 +140,13 @@ impl<T: Send + 'static, E: From<Error> + Send + 'static> Slot<Result<T, E>> {
     }
 
     fn take(self, ran: Result<(), Error>) -> Result<T, E> {
-        ran?;
         let result = self.0.lock().unwrap_or_else(PoisonError::into_inner).take();
-        result.unwrap_or_else(|| Err(Error::Closed.into()))
+        match (ran, result) {
+            // What made the operation give up says more than what followed from it.
+            (_, Some(Err(error))) => Err(error),
+            (Err(error), _) => Err(error.into()),
+            (Ok(()), Some(Ok(value))) => Ok(value),
+            (Ok(()), None) => Err(Error::Closed.into()),
+        }
     }
 }

@@ -5,9 +5,7 @@ use std::collections::BTreeMap;
 use longshore_core::attempt::Attempt;
 use longshore_core::deployment::Deployment;
 use longshore_core::fence::Fence;
-use longshore_core::id::{
-    AgentId, AttemptId, ControllerId, DeploymentId, JobId, ProjectId, TokenId,
-};
+use longshore_core::id::{AgentId, AttemptId, ControllerId, DeploymentId, JobId, ProjectId, TokenId};
 use longshore_core::job::Job;
 use longshore_core::offer::{Offer, OfferStep};
 use longshore_core::spec::Project;

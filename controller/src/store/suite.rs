@@ -11,8 +11,8 @@ use longshore_core::step::StepState;
 use longshore_core::time::Timestamp;
 
 use super::rows::{
-    AgentRow, AttemptRow, DeploymentFilter, DeploymentRow, EventRow, JobRow, JoinTokenRow, LockRow, MetaRow, OutboxRow, OutputRow,
-    ProjectRow, RevisionRow, StepAttemptRow, StepRow, ToAgent, TokenRow, VariableRow, VariableValue,
+    AgentRow, AttemptRow, DeploymentFilter, DeploymentRow, EventRow, JobRow, JoinTokenRow, LockRow, MetaRow, OutboxRow,
+    OutputRow, ProjectRow, RevisionRow, StepAttemptRow, StepRow, ToAgent, TokenRow, VariableRow, VariableValue,
 };
 use super::{Error, Store};
 
@@ -67,11 +67,17 @@ fn agent(n: u8) -> AgentRow {
 
 fn deployment(n: u8) -> DeploymentRow {
     DeploymentRow {
-        deployment: Deployment { id: deployment_id(n), state: DeploymentState::Queued, reason: None, cancel_asked: None, ended_at: None },
+        deployment: Deployment {
+            id: deployment_id(n),
+            state: DeploymentState::Queued,
+            reason: None,
+            cancel_asked: None,
+            ended_at: None,
+        },
         project: project_id(),
         project_name: "shop".to_owned(),
         revision: 1,
-        environment: if n % 2 == 0 { "dev" } else { "live" }.to_owned(),
+        environment: if n.is_multiple_of(2) { "dev" } else { "live" }.to_owned(),
         package: None,
         operation_id: format!("op-{n}"),
         variables: BTreeMap::from([("region".to_owned(), "eu".to_owned())]),
@@ -82,7 +88,14 @@ fn deployment(n: u8) -> DeploymentRow {
 }
 
 fn job(n: u8) -> JobRow {
-    let job = Job { id: job_id(n), deployment: deployment_id(n), state: job::State::Queued, since: at(3), epoch: 0, abandoned: 0 };
+    let job = Job {
+        id: job_id(n),
+        deployment: deployment_id(n),
+        state: job::State::Queued,
+        since: at(3),
+        epoch: 0,
+        abandoned: 0,
+    };
     JobRow { job, seq: 0, pool: "default".to_owned(), steps: vec![], locks: vec!["a".to_owned()] }
 }
 
@@ -104,15 +117,33 @@ fn step_attempt(of: &Attempt) -> StepAttemptRow {
 
 /// An installation with a project, an agent, and deployments 1 to 3 with their jobs in the queue.
 async fn filled(store: &Arc<dyn Store>) {
-    let spec = longshore_core::spec::parse("version: 1\nproject: shop\nenvironments: [{name: dev}]\nsteps: [{name: one, image: i, run: echo}]\n").unwrap();
+    let spec = longshore_core::spec::parse(
+        "version: 1\nproject: shop\nenvironments: [{name: dev}]\nsteps: [{name: one, image: i, run: echo}]\n",
+    )
+    .unwrap();
     let done: Result<(), Error> = store
         .write(|tx| {
             Box::pin(async move {
-                tx.insert_meta(&MetaRow { controller: ControllerId::new(at(1), [9; 10]), incarnation: 1 }, at(1)).await?;
-                let project = ProjectRow { id: project_id(), name: "shop".to_owned(), revision: 1, created_at: at(1), updated_at: at(1) };
+                tx.insert_meta(&MetaRow { controller: ControllerId::new(at(1), [9; 10]), incarnation: 1 }, at(1))
+                    .await?;
+                let project = ProjectRow {
+                    id: project_id(),
+                    name: "shop".to_owned(),
+                    revision: 1,
+                    created_at: at(1),
+                    updated_at: at(1),
+                };
                 tx.save_project(&project).await?;
                 let (digest, created_by) = ("d".to_owned(), "anna".to_owned());
-                tx.insert_revision(&RevisionRow { project: project_id(), revision: 1, digest, spec, created_at: at(1), created_by }).await?;
+                tx.insert_revision(&RevisionRow {
+                    project: project_id(),
+                    revision: 1,
+                    digest,
+                    spec,
+                    created_at: at(1),
+                    created_by,
+                })
+                .await?;
                 tx.insert_agent(&agent(1)).await?;
                 for n in 1..=3 {
                     tx.insert_deployment(&deployment(n)).await?;
@@ -196,15 +227,18 @@ async fn an_error_undoes_all_of_its_operation_and_nothing_else(store: &Arc<dyn S
         Err::<(), _>(Error::Stale("on purpose".to_owned()))
     });
     assert!(matches!(bad, Err(Error::Stale(_))));
-    let (good, twice) = tokio::join!(
-        async { write!(store, tx => tx.insert_deployment(&deployment(5)).await) },
-        async { write!(store, tx => tx.insert_deployment(&deployment(1)).await) },
-    );
+    let (good, twice) =
+        tokio::join!(async { write!(store, tx => tx.insert_deployment(&deployment(5)).await) }, async {
+            write!(store, tx => tx.insert_deployment(&deployment(1)).await)
+        },);
     good.unwrap();
     assert!(twice.is_err(), "an id is used once");
-    let there = write!(store, tx => Ok((tx.deployment(deployment_id(4)).await?, tx.deployment(deployment_id(5)).await?))).unwrap();
+    let there =
+        write!(store, tx => Ok((tx.deployment(deployment_id(4)).await?, tx.deployment(deployment_id(5)).await?)))
+            .unwrap();
     assert!(there.0.is_none() && there.1.is_some());
-    let read: Result<_, Error> = store.read(|tx| Box::pin(async move { tx.insert_deployment(&deployment(6)).await })).await;
+    let read: Result<_, Error> =
+        store.read(|tx| Box::pin(async move { tx.insert_deployment(&deployment(6)).await })).await;
     assert!(read.is_err(), "reading cannot write");
 }
 
@@ -219,7 +253,8 @@ async fn many_writers_at_once_lose_nothing(store: &Arc<dyn Store>) {
 
 async fn a_lock_has_one_holder(store: &Arc<dyn Store>) {
     filled(store).await;
-    let lock = |key: &str, n| LockRow { key: key.to_owned(), job: job_id(n), deployment: deployment_id(n), taken_at: at(4) };
+    let lock =
+        |key: &str, n| LockRow { key: key.to_owned(), job: job_id(n), deployment: deployment_id(n), taken_at: at(4) };
     let (a1, b1, a2) = (lock("a", 1), lock("b", 1), lock("a", 2));
     write!(store, tx => {
         assert!(tx.take_lock(&a1).await? && tx.take_lock(&b1).await?);

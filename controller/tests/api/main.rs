@@ -5,7 +5,9 @@
 mod agent;
 mod auth;
 mod deployments;
+mod fences;
 mod harness;
+mod https;
 mod openapi;
 mod packages;
 mod plane;

@@ -70,7 +70,10 @@ async fn an_agent_that_is_back_without_it_proves_that_it_is_lost() {
         boot.clone_into(&mut sim.boot);
         sim.hello(&world.engine, &[]).await;
         let view = world.view(id).await;
-        assert_eq!((view.state.as_str(), view.steps[0].state.as_str(), view.steps[1].state.as_str()), ("lost", "lost", "skipped"));
+        assert_eq!(
+            (view.state.as_str(), view.steps[0].state.as_str(), view.steps[1].state.as_str()),
+            ("lost", "lost", "skipped")
+        );
         assert!(view.reason.unwrap().contains(words));
         assert_eq!(world.engine.locks().await.unwrap(), []);
     }
@@ -81,16 +84,25 @@ async fn a_person_can_answer_for_an_unknown_one_and_for_no_other() {
     let mut world = World::new().await;
     let mut sim = world.agent().await;
     let (id, offer) = world.running(&mut sim).await;
-    assert!(matches!(world.engine.resolve(id, "it is off", "anna").await, Err(Error::Conflict { code: "not_unknown", .. })));
+    assert!(matches!(
+        world.engine.resolve(id, "it is off", "anna").await,
+        Err(Error::Conflict { code: "not_unknown", .. })
+    ));
     lapse(&world);
     world.until(id, "unknown").await;
     assert!(matches!(world.engine.resolve(id, " ", "anna").await, Err(Error::Invalid { .. })));
     world.engine.resolve(id, "the machine burnt down", "anna").await.unwrap();
     let view = world.view(id).await;
-    assert_eq!((view.state.as_str(), view.reason.as_deref()), ("lost", Some("declared lost by anna: the machine burnt down")));
+    assert_eq!(
+        (view.state.as_str(), view.reason.as_deref()),
+        ("lost", Some("declared lost by anna: the machine burnt down"))
+    );
     let timeline = world.engine.timeline(id).await.unwrap();
     assert!(timeline.iter().any(|event| event.action == "deployment.resolved" && event.actor == "anna"));
-    assert_eq!(sim.hello(&world.engine, &[offer.fence]).await, [Verdict { attempt: offer.fence.attempt, keep: false, cancel: None }]);
+    assert_eq!(
+        sim.hello(&world.engine, &[offer.fence]).await,
+        [Verdict { attempt: offer.fence.attempt, keep: false, cancel: None }]
+    );
     assert_eq!(sim.lost(&world.engine, offer.fence, 0, "late").await.unwrap(), None, "a late report changes nothing");
     assert_eq!(world.view(id).await.state, "lost");
 }
@@ -101,13 +113,19 @@ async fn many_silent_at_once_are_our_own_fault() {
     let mut sims = Vec::new();
     let mut ids = Vec::new();
     for n in 0..6 {
-        let spec = TWO_STEPS.replace("project: shop", &format!("project: shop-{n}")).replace("env: {KEY: '${{ secrets.key }}', REGION: '${{ vars.region }}'}, ", "");
+        let spec = TWO_STEPS
+            .replace("project: shop", &format!("project: shop-{n}"))
+            .replace("env: {KEY: '${{ secrets.key }}', REGION: '${{ vars.region }}'}, ", "");
         world.engine.apply_project(spec.as_bytes(), "anna").await.unwrap();
         let mut sim = world.agent().await;
         sim.slots = 1;
         sim.hello(&world.engine, &[]).await;
         let (project, environment, operation_id) = (format!("shop-{n}"), "dev".to_owned(), format!("mass-{n}"));
-        let id = world.engine.create_deployment(NewDeployment { project, environment, package: None, operation_id }, "anna").await.unwrap();
+        let id = world
+            .engine
+            .create_deployment(NewDeployment { project, environment, package: None, operation_id }, "anna")
+            .await
+            .unwrap();
         let offer = sim.offer().await;
         sim.accept(&world.engine, offer.fence).await;
         sim.grant(&world.engine, offer.fence, 0).await;
@@ -165,7 +183,10 @@ async fn a_cancel_of_a_running_step_is_told_once_and_ends_with_its_report() {
     sim.ship(&world.engine, offer.fence, 0, &bytes).await.unwrap();
     assert_eq!(sim.report(&world.engine, offer.fence, 0, record, bytes.len() as u64, true).await.unwrap(), None);
     let view = world.view(id).await;
-    assert_eq!((view.state.as_str(), view.steps[0].exit_code, view.steps[1].state.as_str()), ("canceled", Some(9), "skipped"));
+    assert_eq!(
+        (view.state.as_str(), view.steps[0].exit_code, view.steps[1].state.as_str()),
+        ("canceled", Some(9), "skipped")
+    );
 }
 
 #[tokio::test]

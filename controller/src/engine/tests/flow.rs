@@ -79,17 +79,25 @@ async fn what_cannot_work_is_refused_with_what_to_do() {
     let world = World::new().await;
     let ask = async |project: &str, environment: &str, package: Option<String>| {
         let (project, environment, operation_id) = (project.to_owned(), environment.to_owned(), "op".to_owned());
-        world.engine.create_deployment(NewDeployment { project, environment, package, operation_id }, "anna").await.unwrap_err()
+        world
+            .engine
+            .create_deployment(NewDeployment { project, environment, package, operation_id }, "anna")
+            .await
+            .unwrap_err()
     };
     assert!(matches!(ask("shoe", "dev", None).await, Error::NotFound { kind: "project", hint: Some(_), .. }));
-    assert!(matches!(ask("shop", "prod", None).await, Error::NotFound { kind: "environment", hint: Some(hint), .. } if hint.contains("`dev`")));
+    assert!(
+        matches!(ask("shop", "prod", None).await, Error::NotFound { kind: "environment", hint: Some(hint), .. } if hint.contains("`dev`"))
+    );
     assert!(matches!(ask("shop", "dev", Some("a".repeat(64))).await, Error::NotFound { kind: "package", .. }));
     let other = "version: 1\nproject: other\nenvironments: [{name: dev}]\nvariables: {key: {secret: true}}\nsteps:\n  - {name: one, image: i, pulumi: {operation: up}}\n";
     world.engine.apply_project(other.as_bytes(), "anna").await.unwrap();
     assert!(matches!(ask("other", "dev", None).await, Error::Refused { code: "no_program", hint: Some(_), .. }));
     let other = other.replace("pulumi: {operation: up}", "run: 'true', env: {K: '${{ secrets.key }}'}");
     world.engine.apply_project(other.as_bytes(), "anna").await.unwrap();
-    assert!(matches!(ask("other", "dev", None).await, Error::Refused { code: "secret_missing", hint: Some(hint), .. } if hint.contains("variable set other key")));
+    assert!(
+        matches!(ask("other", "dev", None).await, Error::Refused { code: "secret_missing", hint: Some(hint), .. } if hint.contains("variable set other key"))
+    );
     assert_eq!(world.engine.deployments(DeploymentFilter::default()).await.unwrap(), [], "nothing was queued");
 }
 
@@ -98,7 +106,10 @@ async fn the_same_operation_makes_one_deployment() {
     let world = World::new().await;
     let ask = async |environment: &str| {
         let (project, environment, operation_id) = ("shop".to_owned(), environment.to_owned(), "op".to_owned());
-        world.engine.create_deployment(NewDeployment { project, environment, package: None, operation_id }, "anna").await
+        world
+            .engine
+            .create_deployment(NewDeployment { project, environment, package: None, operation_id }, "anna")
+            .await
     };
     let (first, second) = tokio::join!(ask("dev"), ask("dev"));
     assert_eq!(first.unwrap(), second.unwrap());
@@ -121,7 +132,9 @@ async fn what_an_attempt_does_is_heard() {
     let (id, offer) = world.running(&mut sim).await;
     let mut changes = world.engine.subscribe(id);
     let (phase, message) = ("running".to_owned(), "half".to_owned());
-    sim.say(&world.engine, Said::Progress { fence: offer.fence, step: 0, phase, message, current: 1, total: 2 }).await.unwrap();
+    sim.say(&world.engine, Said::Progress { fence: offer.fence, step: 0, phase, message, current: 1, total: 2 })
+        .await
+        .unwrap();
     let Some(Change::Progress(progress)) = changes.next().await else { panic!("no progress") };
     assert_eq!((progress.step.as_str(), progress.current), ("one", 1));
     assert_eq!(world.engine.progress(id), Some(progress));

@@ -21,7 +21,10 @@ async fn the_second_of_one_environment_waits_for_the_firsts_attempt() {
     assert_eq!(next.deployment, second, "first come first served");
     assert!(world.view(third).await.waiting_for.unwrap().contains(&second.to_string()));
     let locks = world.engine.locks().await.unwrap();
-    assert_eq!(locks.iter().map(|lock| lock.key.as_str()).collect::<Vec<_>>(), ["project/shop/dev", "project/shop/live"]);
+    assert_eq!(
+        locks.iter().map(|lock| lock.key.as_str()).collect::<Vec<_>>(),
+        ["project/shop/dev", "project/shop/live"]
+    );
     assert_eq!(locks[0].attempt, Some(next.fence.attempt.to_string()));
 }
 

@@ -53,15 +53,17 @@ pub(super) async fn revoke_token(c: &mut SqliteConnection, id: TokenId, at: Time
 }
 
 pub(super) async fn insert_join_token(c: &mut SqliteConnection, row: &JoinTokenRow, hash: &[u8]) -> Result<()> {
-    query("INSERT INTO join_token (id, hash, pool, created_at, created_by, expires_at) VALUES ($1, $2, $3, $4, $5, $6)")
-        .bind(row.id.to_string())
-        .bind(hash)
-        .bind(&row.pool)
-        .bind(row.created_at.as_micros())
-        .bind(&row.created_by)
-        .bind(row.expires_at.as_micros())
-        .execute(c)
-        .await?;
+    query(
+        "INSERT INTO join_token (id, hash, pool, created_at, created_by, expires_at) VALUES ($1, $2, $3, $4, $5, $6)",
+    )
+    .bind(row.id.to_string())
+    .bind(hash)
+    .bind(&row.pool)
+    .bind(row.created_at.as_micros())
+    .bind(&row.created_by)
+    .bind(row.expires_at.as_micros())
+    .execute(c)
+    .await?;
     Ok(())
 }
 

@@ -18,182 +18,256 @@ use crate::store::{Error, Tx};
 type Result<T> = std::result::Result<T, Error>;
 
 /// The connection of a transaction.
-pub(super) struct Conn<'c>(pub(super) &'c mut SqliteConnection);
+pub(super) struct Conn<'c>(&'c mut SqliteConnection, bool);
+
+impl<'c> Conn<'c> {
+    pub(super) fn new(connection: &'c mut SqliteConnection) -> Self {
+        Self(connection, false)
+    }
+
+    /// A statement found the disk full.
+    pub(super) fn full(&self) -> bool {
+        self.1
+    }
+
+    fn note<T>(&mut self, done: Result<T>) -> Result<T> {
+        self.1 |= matches!(done, Err(Error::Full));
+        done
+    }
+}
 
 #[async_trait]
 impl Tx for Conn<'_> {
     async fn meta(&mut self) -> Result<Option<MetaRow>> {
-        projects::meta(self.0).await
+        let done = projects::meta(self.0).await;
+        self.note(done)
     }
     async fn insert_meta(&mut self, row: &MetaRow, at: Timestamp) -> Result<()> {
-        projects::insert_meta(self.0, row, at).await
+        let done = projects::insert_meta(self.0, row, at).await;
+        self.note(done)
     }
     async fn data_key(&mut self) -> Result<Option<Vec<u8>>> {
-        projects::data_key(self.0).await
+        let done = projects::data_key(self.0).await;
+        self.note(done)
     }
     async fn insert_data_key(&mut self, wrapped: &[u8], at: Timestamp) -> Result<()> {
-        projects::insert_data_key(self.0, wrapped, at).await
+        let done = projects::insert_data_key(self.0, wrapped, at).await;
+        self.note(done)
     }
     async fn project(&mut self, name: &str) -> Result<Option<ProjectRow>> {
-        projects::project(self.0, name).await
+        let done = projects::project(self.0, name).await;
+        self.note(done)
     }
     async fn projects(&mut self) -> Result<Vec<ProjectRow>> {
-        projects::projects(self.0).await
+        let done = projects::projects(self.0).await;
+        self.note(done)
     }
     async fn save_project(&mut self, row: &ProjectRow) -> Result<()> {
-        projects::save_project(self.0, row).await
+        let done = projects::save_project(self.0, row).await;
+        self.note(done)
     }
     async fn insert_revision(&mut self, row: &RevisionRow) -> Result<()> {
-        projects::insert_revision(self.0, row).await
+        let done = projects::insert_revision(self.0, row).await;
+        self.note(done)
     }
     async fn revision(&mut self, project: ProjectId, revision: u64) -> Result<Option<RevisionRow>> {
-        projects::revision(self.0, project, revision).await
+        let done = projects::revision(self.0, project, revision).await;
+        self.note(done)
     }
     async fn insert_variable(&mut self, row: &VariableRow) -> Result<i64> {
-        projects::insert_variable(self.0, row).await
+        let done = projects::insert_variable(self.0, row).await;
+        self.note(done)
     }
     async fn variables(&mut self, project: ProjectId) -> Result<Vec<VariableRow>> {
-        projects::variables(self.0, project).await
+        let done = projects::variables(self.0, project).await;
+        self.note(done)
     }
     async fn variable(&mut self, id: i64) -> Result<Option<VariableRow>> {
-        projects::variable(self.0, id).await
+        let done = projects::variable(self.0, id).await;
+        self.note(done)
     }
     async fn package(&mut self, sha256: &str) -> Result<Option<PackageRow>> {
-        projects::package(self.0, sha256).await
+        let done = projects::package(self.0, sha256).await;
+        self.note(done)
     }
     async fn save_package(&mut self, row: &PackageRow) -> Result<()> {
-        projects::save_package(self.0, row).await
+        let done = projects::save_package(self.0, row).await;
+        self.note(done)
     }
     async fn insert_token(&mut self, row: &TokenRow, hash: &[u8]) -> Result<()> {
-        agents::insert_token(self.0, row, hash).await
+        let done = agents::insert_token(self.0, row, hash).await;
+        self.note(done)
     }
     async fn token(&mut self, hash: &[u8]) -> Result<Option<TokenRow>> {
-        agents::token(self.0, hash).await
+        let done = agents::token(self.0, hash).await;
+        self.note(done)
     }
     async fn tokens(&mut self) -> Result<Vec<TokenRow>> {
-        agents::tokens(self.0).await
+        let done = agents::tokens(self.0).await;
+        self.note(done)
     }
     async fn revoke_token(&mut self, id: TokenId, at: Timestamp) -> Result<bool> {
-        agents::revoke_token(self.0, id, at).await
+        let done = agents::revoke_token(self.0, id, at).await;
+        self.note(done)
     }
     async fn insert_join_token(&mut self, row: &JoinTokenRow, hash: &[u8]) -> Result<()> {
-        agents::insert_join_token(self.0, row, hash).await
+        let done = agents::insert_join_token(self.0, row, hash).await;
+        self.note(done)
     }
     async fn join_token(&mut self, hash: &[u8]) -> Result<Option<JoinTokenRow>> {
-        agents::join_token(self.0, hash).await
+        let done = agents::join_token(self.0, hash).await;
+        self.note(done)
     }
     async fn use_join_token(&mut self, id: TokenId, agent: AgentId, request: &str, at: Timestamp) -> Result<bool> {
-        agents::use_join_token(self.0, id, agent, request, at).await
+        let done = agents::use_join_token(self.0, id, agent, request, at).await;
+        self.note(done)
     }
     async fn insert_agent(&mut self, row: &AgentRow) -> Result<()> {
-        agents::insert_agent(self.0, row).await
+        let done = agents::insert_agent(self.0, row).await;
+        self.note(done)
     }
     async fn update_agent(&mut self, row: &AgentRow) -> Result<bool> {
-        agents::update_agent(self.0, row).await
+        let done = agents::update_agent(self.0, row).await;
+        self.note(done)
     }
     async fn revoke_agent(&mut self, id: AgentId, at: Timestamp) -> Result<bool> {
-        agents::revoke_agent(self.0, id, at).await
+        let done = agents::revoke_agent(self.0, id, at).await;
+        self.note(done)
     }
     async fn agent(&mut self, id: AgentId) -> Result<Option<AgentRow>> {
-        agents::agent(self.0, id).await
+        let done = agents::agent(self.0, id).await;
+        self.note(done)
     }
     async fn agents(&mut self) -> Result<Vec<AgentRow>> {
-        agents::agents(self.0).await
+        let done = agents::agents(self.0).await;
+        self.note(done)
     }
     async fn insert_deployment(&mut self, row: &DeploymentRow) -> Result<()> {
-        deployments::insert_deployment(self.0, row).await
+        let done = deployments::insert_deployment(self.0, row).await;
+        self.note(done)
     }
     async fn deployment(&mut self, id: DeploymentId) -> Result<Option<DeploymentRow>> {
-        deployments::deployment(self.0, id).await
+        let done = deployments::deployment(self.0, id).await;
+        self.note(done)
     }
     async fn deployment_by_operation(&mut self, operation: &str) -> Result<Option<DeploymentRow>> {
-        deployments::deployment_by_operation(self.0, operation).await
+        let done = deployments::deployment_by_operation(self.0, operation).await;
+        self.note(done)
     }
     async fn deployments(&mut self, filter: &DeploymentFilter) -> Result<Vec<DeploymentRow>> {
-        deployments::deployments(self.0, filter).await
+        let done = deployments::deployments(self.0, filter).await;
+        self.note(done)
     }
     async fn deployment_counts(&mut self) -> Result<Vec<(DeploymentState, u64)>> {
-        deployments::deployment_counts(self.0).await
+        let done = deployments::deployment_counts(self.0).await;
+        self.note(done)
     }
     async fn update_deployment(&mut self, from: &Deployment, to: &Deployment) -> Result<bool> {
-        deployments::update_deployment(self.0, from, to).await
+        let done = deployments::update_deployment(self.0, from, to).await;
+        self.note(done)
     }
     async fn insert_job(&mut self, row: &JobRow) -> Result<()> {
-        jobs::insert_job(self.0, row).await
+        let done = jobs::insert_job(self.0, row).await;
+        self.note(done)
     }
     async fn job(&mut self, id: JobId) -> Result<Option<JobRow>> {
-        jobs::job(self.0, id).await
+        let done = jobs::job(self.0, id).await;
+        self.note(done)
     }
     async fn job_of(&mut self, deployment: DeploymentId) -> Result<Option<JobRow>> {
-        jobs::job_of(self.0, deployment).await
+        let done = jobs::job_of(self.0, deployment).await;
+        self.note(done)
     }
     async fn queued_jobs(&mut self) -> Result<Vec<JobRow>> {
-        jobs::queued_jobs(self.0).await
+        let done = jobs::queued_jobs(self.0).await;
+        self.note(done)
     }
     async fn update_job(&mut self, from: &Job, to: &Job) -> Result<bool> {
-        jobs::update_job(self.0, from, to).await
+        let done = jobs::update_job(self.0, from, to).await;
+        self.note(done)
     }
     async fn insert_attempt(&mut self, row: &AttemptRow) -> Result<()> {
-        jobs::insert_attempt(self.0, row).await
+        let done = jobs::insert_attempt(self.0, row).await;
+        self.note(done)
     }
     async fn attempt_of(&mut self, agent: AgentId, id: AttemptId) -> Result<Option<AttemptRow>> {
-        jobs::attempt_of(self.0, agent, id).await
+        let done = jobs::attempt_of(self.0, agent, id).await;
+        self.note(done)
     }
     async fn attempt(&mut self, id: AttemptId) -> Result<Option<AttemptRow>> {
-        jobs::attempt(self.0, id).await
+        let done = jobs::attempt(self.0, id).await;
+        self.note(done)
     }
     async fn live_attempts(&mut self) -> Result<Vec<AttemptRow>> {
-        jobs::live_attempts(self.0).await
+        let done = jobs::live_attempts(self.0).await;
+        self.note(done)
     }
     async fn update_attempt(&mut self, from: &Attempt, to: &Attempt) -> Result<bool> {
-        jobs::update_attempt(self.0, from, to).await
+        let done = jobs::update_attempt(self.0, from, to).await;
+        self.note(done)
     }
     async fn insert_step(&mut self, row: &StepRow) -> Result<()> {
-        steps::insert_step(self.0, row).await
+        let done = steps::insert_step(self.0, row).await;
+        self.note(done)
     }
     async fn steps(&mut self, deployment: DeploymentId) -> Result<Vec<StepRow>> {
-        steps::steps(self.0, deployment).await
+        let done = steps::steps(self.0, deployment).await;
+        self.note(done)
     }
     async fn update_step(&mut self, row: &StepRow) -> Result<bool> {
-        steps::update_step(self.0, row).await
+        let done = steps::update_step(self.0, row).await;
+        self.note(done)
     }
     async fn insert_step_attempt(&mut self, row: &StepAttemptRow, from: &Attempt) -> Result<bool> {
-        steps::insert_step_attempt(self.0, row, from).await
+        let done = steps::insert_step_attempt(self.0, row, from).await;
+        self.note(done)
     }
     async fn step_attempt(&mut self, attempt: AttemptId, step: u32) -> Result<Option<StepAttemptRow>> {
-        steps::step_attempt(self.0, attempt, step).await
+        let done = steps::step_attempt(self.0, attempt, step).await;
+        self.note(done)
     }
     async fn step_attempts(&mut self, deployment: DeploymentId) -> Result<Vec<StepAttemptRow>> {
-        steps::step_attempts(self.0, deployment).await
+        let done = steps::step_attempts(self.0, deployment).await;
+        self.note(done)
     }
     async fn update_step_attempt(&mut self, row: &StepAttemptRow) -> Result<bool> {
-        steps::update_step_attempt(self.0, row).await
+        let done = steps::update_step_attempt(self.0, row).await;
+        self.note(done)
     }
     async fn take_lock(&mut self, row: &LockRow) -> Result<bool> {
-        jobs::take_lock(self.0, row).await
+        let done = jobs::take_lock(self.0, row).await;
+        self.note(done)
     }
     async fn release_locks(&mut self, job: JobId, at: Timestamp) -> Result<Vec<String>> {
-        jobs::release_locks(self.0, job, at).await
+        let done = jobs::release_locks(self.0, job, at).await;
+        self.note(done)
     }
     async fn locks(&mut self) -> Result<Vec<LockRow>> {
-        jobs::locks(self.0).await
+        let done = jobs::locks(self.0).await;
+        self.note(done)
     }
     async fn insert_outbox(&mut self, row: &OutboxRow) -> Result<i64> {
-        agents::insert_outbox(self.0, row).await
+        let done = agents::insert_outbox(self.0, row).await;
+        self.note(done)
     }
     async fn outbox(&mut self) -> Result<Vec<OutboxRow>> {
-        agents::outbox(self.0).await
+        let done = agents::outbox(self.0).await;
+        self.note(done)
     }
     async fn remove_outbox(&mut self, id: i64) -> Result<()> {
-        agents::remove_outbox(self.0, id).await
+        let done = agents::remove_outbox(self.0, id).await;
+        self.note(done)
     }
     async fn clear_outbox(&mut self, agent: AgentId) -> Result<()> {
-        agents::clear_outbox(self.0, agent).await
+        let done = agents::clear_outbox(self.0, agent).await;
+        self.note(done)
     }
     async fn insert_event(&mut self, row: &EventRow) -> Result<()> {
-        deployments::insert_event(self.0, row).await
+        let done = deployments::insert_event(self.0, row).await;
+        self.note(done)
     }
     async fn events(&mut self, deployment: DeploymentId) -> Result<Vec<EventRow>> {
-        deployments::events(self.0, deployment).await
+        let done = deployments::events(self.0, deployment).await;
+        self.note(done)
     }
 }

@@ -136,7 +136,12 @@ pub(super) async fn attempt(c: &mut SqliteConnection, id: AttemptId) -> Result<O
 }
 
 pub(super) async fn live_attempts(c: &mut SqliteConnection) -> Result<Vec<AttemptRow>> {
-    query("SELECT * FROM attempt WHERE phase <> 'ended' ORDER BY id").fetch_all(c).await?.iter().map(attempt_row).collect()
+    query("SELECT * FROM attempt WHERE phase <> 'ended' ORDER BY id")
+        .fetch_all(c)
+        .await?
+        .iter()
+        .map(attempt_row)
+        .collect()
 }
 
 pub(super) async fn update_attempt(c: &mut SqliteConnection, from: &Attempt, to: &Attempt) -> Result<bool> {
@@ -175,11 +180,12 @@ pub(super) async fn take_lock(c: &mut SqliteConnection, row: &LockRow) -> Result
 }
 
 pub(super) async fn release_locks(c: &mut SqliteConnection, job: JobId, at: Timestamp) -> Result<Vec<String>> {
-    let rows = query("UPDATE stack_lock SET released_at = $2 WHERE job = $1 AND released_at IS NULL RETURNING lock_key")
-        .bind(job.to_string())
-        .bind(at.as_micros())
-        .fetch_all(c)
-        .await?;
+    let rows =
+        query("UPDATE stack_lock SET released_at = $2 WHERE job = $1 AND released_at IS NULL RETURNING lock_key")
+            .bind(job.to_string())
+            .bind(at.as_micros())
+            .fetch_all(c)
+            .await?;
     rows.iter().map(|row| text(row, "lock_key")).collect()
 }
 

@@ -44,8 +44,11 @@ impl Sqlite {
     /// # Errors
     /// When the file cannot be used, or a newer program has changed its schema.
     pub async fn open(path: &Path, tasks: &Tasks) -> Result<Self, Error> {
-        let options = SqliteConnectOptions::new()
-            .filename(path)
+        Self::with(SqliteConnectOptions::new().filename(path), tasks).await
+    }
+
+    async fn with(options: SqliteConnectOptions, tasks: &Tasks) -> Result<Self, Error> {
+        let options = options
             .create_if_missing(true)
             .journal_mode(SqliteJournalMode::Wal)
             .synchronous(SqliteSynchronous::Full)
@@ -57,9 +60,9 @@ impl Sqlite {
         let readers = SqlitePoolOptions::new()
             .min_connections(1)
             .max_connections(READERS)
-            .connect_with(options.pragma("query_only", "1"))
+            .connect_with(options.clone().pragma("query_only", "1"))
             .await?;
-        Ok(Self { writer: Writer::start(connection, tasks), readers })
+        Ok(Self { writer: Writer::start(connection, options, tasks), readers })
     }
 }
 
@@ -72,7 +75,7 @@ impl Store for Sqlite {
     async fn run_read(&self, operation: Operation) -> Result<(), Error> {
         let mut tx = self.readers.begin().await?;
         // What the operation found stands in its own slot; nothing was changed that would have to be undone.
-        let _done = operation(&mut Conn(&mut tx)).await.is_ok();
+        let _done = operation(&mut Conn::new(&mut tx)).await.is_ok();
         tx.rollback().await?;
         Ok(())
     }
@@ -99,6 +102,33 @@ mod tests {
             Arc::new(Sqlite::open(&path, &Tasks::new()).await.unwrap()) as Arc<dyn Store>
         })
         .await;
+    }
+
+    /// SQLite answers the same when it may take no more pages and when the disk has none.
+    #[tokio::test]
+    async fn a_full_disk_undoes_and_says_so_and_what_is_there_stays() {
+        let folder = tempfile::tempdir().unwrap();
+        let options = SqliteConnectOptions::new().filename(folder.path().join("db")).pragma("max_page_count", "80");
+        let store: Arc<dyn Store> = Arc::new(Sqlite::with(options, &Tasks::new()).await.unwrap());
+        let save = async |n: u8, length: usize| {
+            let row = crate::store::rows::EventRow {
+                id: 0,
+                at: longshore_core::time::Timestamp::from_micros(1),
+                actor: "x".repeat(length),
+                action: n.to_string(),
+                deployment: None,
+                detail: serde_json::json!({}),
+            };
+            let done: Result<(), Error> =
+                store.write(move |tx| Box::pin(async move { tx.insert_event(&row).await })).await;
+            done
+        };
+        save(1, 10).await.unwrap();
+        for round in 0..3 {
+            let full = save(2, 1 << 20).await;
+            assert!(matches!(full, Err(Error::Full)), "{round}: {full:?}");
+        }
+        save(3, 10).await.unwrap();
     }
 
     #[tokio::test]

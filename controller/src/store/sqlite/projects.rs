@@ -13,7 +13,8 @@ type Result<T> = std::result::Result<T, Error>;
 
 pub(super) async fn meta(c: &mut SqliteConnection) -> Result<Option<MetaRow>> {
     let row = query("SELECT controller, incarnation FROM meta").fetch_optional(c).await?;
-    row.map(|row| Ok(MetaRow { controller: parsed(&row, "controller")?, incarnation: count(&row, "incarnation")? })).transpose()
+    row.map(|row| Ok(MetaRow { controller: parsed(&row, "controller")?, incarnation: count(&row, "incarnation")? }))
+        .transpose()
 }
 
 pub(super) async fn insert_meta(c: &mut SqliteConnection, row: &MetaRow, at: Timestamp) -> Result<()> {
@@ -90,7 +91,11 @@ pub(super) async fn insert_revision(c: &mut SqliteConnection, row: &RevisionRow)
     Ok(())
 }
 
-pub(super) async fn revision(c: &mut SqliteConnection, project: ProjectId, revision: u64) -> Result<Option<RevisionRow>> {
+pub(super) async fn revision(
+    c: &mut SqliteConnection,
+    project: ProjectId,
+    revision: u64,
+) -> Result<Option<RevisionRow>> {
     let row = query("SELECT * FROM project_revision WHERE project = $1 AND revision = $2")
         .bind(project.to_string())
         .bind(to_int("revision", revision)?)

@@ -67,7 +67,10 @@ pub(super) async fn insert_step(c: &mut SqliteConnection, row: &StepRow) -> Resu
 }
 
 pub(super) async fn steps(c: &mut SqliteConnection, deployment: DeploymentId) -> Result<Vec<StepRow>> {
-    let rows = query("SELECT * FROM step WHERE deployment = $1 ORDER BY idx").bind(deployment.to_string()).fetch_all(c).await?;
+    let rows = query("SELECT * FROM step WHERE deployment = $1 ORDER BY idx")
+        .bind(deployment.to_string())
+        .fetch_all(c)
+        .await?;
     rows.iter().map(step_row).collect()
 }
 
@@ -113,7 +116,11 @@ fn step_attempt_row(row: &SqliteRow) -> Result<StepAttemptRow> {
     })
 }
 
-pub(super) async fn insert_step_attempt(c: &mut SqliteConnection, row: &StepAttemptRow, from: &Attempt) -> Result<bool> {
+pub(super) async fn insert_step_attempt(
+    c: &mut SqliteConnection,
+    row: &StepAttemptRow,
+    from: &Attempt,
+) -> Result<bool> {
     let done = query(
         "INSERT INTO step_attempt (attempt, step, deployment, agent, container, image_digest, nonce, outputs_key, state, \
          started_at, ended_at) \
@@ -138,7 +145,11 @@ pub(super) async fn insert_step_attempt(c: &mut SqliteConnection, row: &StepAtte
     Ok(done.rows_affected() == 1)
 }
 
-pub(super) async fn step_attempt(c: &mut SqliteConnection, attempt: AttemptId, step: u32) -> Result<Option<StepAttemptRow>> {
+pub(super) async fn step_attempt(
+    c: &mut SqliteConnection,
+    attempt: AttemptId,
+    step: u32,
+) -> Result<Option<StepAttemptRow>> {
     let row = query("SELECT * FROM step_attempt WHERE attempt = $1 AND step = $2")
         .bind(attempt.to_string())
         .bind(i64::from(step))

@@ -6,7 +6,7 @@
 use std::convert::Infallible;
 
 use sqlx::Connection as _;
-use sqlx::sqlite::SqliteConnection;
+use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection};
 use tokio::sync::{Mutex, mpsc, oneshot};
 
 use super::conn::Conn;
@@ -37,12 +37,12 @@ impl std::fmt::Debug for Request {
 }
 
 impl Writer {
-    pub(super) fn start(connection: SqliteConnection, tasks: &Tasks) -> Self {
+    pub(super) fn start(connection: SqliteConnection, options: SqliteConnectOptions, tasks: &Tasks) -> Self {
         let (queue, requests) = mpsc::channel(QUEUE);
         let (end, ended) = oneshot::channel();
         let stop = tasks.token().clone();
         tasks.spawn("store-writer", OnError::Stop, async move {
-            write_all(connection, requests, &stop).await;
+            write_all(Connected { connection: Some(connection), options }, requests, &stop).await;
             // Nobody may be waiting for the end.
             let _told = end.send(()).is_ok();
             Ok::<(), Infallible>(())
@@ -64,8 +64,32 @@ impl Writer {
     }
 }
 
+/// The connection, made anew after a failure.
+struct Connected {
+    connection: Option<SqliteConnection>,
+    options: SqliteConnectOptions,
+}
+
+impl Connected {
+    async fn get(&mut self) -> Result<&mut SqliteConnection, Error> {
+        let connection = match self.connection.take() {
+            Some(connection) => connection,
+            None => SqliteConnection::connect_with(&self.options).await?,
+        };
+        Ok(self.connection.insert(connection))
+    }
+
+    async fn close(&mut self) {
+        if let Some(connection) = self.connection.take()
+            && let Err(error) = connection.close().await
+        {
+            tracing::warn!(%error, "a connection to the database was not closed in order");
+        }
+    }
+}
+
 async fn write_all(
-    mut connection: SqliteConnection,
+    mut connected: Connected,
     mut requests: mpsc::Receiver<Request>,
     stop: &tokio_util::sync::CancellationToken,
 ) {
@@ -80,63 +104,68 @@ async fn write_all(
                 continue;
             }
         }
-        commit(&mut connection, &mut batch).await;
+        commit(&mut connected, &mut batch).await;
     }
-    if let Err(error) = connection.close().await {
-        tracing::warn!(%error, "the database was not closed in order");
-    }
+    connected.close().await;
 }
 
 /// Runs a batch in one transaction and answers it.
-async fn commit(connection: &mut SqliteConnection, batch: &mut Vec<Request>) {
+async fn commit(connected: &mut Connected, batch: &mut Vec<Request>) {
     let mut answers = Vec::with_capacity(batch.len());
-    let committed = match connection.begin_with("BEGIN IMMEDIATE").await {
+    let committed = match connected.get().await {
+        Ok(connection) => run_batch(connection, batch, &mut answers).await,
         Err(error) => Err(error),
-        Ok(mut tx) => {
-            let mut failed = None;
-            for request in batch.drain(..) {
-                let ran = if failed.is_none() { in_savepoint(&mut tx, request.operation).await } else { Ok(()) };
-                failed = failed.or(ran.err());
-                answers.push(request.answer);
-            }
-            match failed {
-                Some(error) => Err(error),
-                None => tx.commit().await,
-            }
-        }
     };
     answers.extend(batch.drain(..).map(|request| request.answer));
     if let Err(error) = &committed {
-        tracing::error!(%error, operations = answers.len(), "a commit failed; nothing of it was kept");
+        tracing::error!(
+            error = error as &dyn std::error::Error,
+            operations = answers.len(),
+            "a commit failed; nothing of it was kept"
+        );
+        // sqlx and SQLite may not agree any more on whether a transaction is open.
+        connected.close().await;
     }
-    let message = committed.err().map(|error| (error.to_string(), Error::from(error)));
-    answer(answers, message);
+    answer(answers, committed.err());
+}
+
+async fn run_batch(
+    connection: &mut SqliteConnection,
+    batch: &mut Vec<Request>,
+    answers: &mut Vec<oneshot::Sender<Result<(), Error>>>,
+) -> Result<(), Error> {
+    let mut tx = connection.begin_with("BEGIN IMMEDIATE").await?;
+    for request in batch.drain(..) {
+        answers.push(request.answer);
+        in_savepoint(&mut tx, request.operation).await?;
+    }
+    tx.commit().await?;
+    Ok(())
 }
 
 /// An error of the commit goes to the first as it is and to the others in words: it cannot be copied.
-fn answer(answers: Vec<oneshot::Sender<Result<(), Error>>>, failed: Option<(String, Error)>) {
-    let Some((text, error)) = failed else {
-        for answer in answers {
-            // Who asked may have gone away; the commit stands.
-            let _heard = answer.send(Ok(())).is_ok();
-        }
-        return;
+fn answer(answers: Vec<oneshot::Sender<Result<(), Error>>>, failed: Option<Error>) {
+    let again = |failed: &Error| match failed {
+        Error::Full => Error::Full,
+        other => Error::Database(sqlx::Error::Protocol(other.to_string())),
     };
-    let full = matches!(error, Error::Full);
-    let mut first = Some(error);
-    for answer in answers {
-        let other = || if full { Error::Full } else { Error::Database(sqlx::Error::Protocol(text.clone())) };
-        let _heard = answer.send(Err(first.take().unwrap_or_else(other))).is_ok();
+    let others: Vec<_> = answers.iter().skip(1).map(|_| failed.as_ref().map(again)).collect();
+    for (answer, failed) in answers.into_iter().zip(std::iter::once(failed).chain(others)) {
+        // Who asked may have gone away; the commit stands.
+        let _heard = answer.send(failed.map_or(Ok(()), Err)).is_ok();
     }
 }
 
-async fn in_savepoint(
-    tx: &mut sqlx::Transaction<'_, sqlx::Sqlite>,
-    operation: Operation,
-) -> Result<(), sqlx::Error> {
+async fn in_savepoint(tx: &mut sqlx::Transaction<'_, sqlx::Sqlite>, operation: Operation) -> Result<(), Error> {
     let mut savepoint = tx.begin().await?;
-    match operation(&mut Conn(&mut savepoint)).await {
-        Ok(()) => savepoint.commit().await,
-        Err(Undo) => savepoint.rollback().await,
+    let mut conn = Conn::new(&mut savepoint);
+    let done = operation(&mut conn).await;
+    let full = conn.full();
+    match done {
+        Ok(()) => savepoint.commit().await?,
+        // On a full disk SQLite undoes the whole transaction by itself; there is no savepoint to go back to then
+        // (sqlite.org/lang_transaction.html, "Response To Errors Within A Transaction").
+        Err(Undo) => savepoint.rollback().await.map_err(|error| if full { Error::Full } else { error.into() })?,
     }
+    Ok(())
 }
