@@ -26,12 +26,7 @@ pub struct Dev {
 /// Folder of the binaries under test: `LONGSHORE_BIN_DIR`, or the release build.
 #[must_use]
 pub fn binaries() -> PathBuf {
-    let built = || {
-        Path::new(env!("CARGO_MANIFEST_DIR"))
-            .parent()
-            .unwrap()
-            .join("target/release")
-    };
+    let built = || Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap().join("target/release");
     let dir = std::env::var_os("LONGSHORE_BIN_DIR").map_or_else(built, PathBuf::from);
     assert!(
         dir.join("longshore").exists(),
@@ -44,10 +39,7 @@ pub fn binaries() -> PathBuf {
 /// The checkout.
 #[must_use]
 pub fn checkout() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR"))
-        .parent()
-        .unwrap()
-        .to_path_buf()
+    Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap().to_path_buf()
 }
 
 impl Dev {
@@ -61,40 +53,19 @@ impl Dev {
     #[must_use]
     pub fn start_with(dir: TempDir, env: &[(&str, &str)]) -> Self {
         docker::tiny_image();
-        let more_env: Vec<_> = env
-            .iter()
-            .map(|(key, value)| ((*key).to_owned(), (*value).to_owned()))
-            .collect();
+        let more_env: Vec<_> = env.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect();
         let child = Self::spawn(dir.path(), &more_env);
-        let mut dev = Self {
-            dir,
-            child,
-            env: Vec::new(),
-            more_env,
-        };
+        let mut dev = Self { dir, child, env: Vec::new(), more_env };
         dev.await_ready();
         dev
     }
 
     fn spawn(dir: &Path, env: &[(String, String)]) -> Child {
         let _stale = std::fs::remove_file(dir.join("data/dev.env"));
-        let log = std::fs::File::options()
-            .create(true)
-            .append(true)
-            .open(dir.join("dev.log"))
-            .unwrap();
+        let log = std::fs::File::options().create(true).append(true).open(dir.join("dev.log")).unwrap();
         let mut command = Command::new(binaries().join("longshore"));
-        command
-            .args(["dev", "--data"])
-            .arg(dir.join("data"))
-            .args(["--slots", "2"])
-            .envs(env.iter().cloned());
-        command
-            .stdin(Stdio::null())
-            .stdout(log.try_clone().unwrap())
-            .stderr(log)
-            .spawn()
-            .unwrap()
+        command.args(["dev", "--data"]).arg(dir.join("data")).args(["--slots", "2"]).envs(env.iter().cloned());
+        command.stdin(Stdio::null()).stdout(log.try_clone().unwrap()).stderr(log).spawn().unwrap()
     }
 
     fn await_ready(&mut self) {
@@ -106,17 +77,9 @@ impl Dev {
             let _paced = run(&mut Command::new("true"), b"");
             std::fs::read_to_string(self.data().join("dev.env")).ok()
         });
-        self.env = text
-            .lines()
-            .filter_map(|line| line.split_once('='))
-            .map(|(k, v)| (k.to_owned(), v.to_owned()))
-            .collect();
-        wait_for("an agent", || {
-            self.cli(&["agents", "-o", "json"])
-                .text()
-                .contains("agt_")
-                .then_some(())
-        });
+        self.env =
+            text.lines().filter_map(|line| line.split_once('=')).map(|(k, v)| (k.to_owned(), v.to_owned())).collect();
+        wait_for("an agent", || self.cli(&["agents", "-o", "json"]).text().contains("agt_").then_some(()));
     }
 
     /// What `longshore dev` printed.
@@ -146,12 +109,7 @@ impl Dev {
     /// `LONGSHORE_URL`.
     #[must_use]
     pub fn url(&self) -> String {
-        self.env
-            .iter()
-            .find(|(key, _)| key == "LONGSHORE_URL")
-            .unwrap()
-            .1
-            .clone()
+        self.env.iter().find(|(key, _)| key == "LONGSHORE_URL").unwrap().1.clone()
     }
 
     /// A `longshore` command, not yet started.
@@ -172,18 +130,12 @@ impl Dev {
     pub fn apply(&self, spec: &str) {
         let path = self.dir.path().join("longshore.yaml");
         std::fs::write(&path, spec).unwrap();
-        let _applied = self
-            .cli(&["apply", "-f", path.to_str().unwrap(), "-o", "json"])
-            .ok();
+        let _applied = self.cli(&["apply", "-f", path.to_str().unwrap(), "-o", "json"]).ok();
     }
 
     /// Sets a secret variable.
     pub fn set_secret(&self, project: &str, name: &str, value: &str) {
-        let _set = run(
-            &mut self.command(&["variable", "set", project, name, "--secret"]),
-            value.as_bytes(),
-        )
-        .ok();
+        let _set = run(&mut self.command(&["variable", "set", project, name, "--secret"]), value.as_bytes()).ok();
     }
 
     /// Starts a deployment to `dev` and returns its id.
@@ -203,17 +155,12 @@ impl Dev {
 
     /// Waits until `deployment show` satisfies `is`.
     pub fn wait(&self, id: &str, what: &str, is: impl Fn(&Value) -> bool) -> Value {
-        wait_for(
-            &format!("{id} to be {what}; {:?}", self.try_show(id)),
-            || self.try_show(id).filter(&is),
-        )
+        wait_for(&format!("{id} to be {what}; {:?}", self.try_show(id)), || self.try_show(id).filter(&is))
     }
 
     /// Waits for the end of a deployment.
     pub fn end(&self, id: &str) -> Value {
-        self.wait(id, "ended", |shown| {
-            ENDED.contains(&shown["state"].as_str().unwrap_or_default())
-        })
+        self.wait(id, "ended", |shown| ENDED.contains(&shown["state"].as_str().unwrap_or_default()))
     }
 
     /// Waits until the first step's container runs and returns its engine id.
@@ -222,10 +169,7 @@ impl Dev {
         let shown = self.wait(id, "running with a container", |shown| {
             shown["state"] == "running" && shown["steps"][0]["attempts"][0]["container"].is_string()
         });
-        shown["steps"][0]["attempts"][0]["container"]
-            .as_str()
-            .unwrap()
-            .to_owned()
+        shown["steps"][0]["attempts"][0]["container"].as_str().unwrap().to_owned()
     }
 
     /// Applies, deploys and waits for the end.
@@ -244,9 +188,7 @@ impl Dev {
     /// Waits until the log holds `needle`.
     pub fn await_log(&self, id: &str, needle: &str) {
         wait_for(&format!("{needle:?} in the log"), || {
-            String::from_utf8_lossy(&self.raw(id))
-                .contains(needle)
-                .then_some(())
+            String::from_utf8_lossy(&self.raw(id)).contains(needle).then_some(())
         });
     }
 
@@ -254,9 +196,7 @@ impl Dev {
     #[must_use]
     pub fn pid(&self, who: &str) -> Pid {
         let path = self.data().join(format!("{who}.pid"));
-        Pid::from_raw(wait_for("a pid file", || {
-            std::fs::read_to_string(&path).ok()?.trim().parse().ok()
-        }))
+        Pid::from_raw(wait_for("a pid file", || std::fs::read_to_string(&path).ok()?.trim().parse().ok()))
     }
 
     /// `kill -9` of `controller` or `agent`.
@@ -267,11 +207,7 @@ impl Dev {
     /// Ends `longshore dev` with SIGTERM and waits for it.
     pub fn stop(&mut self) {
         if self.child.try_wait().unwrap().is_none() {
-            kill(
-                Pid::from_raw(self.child.id().try_into().unwrap()),
-                Signal::SIGTERM,
-            )
-            .unwrap();
+            kill(Pid::from_raw(self.child.id().try_into().unwrap()), Signal::SIGTERM).unwrap();
             let _status = self.child.wait().unwrap();
         }
     }
@@ -290,15 +226,7 @@ impl Drop for Dev {
         if std::thread::panicking() {
             eprintln!(
                 "--- what `longshore dev` printed:\n{}",
-                self.log()
-                    .lines()
-                    .rev()
-                    .take(60)
-                    .collect::<Vec<_>>()
-                    .into_iter()
-                    .rev()
-                    .collect::<Vec<_>>()
-                    .join("\n")
+                self.log().lines().rev().take(60).collect::<Vec<_>>().into_iter().rev().collect::<Vec<_>>().join("\n")
             );
         }
     }

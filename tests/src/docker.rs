@@ -22,11 +22,7 @@ pub fn tiny_image() {
     static ONCE: Once = Once::new();
     ONCE.call_once(|| {
         let engine = docker(&["version", "--format", "{{.Server.Version}}"]);
-        assert_eq!(
-            engine.code, 0,
-            "these tests need a Docker engine (`cargo xtask docker`): {}",
-            engine.stderr
-        );
+        assert_eq!(engine.code, 0, "these tests need a Docker engine (`cargo xtask docker`): {}", engine.stderr);
         if docker(&["image", "inspect", TINY]).code != 0 {
             import(TINY, &[]);
         }
@@ -44,8 +40,7 @@ pub fn import(reference: &str, changes: &[&str]) {
     let tmp = root.path().join("tmp");
     std::fs::create_dir(&tmp).unwrap();
     std::fs::set_permissions(&tmp, std::os::unix::fs::PermissionsExt::from_mode(0o1777)).unwrap();
-    std::fs::copy("/bin/busybox", bin.join("busybox"))
-        .expect("Debian's busybox-static is installed");
+    std::fs::copy("/bin/busybox", bin.join("busybox")).expect("Debian's busybox-static is installed");
     for applet in run(Command::new("/bin/busybox").arg("--list"), b"")
         .ok()
         .text()
@@ -54,14 +49,7 @@ pub fn import(reference: &str, changes: &[&str]) {
     {
         std::os::unix::fs::symlink("busybox", bin.join(applet)).unwrap();
     }
-    let tar = run(
-        Command::new("tar")
-            .arg("-C")
-            .arg(root.path())
-            .args(["-c", "."]),
-        b"",
-    )
-    .ok();
+    let tar = run(Command::new("tar").arg("-C").arg(root.path()).args(["-c", "."]), b"").ok();
     let mut command = Command::new("docker");
     command.arg("import");
     for change in changes {

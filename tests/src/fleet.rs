@@ -52,8 +52,11 @@ impl Fleet {
             ports.0, ports.1
         );
         std::fs::write(&config, text).unwrap();
-        let controller =
-            spawn("longshore-controller", &["serve", "--config", config.to_str().unwrap()], &dir.path().join("controller.log"));
+        let controller = spawn(
+            "longshore-controller",
+            &["serve", "--config", config.to_str().unwrap()],
+            &dir.path().join("controller.log"),
+        );
         let mut fleet = Self { dir, controller, agents: BTreeMap::new(), ports, token: String::new() };
         fleet.token = wait_for("the admin token", || {
             let _paced = run(&mut Command::new("true"), b"");
@@ -111,13 +114,19 @@ impl Fleet {
         let _enrolled = run(&mut enroll, b"").ok();
         self.start_agent(name);
         let agents = self.agents.len();
-        wait_for("the agent", || (self.cli(&["agents", "-o", "json"]).text().matches("\"agt_").count() >= agents).then_some(()));
+        wait_for("the agent", || {
+            (self.cli(&["agents", "-o", "json"]).text().matches("\"agt_").count() >= agents).then_some(())
+        });
     }
 
     /// Starts an agent that was enrolled before.
     pub fn start_agent(&mut self, name: &str) {
         let config = self.config(name);
-        let child = spawn("longshore-agent", &["run", "--config", config.to_str().unwrap()], &self.dir.path().join("agents.log"));
+        let child = spawn(
+            "longshore-agent",
+            &["run", "--config", config.to_str().unwrap()],
+            &self.dir.path().join("agents.log"),
+        );
         self.agents.insert(name.to_owned(), child);
     }
 

@@ -25,13 +25,7 @@ impl Done {
     /// Panics with everything that was printed unless the program ended with 0.
     #[must_use]
     pub fn ok(self) -> Self {
-        assert_eq!(
-            self.code,
-            0,
-            "stdout: {}\nstderr: {}",
-            self.text(),
-            self.stderr
-        );
+        assert_eq!(self.code, 0, "stdout: {}\nstderr: {}", self.text(), self.stderr);
         self
     }
 }

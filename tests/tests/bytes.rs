@@ -27,15 +27,8 @@ fn nul_invalid_utf8_and_a_line_of_200_mb_arrive_as_they_are() {
 #[test]
 fn a_gigabyte_arrives_and_the_agent_stays_under_64_mib() {
     let dev = Dev::start();
-    let shown = dev.run(
-        "giga",
-        &spec(
-            "giga",
-            "head -c 1073741824 /dev/urandom | tee /state/bytes",
-            "timeout: 10m",
-            "",
-        ),
-    );
+    let shown =
+        dev.run("giga", &spec("giga", "head -c 1073741824 /dev/urandom | tee /state/bytes", "timeout: 10m", ""));
     assert_eq!(shown["state"], "succeeded", "{shown:#}");
     same_as_file(&dev, &shown, "bytes");
     let status = std::fs::read_to_string(format!("/proc/{}/status", dev.pid("agent"))).unwrap();
@@ -53,15 +46,8 @@ fn a_gigabyte_arrives_and_the_agent_stays_under_64_mib() {
 #[test]
 fn stdout_and_stderr_are_told_apart_and_stay_in_order() {
     let dev = Dev::start();
-    let shown = dev.run(
-        "streams",
-        &spec(
-            "streams",
-            "echo one; usleep 100000; echo two >&2; usleep 100000; echo three",
-            "",
-            "",
-        ),
-    );
+    let shown = dev
+        .run("streams", &spec("streams", "echo one; usleep 100000; echo two >&2; usleep 100000; echo three", "", ""));
     let id = shown["id"].as_str().unwrap();
     assert_eq!(dev.raw(id), b"one\ntwo\nthree\n");
     let lines: Vec<serde_json::Value> = dev
@@ -73,17 +59,9 @@ fn stdout_and_stderr_are_told_apart_and_stay_in_order() {
         .collect();
     let seen: Vec<_> = lines
         .iter()
-        .map(|line| {
-            (
-                line["stream"].as_str().unwrap(),
-                line["text"].as_str().unwrap().trim_end(),
-            )
-        })
+        .map(|line| (line["stream"].as_str().unwrap(), line["text"].as_str().unwrap().trim_end()))
         .collect();
-    assert_eq!(
-        seen,
-        [("stdout", "one"), ("stderr", "two"), ("stdout", "three")]
-    );
+    assert_eq!(seen, [("stdout", "one"), ("stderr", "two"), ("stdout", "three")]);
     assert!(lines.iter().all(|line| line["step"] == "one"
         && line["attempt"].as_str().unwrap().starts_with("att_")
         && line["at"].is_string()));
@@ -92,18 +70,9 @@ fn stdout_and_stderr_are_told_apart_and_stay_in_order() {
 #[test]
 fn following_shows_everything_once_through_a_restart_of_the_controller() {
     let dev = Dev::start();
-    dev.apply(&spec(
-        "follow",
-        "i=0; while [ $i -lt 60 ]; do i=$((i+1)); echo line $i; usleep 40000; done",
-        "",
-        "",
-    ));
+    dev.apply(&spec("follow", "i=0; while [ $i -lt 60 ]; do i=$((i+1)); echo line $i; usleep 40000; done", "", ""));
     let id = dev.deploy("follow", &[]);
-    let follower = dev
-        .command(&["logs", &id, "--raw", "-f"])
-        .stdout(std::process::Stdio::piped())
-        .spawn()
-        .unwrap();
+    let follower = dev.command(&["logs", &id, "--raw", "-f"]).stdout(std::process::Stdio::piped()).spawn().unwrap();
     dev.await_log(&id, "line 10\n");
     dev.kill9("controller");
     let seen = follower.wait_with_output().unwrap();

@@ -27,11 +27,7 @@ impl Engine {
 
     fn spawn(dir: &Path) -> Child {
         let at = |name: &str| dir.join(name).to_str().unwrap().to_owned();
-        let log = std::fs::File::options()
-            .create(true)
-            .append(true)
-            .open(dir.join("log"))
-            .unwrap();
+        let log = std::fs::File::options().create(true).append(true).open(dir.join("log")).unwrap();
         let mut command = Command::new("dockerd");
         command.args([
             "--data-root",
@@ -43,13 +39,8 @@ impl Engine {
             "-H",
             &format!("unix://{}", at("sock")),
         ]);
-        command.args(["--bridge=none", "--iptables=false"]);
-        command
-            .stdin(Stdio::null())
-            .stdout(log.try_clone().unwrap())
-            .stderr(log)
-            .spawn()
-            .expect("dockerd starts")
+        command.args(["--bridge=none", "--iptables=false", "--storage-driver=vfs"]);
+        command.stdin(Stdio::null()).stdout(log.try_clone().unwrap()).stderr(log).spawn().expect("dockerd starts")
     }
 
     fn host(&self) -> String {
@@ -57,21 +48,22 @@ impl Engine {
     }
 
     fn docker(&self, args: &[&str], stdin: &[u8]) -> longshore_tests::process::Done {
-        run(
-            Command::new("docker").args(["-H", &self.host()]).args(args),
-            stdin,
-        )
+        run(Command::new("docker").args(["-H", &self.host()]).args(args), stdin)
     }
 
     fn await_ready(&self) {
-        wait_for("the engine", || {
-            (self.docker(&["version"], b"").code == 0).then_some(())
-        });
+        wait_for("the engine", || (self.docker(&["version"], b"").code == 0).then_some(()));
     }
 
     fn signal(&mut self, signal: Signal) {
         kill(Pid::from_raw(self.child.id().try_into().unwrap()), signal).unwrap();
         let _status = self.child.wait().unwrap();
+        // The containerd it leaves has no parent here to reap it, and the next engine would take the dead one for alive.
+        let file = self.dir.path().join("exec/containerd/containerd.pid");
+        if let Some(pid) = std::fs::read_to_string(&file).ok().and_then(|pid| pid.trim().parse().ok()) {
+            let _killed = kill(Pid::from_raw(pid), Signal::SIGKILL);
+            std::fs::remove_file(file).unwrap();
+        }
     }
 
     fn restart(&mut self, signal: Signal) {
@@ -87,6 +79,11 @@ impl Drop for Engine {
             let _removed = self.docker(&["rm", "-f", id], b"");
         }
         self.signal(Signal::SIGTERM);
+        let mounts = std::fs::read_to_string("/proc/self/mounts").unwrap_or_default();
+        let ours = |path: &&str| Path::new(path).starts_with(self.dir.path());
+        for path in mounts.lines().rev().filter_map(|line| line.split(' ').nth(1)).filter(ours) {
+            let _unmounted = run(Command::new("umount").args(["-l", path]), b"");
+        }
     }
 }
 
@@ -96,16 +93,8 @@ fn an_engine_that_restarts_in_the_middle_of_a_job_means_lost() {
     let mut engine = Engine::start();
     let saved = run(Command::new("docker").args(["save", TINY]), b"").ok();
     let _loaded = engine.docker(&["load"], &saved.stdout).ok();
-    let dev = Dev::start_with(
-        tempfile::tempdir().unwrap(),
-        &[("DOCKER_HOST", &engine.host())],
-    );
-    dev.apply(&spec(
-        "engine",
-        "trap 'exit 0' INT TERM; echo begun; while :; do usleep 50000; done",
-        "",
-        "",
-    ));
+    let dev = Dev::start_with(tempfile::tempdir().unwrap(), &[("DOCKER_HOST", &engine.host())]);
+    dev.apply(&spec("engine", "trap 'exit 0' INT TERM; echo begun; while :; do usleep 50000; done", "", ""));
     for signal in [Signal::SIGTERM, Signal::SIGKILL] {
         let id = dev.deploy("engine", &[]);
         let _container = dev.container(&id);
@@ -116,8 +105,5 @@ fn an_engine_that_restarts_in_the_middle_of_a_job_means_lost() {
         assert_eq!(dev.raw(&id), b"begun\n", "{signal}: the log is kept");
     }
     let after = dev.run("after", &spec("after", "echo again", "", ""));
-    assert_eq!(
-        after["state"], "succeeded",
-        "the agent works on with the engine that came back: {after:#}"
-    );
+    assert_eq!(after["state"], "succeeded", "the agent works on with the engine that came back: {after:#}");
 }

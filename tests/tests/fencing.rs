@@ -5,7 +5,8 @@ use longshore_tests::fleet::Fleet;
 use longshore_tests::spec;
 use nix::sys::signal::Signal;
 
-const WAITS: &str = "echo start >> /state/starts; while [ ! -e /state/go ]; do usleep 20000; done; echo end >> /state/starts; exit 3";
+const WAITS: &str =
+    "echo start >> /state/starts; while [ ! -e /state/go ]; do usleep 20000; done; echo end >> /state/starts; exit 3";
 
 fn agent_of(shown: &serde_json::Value) -> String {
     let attempts = shown["steps"][0]["attempts"].as_array().unwrap();
@@ -44,7 +45,9 @@ fn a_job_whose_agent_is_gone_after_the_start_is_unknown_and_its_stack_stays_lock
     fleet.add_agent("first");
     fleet.apply(&spec("gone", WAITS, "", ""));
     let id = fleet.deploy("gone");
-    fleet.wait(&id, "running", |shown| shown["steps"][0]["attempts"][0]["container"].is_string() && fleet.state().join("starts").exists());
+    fleet.wait(&id, "running", |shown| {
+        shown["steps"][0]["attempts"][0]["container"].is_string() && fleet.state().join("starts").exists()
+    });
     fleet.signal("first", Signal::SIGKILL);
     let shown = fleet.wait(&id, "unknown", |shown| shown["state"] == "unknown");
     assert!(shown["reason"].is_string(), "{shown:#}");
@@ -73,7 +76,9 @@ fn an_agent_that_comes_back_to_an_engine_without_the_container_is_proof() {
     fleet.add_agent("first");
     fleet.apply(&spec("removed", WAITS, "", ""));
     let id = fleet.deploy("removed");
-    let shown = fleet.wait(&id, "running", |shown| shown["steps"][0]["attempts"][0]["container"].is_string() && fleet.state().join("starts").exists());
+    let shown = fleet.wait(&id, "running", |shown| {
+        shown["steps"][0]["attempts"][0]["container"].is_string() && fleet.state().join("starts").exists()
+    });
     fleet.signal("first", Signal::SIGKILL);
     fleet.wait(&id, "unknown", |shown| shown["state"] == "unknown");
     let container = shown["steps"][0]["attempts"][0]["container"].as_str().unwrap();
@@ -90,7 +95,9 @@ fn a_person_may_declare_the_unknown_lost_and_the_zombie_is_fenced() {
     fleet.add_agent("first");
     fleet.apply(&spec("zombie", WAITS, "", ""));
     let id = fleet.deploy("zombie");
-    let shown = fleet.wait(&id, "running", |shown| shown["steps"][0]["attempts"][0]["container"].is_string() && fleet.state().join("starts").exists());
+    let shown = fleet.wait(&id, "running", |shown| {
+        shown["steps"][0]["attempts"][0]["container"].is_string() && fleet.state().join("starts").exists()
+    });
     assert_eq!(fleet.cli(&["deployment", "resolve", &id, "--reason", "too early"]).code, 5, "it is not unknown");
     fleet.signal("first", Signal::SIGSTOP);
     fleet.wait(&id, "unknown", |shown| shown["state"] == "unknown");

@@ -11,11 +11,7 @@ const IMAGE: &str = "longshore/pulumi:3.259.0";
 
 /// A program with one berth whose inputs are `inputs`, as a package folder.
 fn program(dev: &Dev, name: &str, inputs: &str) -> String {
-    assert_eq!(
-        docker(&["image", "inspect", IMAGE]).code,
-        0,
-        "these tests need `{IMAGE}`: cargo xtask pulumi-image"
-    );
+    assert_eq!(docker(&["image", "inspect", IMAGE]).code, 0, "these tests need `{IMAGE}`: cargo xtask pulumi-image");
     let dir = dev.dir().join(format!("program-{name}"));
     std::fs::create_dir_all(&dir).unwrap();
     let text = format!(
@@ -42,13 +38,7 @@ fn the_quickstart_creates_then_finds_nothing_to_do_with_any_passphrase() {
     // Words and digits that stand in every engine event: masking them must not change what is counted.
     for passphrase in ["correct horse", "create", "3", ""] {
         let dev = Dev::start();
-        let _applied = dev
-            .cli(&[
-                "apply",
-                "-f",
-                example.join("longshore.yaml").to_str().unwrap(),
-            ])
-            .ok();
+        let _applied = dev.cli(&["apply", "-f", example.join("longshore.yaml").to_str().unwrap()]).ok();
         dev.set_secret("quickstart", "passphrase", passphrase);
         let first = deploy(&dev, "quickstart", example.to_str().unwrap());
         assert_eq!(
@@ -70,24 +60,14 @@ fn the_quickstart_creates_then_finds_nothing_to_do_with_any_passphrase() {
             assert_eq!(
                 (
                     &second["steps"][1]["resources"]["same"],
-                    &second["steps"][1]["resources"]["create"]
-                        .as_u64()
-                        .unwrap_or(0)
+                    &second["steps"][1]["resources"]["create"].as_u64().unwrap_or(0)
                 ),
                 (&4.into(), &0),
                 "{second:#}"
             );
-            assert!(
-                up["outputs"]["quay"]
-                    .as_str()
-                    .unwrap()
-                    .starts_with("/state/yard"),
-                "{up:#}"
-            );
-            let yard: Vec<_> = std::fs::read_dir(dev.state().join("yard"))
-                .unwrap()
-                .map(|e| e.unwrap().file_name())
-                .collect();
+            assert!(up["outputs"]["quay"].as_str().unwrap().starts_with("/state/yard"), "{up:#}");
+            let yard: Vec<_> =
+                std::fs::read_dir(dev.state().join("yard")).unwrap().map(|e| e.unwrap().file_name()).collect();
             assert!(yard.len() >= 4, "three berths and the journal: {yard:?}");
         }
     }
@@ -96,36 +76,18 @@ fn the_quickstart_creates_then_finds_nothing_to_do_with_any_passphrase() {
 #[test]
 fn a_resource_that_fails_fails_the_step_with_the_provider_s_words() {
     let dev = Dev::start();
-    let package = program(
-        &dev,
-        "fails",
-        "      content: x\n      fail: no room at the quay\n",
-    );
+    let package = program(&dev, "fails", "      content: x\n      fail: no room at the quay\n");
     dev.apply(&spec("fails", "up", ""));
     dev.set_secret("fails", "passphrase", "pass phrase");
     let shown = deploy(&dev, "fails", &package);
-    assert_eq!(
-        (&shown["state"], &shown["steps"][0]["exit_code"]),
-        (&"failed".into(), &1.into()),
-        "{shown:#}"
-    );
-    assert!(
-        shown["reason"]
-            .as_str()
-            .unwrap()
-            .contains("no room at the quay"),
-        "{shown:#}"
-    );
+    assert_eq!((&shown["state"], &shown["steps"][0]["exit_code"]), (&"failed".into(), &1.into()), "{shown:#}");
+    assert!(shown["reason"].as_str().unwrap().contains("no room at the quay"), "{shown:#}");
 }
 
 #[test]
 fn outputs_reach_later_steps_and_secret_ones_only_there() {
     let dev = Dev::start();
-    let package = program(
-        &dev,
-        "outs",
-        "      content: x\n      secretOutput: the-hidden-value\n",
-    );
+    let package = program(&dev, "outs", "      content: x\n      secretOutput: the-hidden-value\n");
     let text = std::fs::read_to_string(format!("{package}/Pulumi.yaml")).unwrap()
         + "  hidden: ${one.secret}\n  list: [1, two]\n";
     std::fs::write(format!("{package}/Pulumi.yaml"), text).unwrap();
@@ -137,29 +99,11 @@ fn outputs_reach_later_steps_and_secret_ones_only_there() {
     let shown = deploy(&dev, "outs", &package);
     let log = String::from_utf8_lossy(&dev.raw(shown["id"].as_str().unwrap())).into_owned();
     assert_eq!(shown["state"], "succeeded", "{shown:#}\n{log}");
-    assert!(
-        log.contains("path /state/yard/outs") && log.contains("hidden [secret]"),
-        "{log}"
-    );
-    assert_eq!(
-        std::fs::read_to_string(dev.state().join("hidden")).unwrap(),
-        "the-hidden-value"
-    );
+    assert!(log.contains("path /state/yard/outs") && log.contains("hidden [secret]"), "{log}");
+    assert_eq!(std::fs::read_to_string(dev.state().join("hidden")).unwrap(), "the-hidden-value");
     for dir in ["agent", "controller"] {
-        let hits = run(
-            Command::new("grep")
-                .args(["-rlaF", "the-hidden-value"])
-                .arg(dev.data().join(dir)),
-            b"",
-        )
-        .text();
-        assert_eq!(
-            hits.lines()
-                .filter(|hit| !hit.contains("/packages/"))
-                .count(),
-            0,
-            "{hits}"
-        );
+        let hits = run(Command::new("grep").args(["-rlaF", "the-hidden-value"]).arg(dev.data().join(dir)), b"").text();
+        assert_eq!(hits.lines().filter(|hit| !hit.contains("/packages/")).count(), 0, "{hits}");
     }
 }
 
@@ -172,18 +116,12 @@ fn a_cancel_lets_pulumi_save_its_state_and_the_next_up_goes_on() {
     let id = dev.deploy("slow", &["--package", &slow]);
     longshore_tests::process::wait_for("the operation to begin", || {
         (dev.cli(&["agents"]).code == 0
-            && std::fs::read_to_string(dev.state().join("yard/journal"))
-                .is_ok_and(|j| j.contains("start")))
+            && std::fs::read_to_string(dev.state().join("yard/journal")).is_ok_and(|j| j.contains("start")))
         .then_some(())
     });
     let _asked = dev.cli(&["cancel", &id]).ok();
     let shown = dev.end(&id);
-    assert_eq!(
-        shown["state"],
-        "canceled",
-        "{shown:#}\n{}",
-        String::from_utf8_lossy(&dev.raw(&id))
-    );
+    assert_eq!(shown["state"], "canceled", "{shown:#}\n{}", String::from_utf8_lossy(&dev.raw(&id)));
     let quick = program(&dev, "slow", "      content: x\n");
     let next = deploy(&dev, "slow", &quick);
     assert_eq!(
@@ -203,25 +141,14 @@ fn two_projects_of_one_stack_never_overlap() {
         dev.apply(&spec(project, "up", ""));
         dev.set_secret(project, "passphrase", "pass phrase");
     }
-    let ids = [
-        dev.deploy("left", &["--package", &package]),
-        dev.deploy("right", &["--package", &package]),
-    ];
+    let ids = [dev.deploy("left", &["--package", &package]), dev.deploy("right", &["--package", &package])];
     for id in &ids {
         let shown = dev.end(id);
-        assert_eq!(
-            shown["state"],
-            "succeeded",
-            "{shown:#}\n{}",
-            String::from_utf8_lossy(&dev.raw(id))
-        );
+        assert_eq!(shown["state"], "succeeded", "{shown:#}\n{}", String::from_utf8_lossy(&dev.raw(id)));
     }
     let span = |id: &String| {
         let attempt = dev.try_show(id).unwrap()["steps"][0]["attempts"][0].clone();
-        (
-            attempt["started_at"].as_str().unwrap().to_owned(),
-            attempt["ended_at"].as_str().unwrap().to_owned(),
-        )
+        (attempt["started_at"].as_str().unwrap().to_owned(), attempt["ended_at"].as_str().unwrap().to_owned())
     };
     let (left, right) = (span(&ids[0]), span(&ids[1]));
     assert!(left.1 <= right.0 || right.1 <= left.0, "{left:?} {right:?}");
@@ -234,9 +161,5 @@ fn a_wrong_dir_or_a_missing_package_is_refused_before_anything_runs() {
     dev.set_secret("nopkg", "passphrase", "pass phrase");
     let refused = dev.cli(&["deploy", "nopkg", "--env", "dev"]);
     assert_eq!(refused.code, 5, "{}", refused.stderr);
-    assert!(
-        refused.stderr.contains("Pulumi.yaml") && refused.stderr.contains("infra"),
-        "{}",
-        refused.stderr
-    );
+    assert!(refused.stderr.contains("Pulumi.yaml") && refused.stderr.contains("infra"), "{}", refused.stderr);
 }

@@ -27,23 +27,13 @@ fn forms(canary: &str) -> Vec<String> {
         .collect();
     let hex: String = canary.bytes().map(|b| format!("{b:02x}")).collect();
     let json = serde_json::to_string(canary).unwrap();
-    vec![
-        canary.to_owned(),
-        STANDARD.encode(canary),
-        url,
-        hex,
-        json.trim_matches('"').to_owned(),
-    ]
+    vec![canary.to_owned(), STANDARD.encode(canary), url, hex, json.trim_matches('"').to_owned()]
 }
 
 /// No file under `dir` holds any of the forms.
 fn assert_absent_from(dir: &Path, forms: &[String]) {
     for form in forms {
-        let hits = run(
-            Command::new("grep").args(["-rlaF", "--", form]).arg(dir),
-            b"",
-        )
-        .text();
+        let hits = run(Command::new("grep").args(["-rlaF", "--", form]).arg(dir), b"").text();
         assert_eq!(hits, "", "a form of the secret stands on the disk");
     }
 }
@@ -51,10 +41,7 @@ fn assert_absent_from(dir: &Path, forms: &[String]) {
 #[test]
 fn it_is_masked_in_every_form_and_stands_nowhere() {
     let dev = Dev::start();
-    let canary = format!(
-        "Zq7 canary/{}\"&'x",
-        &sha256(dev.dir().to_str().unwrap().as_bytes())[..18]
-    );
+    let canary = format!("Zq7 canary/{}\"&'x", &sha256(dev.dir().to_str().unwrap().as_bytes())[..18]);
     let script = r#"
 printf %s "$TOKEN" | sha256sum | cut -c1-64 > /state/seen
 echo "raw $TOKEN"
@@ -74,25 +61,17 @@ echo done; while [ ! -e /state/go ]; do usleep 20000; done"#;
     let forms = forms(&canary);
 
     let inspect = docker(&["inspect", &container]).ok().text();
-    let processes = run(Command::new("ps").args(["axww", "-o", "args"]), b"")
-        .ok()
-        .text();
+    let processes = run(Command::new("ps").args(["axww", "-o", "args"]), b"").ok().text();
     let environ: String = ["agent", "controller"]
         .iter()
         .map(|who| {
-            String::from_utf8_lossy(
-                &std::fs::read(format!("/proc/{}/environ", dev.pid(who))).unwrap(),
-            )
-            .into_owned()
+            String::from_utf8_lossy(&std::fs::read(format!("/proc/{}/environ", dev.pid(who))).unwrap()).into_owned()
         })
         .collect();
     for form in &forms {
         assert!(!inspect.contains(form), "in `docker inspect`");
         assert!(!processes.contains(form), "in the process list");
-        assert!(
-            !environ.contains(form),
-            "in the environment of agent or controller"
-        );
+        assert!(!environ.contains(form), "in the environment of agent or controller");
     }
     assert_absent_from(dev.dir(), &forms);
 
@@ -100,9 +79,7 @@ echo done; while [ ! -e /state/go ]; do usleep 20000; done"#;
     let shown = dev.end(&id);
     assert_eq!(shown["state"], "succeeded", "{shown:#}");
     assert_eq!(
-        std::fs::read_to_string(dev.state().join("seen"))
-            .unwrap()
-            .trim(),
+        std::fs::read_to_string(dev.state().join("seen")).unwrap().trim(),
         sha256(canary.as_bytes()),
         "the job got another value"
     );
@@ -110,10 +87,7 @@ echo done; while [ ! -e /state/go ]; do usleep 20000; done"#;
     for form in &forms {
         assert!(!log.contains(form), "in the log");
     }
-    assert!(
-        log.contains("raw [secret]") && log.contains("err [secret]"),
-        "{log}"
-    );
+    assert!(log.contains("raw [secret]") && log.contains("err [secret]"), "{log}");
     assert!(!shown.to_string().contains(&canary));
     assert_absent_from(dev.dir(), &forms);
 }
@@ -121,21 +95,13 @@ echo done; while [ ! -e /state/go ]; do usleep 20000; done"#;
 #[test]
 fn every_line_of_a_secret_of_several_lines_is_masked() {
     let dev = Dev::start();
-    dev.apply(&spec(
-        "lines",
-        "echo \"$TOKEN\" | sed 's/^/> /'; echo \"$TOKEN\" | base64",
-        SECRET_ENV,
-        SECRET_TOP,
-    ));
+    dev.apply(&spec("lines", "echo \"$TOKEN\" | sed 's/^/> /'; echo \"$TOKEN\" | base64", SECRET_ENV, SECRET_TOP));
     let key = "-----BEGIN KEY-----\nMHcCAQEEIJ4canaryone7hbK\nqL9tcanarytwoQ2mVtR4xAw\n-----END KEY-----\n";
     dev.set_secret("lines", "token", key);
     let id = dev.deploy("lines", &[]);
     assert_eq!(dev.end(&id)["state"], "succeeded");
     let log = String::from_utf8_lossy(&dev.raw(&id)).into_owned();
-    assert!(
-        !log.contains("canaryone") && !log.contains("canarytwo") && log.contains("[secret]"),
-        "{log}"
-    );
+    assert!(!log.contains("canaryone") && !log.contains("canarytwo") && log.contains("[secret]"), "{log}");
     for line in STANDARD.encode(key).as_bytes().chunks(76) {
         assert!(!log.contains(std::str::from_utf8(line).unwrap()), "{log}");
     }
@@ -147,11 +113,7 @@ fn a_secret_without_a_value_is_refused_and_says_what_to_type() {
     dev.apply(&spec("unset", "true", SECRET_ENV, SECRET_TOP));
     let refused = dev.cli(&["deploy", "unset", "--env", "dev"]);
     assert_eq!(refused.code, 5, "{}", refused.stderr);
-    assert!(
-        refused.stderr.contains("token") && refused.stderr.contains("variable set"),
-        "{}",
-        refused.stderr
-    );
+    assert!(refused.stderr.contains("token") && refused.stderr.contains("variable set"), "{}", refused.stderr);
 }
 
 #[test]

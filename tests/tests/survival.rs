@@ -15,9 +15,7 @@ fn counter() -> String {
 }
 
 fn counted() -> Vec<u8> {
-    (1..=LINES)
-        .flat_map(|n| format!("line {n}\n").into_bytes())
-        .collect()
+    (1..=LINES).flat_map(|n| format!("line {n}\n").into_bytes()).collect()
 }
 
 /// Runs the counter, disturbs it in the middle, and checks that nobody can tell.
@@ -29,19 +27,12 @@ fn nothing_shows(dev: &mut Dev, disturb: impl FnOnce(&mut Dev)) {
     disturb(dev);
     let shown = dev.end(&id);
     let step = &shown["steps"][0];
-    assert_eq!(
-        (&shown["state"], &step["exit_code"]),
-        (&"failed".into(), &7.into()),
-        "{shown:#}"
-    );
+    assert_eq!((&shown["state"], &step["exit_code"]), (&"failed".into(), &7.into()), "{shown:#}");
     assert_eq!(dev.raw(&id), counted());
     assert_eq!(step["log"]["bytes"], counted().len());
     assert_eq!(step["attempts"].as_array().unwrap().len(), 1, "{shown:#}");
     assert_eq!(step["attempts"][0]["container"], container.as_str());
-    assert_eq!(
-        std::fs::read_to_string(dev.state().join("starts")).unwrap(),
-        "start\n"
-    );
+    assert_eq!(std::fs::read_to_string(dev.state().join("starts")).unwrap(), "start\n");
     longshore_tests::process::wait_for("the container to be removed: log and result are durable", || {
         docker(&["ps", "-aq", "--filter", &format!("id={container}")]).ok().text().is_empty().then_some(())
     });
@@ -95,22 +86,14 @@ fn a_container_killed_behind_our_back_is_lost() {
 #[test]
 fn a_container_stopped_from_outside_is_lost_even_when_it_ends_with_0() {
     let dev = Dev::start();
-    dev.apply(&spec(
-        "stopped",
-        "trap 'exit 0' INT; echo begun; while :; do usleep 50000; done",
-        "",
-        "",
-    ));
+    dev.apply(&spec("stopped", "trap 'exit 0' INT; echo begun; while :; do usleep 50000; done", "", ""));
     let id = dev.deploy("stopped", &[]);
     let container = dev.container(&id);
     dev.await_log(&id, "begun");
     let _stopped = docker(&["stop", "-t", "10", &container]).ok();
     let shown = dev.end(&id);
     assert_eq!(
-        (
-            shown["state"].as_str(),
-            shown["steps"][0]["exit_code"].as_i64()
-        ),
+        (shown["state"].as_str(), shown["steps"][0]["exit_code"].as_i64()),
         (Some("lost"), Some(0)),
         "{shown:#}"
     );

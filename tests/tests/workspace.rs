@@ -39,17 +39,13 @@ fn the_package_is_unpacked_and_shared_by_the_steps() {
     let log = String::from_utf8_lossy(&dev.raw(&id)).into_owned();
     assert_eq!(shown["state"], "succeeded", "{shown:#}\n{log}");
     assert!(
-        log.contains("from the package\ndata\n")
-            && log.contains("sub/data.txt")
-            && !log.contains("secret.key"),
+        log.contains("from the package\ndata\n") && log.contains("sub/data.txt") && !log.contains("secret.key"),
         "{log}"
     );
     assert!(log.contains("1234\none\none\ntwo\nreadonly\n"), "{log}");
     assert!(log.ends_with("one\ntwo\nthree\n"), "{log}");
-    let mut names: Vec<_> = std::fs::read_dir(&folder)
-        .unwrap()
-        .map(|entry| entry.unwrap().file_name().into_string().unwrap())
-        .collect();
+    let mut names: Vec<_> =
+        std::fs::read_dir(&folder).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
     names.sort();
     assert_eq!(
         names,
@@ -64,16 +60,9 @@ fn an_image_from_scratch_without_a_shell_runs() {
     let root = dev.dir().join("scratch");
     std::fs::create_dir(&root).unwrap();
     std::fs::copy("/bin/busybox", root.join("busybox")).unwrap();
-    std::fs::write(
-        root.join("Dockerfile"),
-        "FROM scratch\nCOPY busybox /busybox\nUSER 4321\n",
-    )
-    .unwrap();
+    std::fs::write(root.join("Dockerfile"), "FROM scratch\nCOPY busybox /busybox\nUSER 4321\n").unwrap();
     let mut build = std::process::Command::new("docker");
-    build
-        .env("DOCKER_BUILDKIT", "0")
-        .args(["build", "-q", "-t", "longshore/scratch:1"])
-        .arg(&root);
+    build.env("DOCKER_BUILDKIT", "0").args(["build", "-q", "-t", "longshore/scratch:1"]).arg(&root);
     let _built = longshore_tests::process::run(&mut build, b"").ok();
     for profile in ["standard", "locked"] {
         let spec = steps(
@@ -84,9 +73,7 @@ fn an_image_from_scratch_without_a_shell_runs() {
         );
         let shown = dev.run("scratch", &spec);
         assert_eq!(shown["state"], "succeeded", "{profile}: {shown:#}");
-        assert!(
-            String::from_utf8_lossy(&dev.raw(shown["id"].as_str().unwrap())).ends_with("4321\n")
-        );
+        assert!(String::from_utf8_lossy(&dev.raw(shown["id"].as_str().unwrap())).ends_with("4321\n"));
     }
     let _removed = docker(&["rmi", "longshore/scratch:1"]);
 }
@@ -95,56 +82,25 @@ fn an_image_from_scratch_without_a_shell_runs() {
 fn the_profiles_bound_what_a_job_may_do() {
     let dev = Dev::start();
     let script = "grep -E 'CapEff|NoNewPrivs|Seccomp:' /proc/self/status; ls /var/run/docker.sock 2>&1 | tail -1; ip link 2>/dev/null | grep -c UP; hostname";
-    for (profile, capabilities) in [
-        ("standard", "00000000000005fb"),
-        ("locked", "0000000000000000"),
-    ] {
+    for (profile, capabilities) in [("standard", "00000000000005fb"), ("locked", "0000000000000000")] {
         let spec = longshore_tests::spec("profiles", script, &format!("profile: {profile}"), "");
         let shown = dev.run("profiles", &spec);
         let log = String::from_utf8_lossy(&dev.raw(shown["id"].as_str().unwrap())).into_owned();
-        assert!(
-            log.contains(&format!("CapEff:\t{capabilities}")),
-            "{profile}: {log}"
-        );
-        assert!(
-            log.contains("NoNewPrivs:\t1") && log.contains("No such file"),
-            "{profile}: {log}"
-        );
-        let attempt = shown["steps"][0]["attempts"][0]["id"]
-            .as_str()
-            .unwrap()
-            .replace('_', "-");
-        assert!(
-            log.contains(&attempt),
-            "the host name is the attempt: {log}"
-        );
+        assert!(log.contains(&format!("CapEff:\t{capabilities}")), "{profile}: {log}");
+        assert!(log.contains("NoNewPrivs:\t1") && log.contains("No such file"), "{profile}: {log}");
+        let attempt = shown["steps"][0]["attempts"][0]["id"].as_str().unwrap().replace('_', "-");
+        assert!(log.contains(&attempt), "the host name is the attempt: {log}");
     }
 }
 
 #[test]
 fn steps_after_a_failed_one_are_skipped() {
     let dev = Dev::start();
-    let step = |name: &str, run: &str| {
-        format!("  - name: {name}\n    image: {TINY}\n    network: none\n    run: [{run}]\n")
-    };
-    let shown = dev.run(
-        "skip",
-        &steps(
-            "skip",
-            &[
-                step("good", "true"),
-                step("bad", "\"false\""),
-                step("never", "true"),
-            ]
-            .concat(),
-        ),
-    );
-    let states: Vec<_> = shown["steps"]
-        .as_array()
-        .unwrap()
-        .iter()
-        .map(|s| s["state"].as_str().unwrap())
-        .collect();
+    let step =
+        |name: &str, run: &str| format!("  - name: {name}\n    image: {TINY}\n    network: none\n    run: [{run}]\n");
+    let shown = dev
+        .run("skip", &steps("skip", &[step("good", "true"), step("bad", "\"false\""), step("never", "true")].concat()));
+    let states: Vec<_> = shown["steps"].as_array().unwrap().iter().map(|s| s["state"].as_str().unwrap()).collect();
     assert_eq!(
         (shown["state"].as_str(), states),
         (Some("failed"), vec!["succeeded", "failed", "skipped"]),
@@ -155,19 +111,8 @@ fn steps_after_a_failed_one_are_skipped() {
 #[test]
 fn processes_that_are_left_do_not_hold_the_step() {
     let dev = Dev::start();
-    let shown = dev.run(
-        "left",
-        &longshore_tests::spec(
-            "left",
-            "sleep 1000 & (setsid sleep 1000 &) ; echo done; exit 4",
-            "",
-            "",
-        ),
-    );
-    assert_eq!(
-        (&shown["state"], &shown["steps"][0]["exit_code"]),
-        (&"failed".into(), &4.into()),
-        "{shown:#}"
-    );
+    let shown = dev
+        .run("left", &longshore_tests::spec("left", "sleep 1000 & (setsid sleep 1000 &) ; echo done; exit 4", "", ""));
+    assert_eq!((&shown["state"], &shown["steps"][0]["exit_code"]), (&"failed".into(), &4.into()), "{shown:#}");
     assert_eq!(dev.raw(shown["id"].as_str().unwrap()), b"done\n");
 }
