@@ -196,6 +196,12 @@ mod tests {
     }
 
     #[test]
+    fn the_example_is_taken_as_it_stands() {
+        let config = load(include_str!("../../examples/agent.toml"), &[], Flags::default()).unwrap();
+        assert_eq!((config.name.as_str(), config.limits.cpus, config.mounts.len()), ("worker-1", Some(2.0), 1));
+    }
+
+    #[test]
     fn a_wrong_environment_variable_is_named() {
         for (name, value) in
             [("LONGSHORE_AGENT__SLOTZ", "1"), ("LONGSHORE_AGENT__SLOTS", "many"), ("LONGSHORE_AGENT__DOCKER__X", "1")]

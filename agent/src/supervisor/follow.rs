@@ -11,6 +11,7 @@ use super::deadlines::{deadlines, micros, refresh_every};
 use super::reporter::Reporter;
 use crate::executor::{End, Signalled};
 use crate::ledger::{CancelMark, Shipped, Started};
+use crate::retry::Policy;
 use crate::session::{Ending, Phase};
 use crate::shipper::{self, Delivered, Reader, StepLog};
 
@@ -18,6 +19,8 @@ use crate::shipper::{self, Delivered, Reader, StepLog};
 const SIGNAL_AGAIN: Duration = Duration::from_secs(1);
 /// The engine may take this long to take a signal.
 const SIGNAL_TIMEOUT: Duration = Duration::from_secs(10);
+/// People watch the log, so its stream comes back sooner than the control stream of a whole fleet has to.
+const SHIP_AGAIN: Duration = Duration::from_secs(5);
 /// init kills at the hard deadline; when it has not so long after, the agent does.
 const BACKSTOP: Duration = Duration::from_secs(30);
 
@@ -71,7 +74,8 @@ impl<R: Runtime> Attempt<R> {
             (Err(error), _) | (_, Err(error)) => return Ok(Err(error)),
         };
         let uplink = StepLog { client: self.shared.client.clone(), fence: self.offer.fence, step };
-        match shipper::ship(&uplink, reader, &mut growth, &mut end, self.shared.retry).await {
+        let retry = Policy { most: self.shared.retry.most.min(SHIP_AGAIN), ..self.shared.retry };
+        match shipper::ship(&uplink, reader, &mut growth, &mut end, retry).await {
             Ok(delivered) => Ok(Ok(delivered)),
             Err(shipper::Error::Fenced(reason)) => Err(Halt::Fenced(reason)),
             Err(error) => {
