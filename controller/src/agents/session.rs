@@ -63,9 +63,10 @@ impl Session {
         let cut = self.line.cut.clone();
         loop {
             tokio::select! {
-                said = up.message() => match said? {
-                    None => return Ok(()),
-                    Some(said) => self.hear(said).await?,
+                said = up.message() => match said {
+                    Ok(None) => return Ok(()),
+                    Ok(Some(said)) => self.hear(said).await?,
+                    Err(error) => return Err(broken(&error)),
                 },
                 message = self.line.messages.recv() => match message {
                     Some(message) => self.send(wire::to_agent(message)).await?,
@@ -104,6 +105,12 @@ impl Drop for Session {
     fn drop(&mut self) {
         self.engine.goodbye(self.agent, self.line.number());
     }
+}
+
+/// A process that ends takes its connections with it, so this is nothing out of the ordinary.
+fn broken(error: &Status) -> Status {
+    tracing::debug!(%error, "a session's connection broke");
+    Status::new(Code::Cancelled, "its connection broke")
 }
 
 fn replaced() -> Status {

@@ -61,17 +61,17 @@ impl Answer {
 }
 
 /// One registry of metrics for the process: it can be set once.
-pub(crate) fn metrics() -> PrometheusHandle {
+fn metrics() -> PrometheusHandle {
     static METRICS: OnceLock<PrometheusHandle> = OnceLock::new();
     METRICS.get_or_init(|| telemetry::init_metrics().unwrap()).clone()
 }
 
-pub(crate) fn config(data: &Path, more: &str) -> Config {
+fn config(data: &Path, more: &str, api: &str) -> Config {
     let folder = data.parent().unwrap();
     let path = folder.join("controller.toml");
-    let text =
-        format!("data_dir = {data:?}\n{more}\n[api]\nlisten = \"127.0.0.1:0\"\n[agents]\nlisten = \"127.0.0.1:0\"\n");
-    std::fs::write(&path, text).unwrap();
+    let listen = "listen = \"127.0.0.1:0\"";
+    std::fs::write(&path, format!("data_dir = {data:?}\n{more}\n[api]\n{listen}\n{api}\n[agents]\n{listen}\n"))
+        .unwrap();
     Config::load(&path, []).unwrap()
 }
 
@@ -86,9 +86,18 @@ impl Server {
     }
 
     pub(crate) async fn start_at(clock: Clock, more: &str) -> Self {
+        Self::build(clock, |data| config(data, more, "")).await
+    }
+
+    pub(crate) async fn start_https(certificate: &Path, key: &Path) -> Self {
+        let api = format!("tls_cert = {certificate:?}\ntls_key = {key:?}");
+        Self::build(Clock::system(), |data| config(data, "", &api)).await
+    }
+
+    async fn build(clock: Clock, config: impl FnOnce(&Path) -> Config) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let data = folder.path().join("data");
-        let app = App::build(config(&data, more), clock, metrics()).await.unwrap();
+        let app = App::build(config(&data), clock, metrics()).await.unwrap();
         let token = std::fs::read_to_string(data.join("admin.token")).unwrap().trim().to_owned();
         let router = app.router();
         Self { app: Some(app), router, token, folder }
@@ -132,6 +141,7 @@ impl Server {
 pub(crate) struct Running {
     server: Server,
     pub(crate) agents: SocketAddr,
+    pub(crate) api: SocketAddr,
     _stop: oneshot::Sender<()>,
 }
 
@@ -147,14 +157,14 @@ impl Server {
     /// Serves both planes in the background.
     pub(crate) fn run(mut self) -> Running {
         let app = self.app.take().unwrap();
-        let agents = app.agents_address();
+        let (agents, api) = (app.agents_address(), app.api_address().unwrap());
         let (stop, stopped) = oneshot::channel();
         Tasks::new().spawn("app", OnError::Log, async move {
             let stopped = async { stopped.await.unwrap_or_default() };
             app.run(stopped, || (), || ()).await;
             Ok::<(), Infallible>(())
         });
-        Running { server: self, agents, _stop: stop }
+        Running { server: self, agents, api, _stop: stop }
     }
 }
 

@@ -6,13 +6,14 @@ use axum::body::Body;
 use axum::http::Method;
 use axum::http::Request;
 use http_body_util::BodyExt as _;
+use longshore_controller::agents::rules::{RULES, Rule};
 use longshore_controller::clock::Clock;
 use longshore_core::spool::Stream;
 use longshore_core::time::Timestamp;
 use longshore_proto::v1;
 use rcgen::KeyPair;
 use serde_json::{Value, json};
-use tonic::Code;
+use tonic::{Code, Status};
 use tower::ServiceExt as _;
 
 use crate::agent::{self, Identity, Session, Spool, csr};
@@ -77,9 +78,18 @@ async fn without_a_certificate_there_is_only_enrolling() {
     let fetch = plane.fetch_package(v1::FetchPackageRequest::default()).await;
     let ship = plane.ship_log(tokio_stream::empty()).await;
     let session = plane.session(tokio_stream::empty()).await;
-    let codes =
-        [renew.err(), confirm.err(), complete.err(), fetch.err(), ship.err(), session.err()].map(|e| e.unwrap().code());
-    assert_eq!(codes, [Code::Unauthenticated; 6]);
+    let tried = [
+        ("RenewCertificate", renew.err()),
+        ("ConfirmStart", confirm.err()),
+        ("Complete", complete.err()),
+        ("FetchPackage", fetch.err()),
+        ("ShipLog", ship.err()),
+        ("Session", session.err()),
+    ];
+    for (rpc, rule) in RULES.iter().filter(|(_, rule)| *rule != Rule::Anyone) {
+        let refused = tried.iter().find(|(tried, _)| tried == rpc).and_then(|(_, refused)| refused.as_ref());
+        assert_eq!(refused.map(Status::code), Some(Code::Unauthenticated), "{rpc} {rule:?}");
+    }
 }
 
 #[tokio::test]
