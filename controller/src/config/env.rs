@@ -35,7 +35,7 @@ fn set(file: &mut File, key: &str, value: &str) -> Result<(), String> {
         "AGENTS__LISTEN" => file.agents.listen = Some(parse(value, "an address with a port")?),
         "AGENTS__NAMES" => {
             file.agents.names =
-                Some(value.split(',').map(|name| name.trim().to_owned()).filter(|name| !name.is_empty()).collect())
+                Some(value.split(',').map(|name| name.trim().to_owned()).filter(|name| !name.is_empty()).collect());
         }
         "AGENTS__CERTIFICATE_VALIDITY" => file.agents.certificate_validity = Some(value.parse()?),
         "LOG__LEVEL" => file.log.level = Some(value.to_owned()),
