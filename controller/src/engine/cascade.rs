@@ -58,7 +58,11 @@ pub(super) async fn on_attempt(
                 let reason = "the attempt was given up or canceled before anything was started".to_owned();
                 cx.tell(tx, next.agent, ToAgent::Revoke { fence: fence(&next), reason }).await?;
             }
-            attempt::Effect::Claimed => on_deployment(tx, cx, next.deployment, &deployment::Event::JobClaimed).await?,
+            attempt::Effect::Claimed => {
+                let accepted = tx.deployment(next.deployment).await?.map(|row| row.created_at);
+                cx.after.claimed_after.extend(accepted.map(|at| cx.now.since(at)));
+                on_deployment(tx, cx, next.deployment, &deployment::Event::JobClaimed).await?;
+            }
             attempt::Effect::BecameUnknown { reason } => {
                 move_steps(tx, cx, next.deployment, StepEvent::Silent, None).await?;
                 on_deployment(tx, cx, next.deployment, &deployment::Event::JobUnknown { reason }).await?;

@@ -23,6 +23,8 @@ pub(super) struct After {
     pub(super) changed: BTreeSet<DeploymentId>,
     /// They have ended.
     pub(super) ended: BTreeMap<DeploymentId, DeploymentState>,
+    /// How long after its acceptance a deployment's job was claimed.
+    pub(super) claimed_after: Vec<Duration>,
     /// Logs that nothing follows in.
     pub(super) seal: Vec<(AttemptId, u32)>,
     /// There may be a job to hand out.

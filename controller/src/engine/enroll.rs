@@ -49,7 +49,13 @@ impl Engine {
                     if !tx.use_join_token(token.id, agent, &request, cx.now).await? {
                         return Err(refused(Some(token.id), "it was used at the same moment"));
                     }
-                    cx.event(tx, "agent.enrolled", None, json!({ "agent": agent, "pool": row.pool, "token": token.id })).await?;
+                    cx.event(
+                        tx,
+                        "agent.enrolled",
+                        None,
+                        json!({ "agent": agent, "pool": row.pool, "token": token.id }),
+                    )
+                    .await?;
                     Ok(())
                 })
             })

@@ -27,6 +27,7 @@ mod tests;
 mod timers;
 mod view;
 
+use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -35,7 +36,7 @@ use longshore_core::attempt::Limits;
 use longshore_core::id::AttemptId;
 use longshore_core::secret::Secret;
 use longshore_core::time::Timestamp;
-use tokio::sync::Notify;
+use tokio::sync::{Notify, oneshot};
 
 use crate::blobs::Blobs;
 use crate::clock::Clock;
@@ -52,8 +53,8 @@ use sessions::Sessions;
 pub use error::Error;
 pub use live::{Change, Changes};
 pub use view::{
-    AgentView, AppliedView, AttemptView, DeploymentView, EventView, LockView, LogView,
-    ProgressView, ProjectView, StepView, VariableView,
+    AgentView, AppliedView, AttemptView, DeploymentView, EventView, LockView, LogView, ProgressView, ProjectView,
+    StepView, VariableView,
 };
 
 type Result<T, E = Error> = std::result::Result<T, E>;
@@ -224,6 +225,8 @@ impl Engine {
     }
 
     /// Runs a change of rows; carries out what follows once it is committed.
+    ///
+    /// In a task of its own: whoever asked may go away between the commit and what follows, and then nobody would carry it out.
     async fn change<T, E, F>(&self, actor: &str, change: F) -> Result<T, E>
     where
         T: Send + 'static,
@@ -231,20 +234,32 @@ impl Engine {
         F: for<'t> FnOnce(&'t mut dyn Tx, &'t mut Cx) -> BoxFuture<'t, Result<T, E>> + Send + 'static,
     {
         let mut cx = Cx::new(self.clock(), actor, self.settings().grace);
-        let done: Result<(T, After), E> = self
-            .0
-            .parts
-            .store
-            .write(move |tx| {
-                Box::pin(async move {
-                    let value = change(tx, &mut cx).await?;
-                    Ok((value, cx.after))
+        let (answer, answered) = oneshot::channel();
+        let engine = self.clone();
+        self.tasks().spawn("change", OnError::Log, async move {
+            let done: Result<(T, After), E> = engine
+                .0
+                .parts
+                .store
+                .write(move |tx| {
+                    Box::pin(async move {
+                        let value = change(tx, &mut cx).await?;
+                        Ok((value, cx.after))
+                    })
                 })
-            })
-            .await;
-        let (value, after) = done?;
-        self.carry_out(after).await;
-        Ok(value)
+                .await;
+            let result = match done {
+                Ok((value, after)) => {
+                    engine.carry_out(after).await;
+                    Ok(value)
+                }
+                Err(error) => Err(error),
+            };
+            // Who asked may have gone away.
+            let _heard = answer.send(result).is_ok();
+            Ok::<(), Infallible>(())
+        });
+        answered.await.unwrap_or_else(|_| Err(store::Error::Closed.into()))
     }
 
     async fn read<T, F>(&self, read: F) -> Result<T>
@@ -264,6 +279,9 @@ impl Engine {
         }
         for (attempt, step) in after.seal {
             self.logs().seal(attempt, step).await;
+        }
+        for took in after.claimed_after {
+            metrics::histogram!("longshore_deploy_to_agent_seconds").record(took.as_secs_f64());
         }
         for (id, state) in after.ended {
             metrics::counter!("longshore_deployments_ended_total", "state" => state.as_str()).increment(1);

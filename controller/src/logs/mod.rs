@@ -133,7 +133,11 @@ impl Logs {
     /// # Errors
     /// When it cannot be made.
     pub fn open(folder: PathBuf, tasks: Tasks) -> Result<Self, Error> {
-        std::fs::create_dir_all(&folder).map_err(|source| Error::File { path: folder.clone(), what: "made", source })?;
+        std::fs::create_dir_all(&folder).map_err(|source| Error::File {
+            path: folder.clone(),
+            what: "made",
+            source,
+        })?;
         Ok(Self(Arc::new(Inner { folder, tasks, open: Mutex::default(), trouble: Mutex::default() })))
     }
 

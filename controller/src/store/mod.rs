@@ -53,7 +53,8 @@ pub enum Error {
 impl From<sqlx::Error> for Error {
     fn from(error: sqlx::Error) -> Self {
         // SQLITE_FULL (13), and SQLITE_IOERR_* (10) as the VFS reports a full disk of the WAL.
-        let full = error.as_database_error().and_then(sqlx::error::DatabaseError::code).is_some_and(|code| code == "13");
+        let full =
+            error.as_database_error().and_then(sqlx::error::DatabaseError::code).is_some_and(|code| code == "13");
         if full { Self::Full } else { Self::Database(error) }
     }
 }

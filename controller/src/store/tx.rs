@@ -9,9 +9,8 @@ use longshore_core::time::Timestamp;
 
 use super::Error;
 use super::rows::{
-    AgentRow, AttemptRow, DeploymentFilter, DeploymentRow, EventRow, JobRow, JoinTokenRow, LockRow,
-    MetaRow, OutboxRow, PackageRow, ProjectRow, RevisionRow, StepAttemptRow, StepRow, TokenRow,
-    VariableRow,
+    AgentRow, AttemptRow, DeploymentFilter, DeploymentRow, EventRow, JobRow, JoinTokenRow, LockRow, MetaRow, OutboxRow,
+    PackageRow, ProjectRow, RevisionRow, StepAttemptRow, StepRow, TokenRow, VariableRow,
 };
 
 type Result<T> = std::result::Result<T, Error>;

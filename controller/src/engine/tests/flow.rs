@@ -139,3 +139,25 @@ async fn what_an_attempt_does_is_heard() {
     assert_eq!((progress.step.as_str(), progress.current), ("one", 1));
     assert_eq!(world.engine.progress(id), Some(progress));
 }
+
+#[tokio::test]
+async fn who_asks_and_goes_away_at_once_is_served_all_the_same() {
+    let mut world = World::new().await;
+    let mut sim = world.agent().await;
+    let (project, environment, operation_id) = ("shop".to_owned(), "dev".to_owned(), "op".to_owned());
+    let wish = NewDeployment { project, environment, package: None, operation_id };
+    for polls in 0..200 {
+        let mut asked = Box::pin(world.engine.create_deployment(wish.clone(), "anna"));
+        for _ in 0..polls {
+            if futures_util::poll!(&mut asked).is_ready() {
+                break;
+            }
+            tokio::task::yield_now().await;
+        }
+    }
+    let offer = sim.offer().await;
+    world.deploy().await;
+    sim.accept(&world.engine, offer.fence).await;
+    sim.run(&world.engine, offer.fence).await;
+    world.until(offer.deployment, "succeeded").await;
+}

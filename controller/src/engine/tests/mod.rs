@@ -64,11 +64,15 @@ async fn start(folder: &std::path::Path, clock: &Clock) -> (Tasks, Engine) {
 impl World {
     /// With the project `shop` and its secret.
     async fn new() -> Self {
-        let (folder, clock) = (tempfile::tempdir().unwrap(), Clock::manual(Timestamp::from_micros(1_795_255_200_000_000)));
+        let (folder, clock) =
+            (tempfile::tempdir().unwrap(), Clock::manual(Timestamp::from_micros(1_795_255_200_000_000)));
         let (tasks, engine) = start(folder.path(), &clock).await;
         engine.apply_project(TWO_STEPS.as_bytes(), "anna").await.unwrap();
         let (name, value) = ("key".to_owned(), Secret::new(SECRET.to_owned()));
-        engine.set_variable("shop", NewVariable { name, value, secret: true, environment: None }, "anna").await.unwrap();
+        engine
+            .set_variable("shop", NewVariable { name, value, secret: true, environment: None }, "anna")
+            .await
+            .unwrap();
         Self { folder, clock, tasks, engine, operations: 0 }
     }
 
@@ -82,7 +86,10 @@ impl World {
         self.operations += 1;
         let operation_id = format!("op-{}", self.operations);
         let (project, environment) = ("shop".to_owned(), environment.to_owned());
-        self.engine.create_deployment(NewDeployment { project, environment, package: None, operation_id }, "anna").await.unwrap()
+        self.engine
+            .create_deployment(NewDeployment { project, environment, package: None, operation_id }, "anna")
+            .await
+            .unwrap()
     }
 
     async fn deploy(&mut self) -> DeploymentId {
@@ -119,7 +126,8 @@ impl World {
             seen_at: None,
             revoked_at: None,
         };
-        let done: Result<()> = self.engine.change("test", move |tx, _| Box::pin(async move { Ok(tx.insert_agent(&row).await?) })).await;
+        let done: Result<()> =
+            self.engine.change("test", move |tx, _| Box::pin(async move { Ok(tx.insert_agent(&row).await?) })).await;
         done.unwrap();
         id
     }
@@ -188,7 +196,13 @@ impl Sim {
         self.say(engine, Said::Answer { fence, accepted: true, reason: String::new() }).await.unwrap();
     }
 
-    async fn confirm(&mut self, engine: &Engine, fence: Fence, step: u32, nonce: &str) -> Result<Confirmed, plane::Error> {
+    async fn confirm(
+        &mut self,
+        engine: &Engine,
+        fence: Fence,
+        step: u32,
+        nonce: &str,
+    ) -> Result<Confirmed, plane::Error> {
         let container = format!("container-{step}");
         let wish = Confirm { fence, step, container, nonce: nonce.to_owned(), image_digest: "sha256:1".to_owned() };
         engine.confirm(self.id, wish).await
@@ -202,7 +216,13 @@ impl Sim {
     }
 
     /// Writes some output and the exit record, ships it all and reports.
-    async fn finish(&mut self, engine: &Engine, fence: Fence, step: u32, record: ExitRecord) -> Result<Option<u32>, plane::Error> {
+    async fn finish(
+        &mut self,
+        engine: &Engine,
+        fence: Fence,
+        step: u32,
+        record: ExitRecord,
+    ) -> Result<Option<u32>, plane::Error> {
         let (bytes, record) = spool(&[(Stream::Stdout, b"out\n"), (Stream::Stderr, b"err\n")], record);
         self.ship(engine, fence, step, &bytes).await?;
         self.report(engine, fence, step, record, bytes.len() as u64, false).await
@@ -224,7 +244,8 @@ impl Sim {
     ) -> Result<Option<u32>, plane::Error> {
         let at = Timestamp::from_micros(1);
         let summary: Option<Box<Summary>> = None;
-        let ending = Ending::Exited { record: Box::new(record), spool_bytes, summary, started_at: at, ended_at: at, canceled };
+        let ending =
+            Ending::Exited { record: Box::new(record), spool_bytes, summary, started_at: at, ended_at: at, canceled };
         engine.complete(self.id, Completion { fence, step, ending }).await
     }
 
@@ -233,7 +254,13 @@ impl Sim {
         engine.complete(self.id, Completion { fence, step, ending }).await
     }
 
-    async fn not_started(&self, engine: &Engine, fence: Fence, step: u32, agent_fault: bool) -> Result<Option<u32>, plane::Error> {
+    async fn not_started(
+        &self,
+        engine: &Engine,
+        fence: Fence,
+        step: u32,
+        agent_fault: bool,
+    ) -> Result<Option<u32>, plane::Error> {
         let ending = Ending::NotStarted { reason: "image `tiny` is not there".to_owned(), agent_fault };
         engine.complete(self.id, Completion { fence, step, ending }).await
     }
@@ -253,7 +280,8 @@ fn code(code: i32) -> ExitRecord {
 
 /// A spool with its exit record, whose length and digest are filled in.
 fn spool(records: &[(Stream, &[u8])], mut record: ExitRecord) -> (Vec<u8>, ExitRecord) {
-    let text: Vec<u8> = records.iter().filter(|(stream, _)| stream.is_log()).flat_map(|(_, data)| data.to_vec()).collect();
+    let text: Vec<u8> =
+        records.iter().filter(|(stream, _)| stream.is_log()).flat_map(|(_, data)| data.to_vec()).collect();
     record.bytes = text.len() as u64;
     record.sha256 = crate::hex::encode(aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, &text).as_ref());
     let json = serde_json::to_vec(&record).unwrap();

@@ -5,7 +5,9 @@ use longshore_core::id::DeploymentId;
 use sqlx::sqlite::{SqliteConnection, SqliteRow};
 use sqlx::{QueryBuilder, query};
 
-use super::column::{count, int, json, opt_micros, opt_parsed, opt_text, opt_time, parsed, text, time, to_int, to_json, word};
+use super::column::{
+    count, int, json, opt_micros, opt_parsed, opt_text, opt_time, parsed, text, time, to_int, to_json, word,
+};
 use crate::store::Error;
 use crate::store::rows::{DeploymentFilter, DeploymentRow, EventRow};
 
@@ -67,7 +69,10 @@ pub(super) async fn deployment(c: &mut SqliteConnection, id: DeploymentId) -> Re
     row.as_ref().map(deployment_row).transpose()
 }
 
-pub(super) async fn deployment_by_operation(c: &mut SqliteConnection, operation: &str) -> Result<Option<DeploymentRow>> {
+pub(super) async fn deployment_by_operation(
+    c: &mut SqliteConnection,
+    operation: &str,
+) -> Result<Option<DeploymentRow>> {
     let row = query("SELECT * FROM deployment WHERE operation_id = $1").bind(operation).fetch_optional(c).await?;
     row.as_ref().map(deployment_row).transpose()
 }
@@ -121,7 +126,10 @@ pub(super) async fn insert_event(c: &mut SqliteConnection, row: &EventRow) -> Re
 }
 
 pub(super) async fn events(c: &mut SqliteConnection, deployment: DeploymentId) -> Result<Vec<EventRow>> {
-    let rows = query("SELECT * FROM event WHERE deployment = $1 ORDER BY id").bind(deployment.to_string()).fetch_all(c).await?;
+    let rows = query("SELECT * FROM event WHERE deployment = $1 ORDER BY id")
+        .bind(deployment.to_string())
+        .fetch_all(c)
+        .await?;
     let read = |row: &SqliteRow| {
         Ok(EventRow {
             id: int(row, "id")?,
