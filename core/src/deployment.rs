@@ -136,10 +136,10 @@ pub fn decide(deployment: &Deployment, event: &Event, now: Timestamp) -> Result<
     match (state, event) {
         (S::Queued, Event::JobClaimed) => (next.state, next.reason) = (active, None),
         (S::Queued | S::Running | S::Canceling, Event::JobRequeued { reason }) => {
-            (next.state, next.reason) = (S::Queued, Some(reason.clone()))
+            (next.state, next.reason) = (S::Queued, Some(reason.clone()));
         }
         (S::Running | S::Canceling | S::Unknown, Event::JobUnknown { reason }) => {
-            (next.state, next.reason) = (S::Unknown, Some(reason.clone()))
+            (next.state, next.reason) = (S::Unknown, Some(reason.clone()));
         }
         (S::Unknown, Event::JobBack) => (next.state, next.reason) = (active, None),
         (S::Running | S::Canceling, Event::JobBack) => {}

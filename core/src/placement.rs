@@ -130,7 +130,8 @@ mod tests {
     fn each_predicate_rejects_alone() {
         let steps = [step()];
         let request = Request { pool: "default", steps: &steps };
-        let cases: [(&str, fn(&mut Candidate)); 7] = [
+        type Break = fn(&mut Candidate);
+        let cases: [(&str, Break); 7] = [
             ("pool", |a| a.pool = "gpu".to_owned()),
             ("connected", |a| a.connected = false),
             ("draining", |a| a.draining = true),

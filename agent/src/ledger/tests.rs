@@ -47,7 +47,7 @@ fn what_was_written_is_found_after_a_restart() {
     let (dir, ledger, offer) = claimed(1);
     let attempt = offer.fence.attempt;
     let entry = || Ledger::open(dir.path()).unwrap().load().unwrap().remove(0);
-    assert_eq!(entry(), Entry { offer: offer.clone(), cancel: None, reached: None });
+    assert_eq!(entry(), Entry { offer, cancel: None, reached: None });
     ledger.intend(attempt, 0, &intent()).unwrap();
     assert_eq!(entry().reached, Some(Reached { step: 0, intent: intent(), started: None }));
     let started =

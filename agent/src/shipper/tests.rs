@@ -123,7 +123,7 @@ fn spool(records: &[(bool, Vec<u8>)]) -> (Vec<u8>, Summary) {
         if *is_event {
             summary.add(&event);
         }
-        out.extend(Header { len: payload.len() as u32, stream, seq: seq as u64, at: 5 }.to_bytes());
+        out.extend(Header { len: u32::try_from(payload.len()).unwrap(), stream, seq: seq as u64, at: 5 }.to_bytes());
         out.extend(payload);
     }
     let exit = Header { len: 2, stream: Stream::Exit, seq: records.len() as u64, at: 77 };
