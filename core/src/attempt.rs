@@ -381,7 +381,8 @@ fn running(
         }
         // Nothing runs: the last step has ended, and the fence keeps the next one from being started.
         Event::CancelAsked if between => {
-            let outcome = Outcome::Canceled { reason: "canceled between two steps; the next ones were not started".to_owned() };
+            let outcome =
+                Outcome::Canceled { reason: "canceled between two steps; the next ones were not started".to_owned() };
             let mut decision = attempt.end(outcome, now, vec![Effect::TellRevoke]);
             decision.next.cancel_asked = attempt.cancel_asked.or(Some(now));
             Ok(decision)

@@ -163,3 +163,18 @@ fn a_wrong_dir_or_a_missing_package_is_refused_before_anything_runs() {
     assert_eq!(refused.code, 5, "{}", refused.stderr);
     assert!(refused.stderr.contains("Pulumi.yaml") && refused.stderr.contains("infra"), "{}", refused.stderr);
 }
+
+/// What cannot be locked is not run: a backend that only a secret knows would let two writers onto one stack.
+#[test]
+fn a_backend_that_is_not_known_before_the_start_is_refused() {
+    let dev = Dev::start();
+    let package = program(&dev, "hidden", "      content: x\n");
+    let text = spec("hidden", "up", "")
+        .replace(", backend: \"file:///state\"", "")
+        .replace("env: {", "env: {PULUMI_BACKEND_URL: \"${{ secrets.passphrase }}\", ");
+    dev.apply(&text);
+    dev.set_secret("hidden", "passphrase", "file:///state");
+    let refused = dev.cli(&["deploy", "hidden", "--env", "dev", "--package", &package]);
+    assert_eq!(refused.code, 5, "{}", refused.stderr);
+    assert!(refused.stderr.contains("PULUMI_BACKEND_URL") && refused.stderr.contains("backend"), "{}", refused.stderr);
+}

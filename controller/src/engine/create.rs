@@ -208,17 +208,7 @@ impl Engine {
         if !step.writes_stack() {
             return Ok(None);
         }
-        let backend = match &pulumi.backend {
-            Some(backend) => Some(rendered(step, "pulumi.backend", backend, values, spec::check_backend)?),
-            None => step
-                .env
-                .iter()
-                .find(|(name, _)| name == "PULUMI_BACKEND_URL")
-                .and_then(|(_, template)| template.render(values).ok())
-                .map(|rendered| rendered.text)
-                .or(program.backend),
-        };
-        let backend = backend.unwrap_or_else(|| DEFAULT_BACKEND.to_owned());
+        let backend = backend(step, pulumi, values, program.backend)?;
         // `ORGANIZATION/PROJECT/STACK` and `STACK` can be the same stack: without the organization too much is locked, never too little.
         let parts: Vec<&str> = stack.split('/').collect();
         let (name, stack) = match parts.as_slice() {
@@ -250,6 +240,26 @@ impl Engine {
             folder.iter().copied().chain(["Pulumi.yaml"]).collect::<Vec<_>>().join("/")
         )))
     }
+}
+
+/// The backend a step writes to, which has to be known before anything runs: it is part of what is locked.
+fn backend(step: &Step, pulumi: &Pulumi, values: &Values, of_program: Option<String>) -> Result<String> {
+    if let Some(backend) = &pulumi.backend {
+        return rendered(step, "pulumi.backend", backend, values, spec::check_backend);
+    }
+    let Some((_, template)) = step.env.iter().find(|(name, _)| name == "PULUMI_BACKEND_URL") else {
+        return Ok(of_program.unwrap_or_else(|| DEFAULT_BACKEND.to_owned()));
+    };
+    // A secret or an output has no value here. Guessing would let two writers onto one stack.
+    template.render(values).map(|rendered| rendered.text).map_err(|_| {
+        let message = format!(
+            "step `{}` writes to a stack that cannot be locked: its PULUMI_BACKEND_URL comes from a secret or an output",
+            step.name
+        );
+        let hint = "write the URL without its password as `backend`, and give the password to the step by a variable of its own, \
+                    as PGPASSWORD for PostgreSQL";
+        Error::refused("unknown_stack", message, Some(hint.to_owned()))
+    })
 }
 
 /// A project by name, or what to do.

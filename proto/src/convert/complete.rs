@@ -66,18 +66,24 @@ impl TryFrom<v1::CompleteRequest> for Completion {
     fn try_from(wire: v1::CompleteRequest) -> Result<Self, Error> {
         let ending = match required("outcome", wire.outcome)? {
             Outcome::Exited(exited) => Ending::Exited {
-                record: serde_json::from_slice(&exited.record).map_err(|err| Error::value("exited.record", &err.to_string()))?,
+                record: serde_json::from_slice(&exited.record)
+                    .map_err(|err| Error::value("exited.record", &err.to_string()))?,
                 spool_bytes: exited.spool_bytes,
                 summary: if exited.event_summary.is_empty() {
                     None
                 } else {
-                    Some(serde_json::from_slice(&exited.event_summary).map_err(|err| Error::value("exited.event_summary", &err.to_string()))?)
+                    Some(
+                        serde_json::from_slice(&exited.event_summary)
+                            .map_err(|err| Error::value("exited.event_summary", &err.to_string()))?,
+                    )
                 },
                 started_at: micros("exited.started_at_us", exited.started_at_us)?,
                 ended_at: micros("exited.ended_at_us", exited.ended_at_us)?,
                 canceled: exited.canceled,
             },
-            Outcome::Lost(lost) => Ending::Lost { reason: lost.reason, spool_bytes: lost.spool_bytes, canceled: lost.canceled },
+            Outcome::Lost(lost) => {
+                Ending::Lost { reason: lost.reason, spool_bytes: lost.spool_bytes, canceled: lost.canceled }
+            }
             Outcome::NotStarted(not) => Ending::NotStarted { reason: not.reason, agent_fault: not.agent_fault },
         };
         Ok(Self { fence: fence(wire.fence)?, step: wire.step, ending })

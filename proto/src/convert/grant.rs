@@ -11,7 +11,8 @@ use crate::v1::pulumi_action::Operation as WireOperation;
 
 impl From<Grant> for v1::Grant {
     fn from(grant: Grant) -> Self {
-        let env = |(name, value): &(String, Secret)| v1::EnvVar { name: name.clone(), value: value.expose().to_owned() };
+        let env =
+            |(name, value): &(String, Secret)| v1::EnvVar { name: name.clone(), value: value.expose().to_owned() };
         Self {
             env: grant.env.iter().map(env).collect(),
             secrets: grant.secrets.iter().map(|secret| secret.expose().to_owned()).collect(),

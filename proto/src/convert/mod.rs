@@ -51,7 +51,10 @@ pub fn required<T>(field: &'static str, value: Option<T>) -> Result<T, Error> {
     value.ok_or(Error::Missing(field))
 }
 
-pub(crate) fn id<T: std::str::FromStr<Err = longshore_core::id::InvalidId>>(field: &'static str, text: &str) -> Result<T, Error> {
+pub(crate) fn id<T: std::str::FromStr<Err = longshore_core::id::InvalidId>>(
+    field: &'static str,
+    text: &str,
+) -> Result<T, Error> {
     text.parse().map_err(|source| Error::Id { field, source })
 }
 
@@ -69,7 +72,11 @@ impl TryFrom<v1::Fence> for Fence {
     type Error = Error;
 
     fn try_from(wire: v1::Fence) -> Result<Self, Error> {
-        Ok(Self { attempt: id("fence.attempt_id", &wire.attempt_id)?, epoch: wire.epoch, incarnation: wire.incarnation })
+        Ok(Self {
+            attempt: id("fence.attempt_id", &wire.attempt_id)?,
+            epoch: wire.epoch,
+            incarnation: wire.incarnation,
+        })
     }
 }
 

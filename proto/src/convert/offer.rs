@@ -71,7 +71,8 @@ impl TryFrom<v1::PackageRef> for PackageRef {
     type Error = Error;
 
     fn try_from(wire: v1::PackageRef) -> Result<Self, Error> {
-        let is_digest = wire.sha256.len() == 64 && wire.sha256.bytes().all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b));
+        let is_digest =
+            wire.sha256.len() == 64 && wire.sha256.bytes().all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b));
         if !is_digest {
             return Err(Error::value("package.sha256", &wire.sha256));
         }
