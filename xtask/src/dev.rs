@@ -138,12 +138,14 @@ impl Dev {
         line.and_then(|line| line.rsplit(' ').next()).map_or(Ok(0.0), |value| Ok(value.parse()?))
     }
 
-    /// Kills the agent as soon as the last step's container runs.
+    /// Kills the agent as soon as the last step's program has begun to print.
     pub(crate) fn kill_agent_during(&self, id: &str) -> anyhow::Result<()> {
-        wait("the container", DEPLOYED_WITHIN, || {
+        wait("the last step's output", DEPLOYED_WITHIN, || {
             let shown = self.json(&["deployment", "show", id, "-o", "json"])?;
             let last = shown["steps"].as_array().and_then(|steps| steps.last());
-            Ok(last.is_some_and(|step| step["state"] == "running").then_some(()))
+            let name = last.and_then(|step| step["name"].as_str()).unwrap_or_default();
+            let log = sh::output(self.command(&["logs", id, "--raw", "--step", name]))?;
+            Ok((!log.is_empty()).then_some(()))
         })?;
         let pid = std::fs::read_to_string(self.data.join("agent.pid"))?;
         println!("$ kill -9 {} (the agent)", pid.trim());
