@@ -1,6 +1,6 @@
 //! Files that are whole or not there, whatever happens (promise P1 on the agent's side).
 //!
-//! A file is written beside its place, synced, renamed, and the directory is synced: after [`write`] returned the
+//! A file is written beside its place, synced, renamed, and the directory is synced: after [`write()`] returned the
 //! content survives `kill -9` and power loss, and a reader never sees half of it.
 
 use std::fs::{DirBuilder, File, OpenOptions, Permissions};

@@ -21,7 +21,7 @@ pub(crate) fn run() -> anyhow::Result<()> {
         &["clippy", "--locked", "--workspace", "--all-targets", "--", "--deny", "warnings"],
     ))?;
     let mut doc = sh::command("cargo", &["doc", "--locked", "--workspace", "--no-deps", "--quiet"]);
-    doc.env("RUSTDOCFLAGS", "--deny warnings");
+    doc.env("RUSTDOCFLAGS", "--deny warnings --allow rustdoc::private_intra_doc_links");
     sh::show(doc)?;
     if sh::succeeds("cargo", &["deny", "--version"]) {
         // The advisory database comes over the network, so it is a command of its own: `cargo deny check advisories`.

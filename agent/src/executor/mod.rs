@@ -1,7 +1,7 @@
 //! Runs steps in containers, through the Docker Engine API and never the `docker` command line (DESIGN section 5).
 //!
 //! The order for one step: [`Executor::prepare_image`], [`Executor::create`], [`Executor::prepare_workspace`], then the
-//! caller writes its intent and confirms the start, then [`handover`] and [`Executor::start`], [`Executor::wait_end`],
+//! caller writes its intent and confirms the start, then [`handover()`] and [`Executor::start`], [`Executor::wait_end`],
 //! [`Executor::remove`]. After an agent restart [`Executor::list`] finds what is there and `wait_end` goes on.
 //!
 //! Invariants:

@@ -24,7 +24,7 @@ pub struct Service {
     ca: Arc<Ca>,
 }
 
-/// The agents' plane as [`super::serve`] serves it.
+/// The agents' plane as [`super::serve()`] serves it.
 #[must_use]
 pub fn service(engine: Engine, ca: Arc<Ca>) -> AgentPlaneServer<Service> {
     AgentPlaneServer::new(Service { engine, ca })

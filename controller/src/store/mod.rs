@@ -5,7 +5,7 @@
 //! the row methods of [`Tx`]; these take and give domain types and decide nothing.
 //!
 //! Whatever must hold between rows is a constraint of the schema: one holder of a lock, one live attempt of a job.
-//! [`suite`] is what every backend has to pass.
+//! `suite` is what every backend has to pass.
 
 mod measured;
 pub mod rows;
