@@ -125,6 +125,16 @@ impl Dev {
         self.json(&["deploy", project, "--env", "dev", "--wait", "-o", "json"])
     }
 
+    /// Deploys to `dev`, reads nothing of the log, and returns the deployment at its end.
+    pub(crate) fn deploy_unwatched(&self, project: &str) -> anyhow::Result<Value> {
+        let accepted = self.json(&["deploy", project, "--env", "dev", "-o", "json"])?;
+        let id = accepted["deployment"].as_str().context("no deployment id came back")?;
+        wait("the deployment's end", DEPLOYED_WITHIN, || {
+            let shown = self.json(&["deployment", "show", id, "-o", "json"])?;
+            Ok(shown["ended_at"].is_string().then_some(shown))
+        })
+    }
+
     /// A value of the controller's `/metrics`; 0 when it is not there yet.
     pub(crate) fn metric(&self, name: &str) -> anyhow::Result<f64> {
         use std::io::{Read as _, Write as _};

@@ -121,7 +121,7 @@ pub(super) fn log_throughput(bench: &Bench) -> anyhow::Result<Figure> {
     let rate = |took: f64| f64::from(LOG_BYTES) / 1e6 / (took / 1e3);
     let ours = || {
         let began = Instant::now();
-        let shown = bench.dev.deploy_quietly("flood")?;
+        let shown = bench.dev.deploy_unwatched("flood")?;
         if shown["steps"][0]["log"]["bytes"] != LOG_BYTES {
             bail!("the log is not whole: {shown}");
         }
