@@ -38,12 +38,16 @@ pub fn run(mut handover: Handover, spool: OwnedFd, control: OwnedFd, signals: Si
         control: Control::new(control),
         buffers: Buffers::default(),
         stop: Stop::default(),
+        at_end: Stop::default(),
         deadlines: Deadlines::default(),
         looked: None,
     };
     let patterns = match patterns {
         Ok(patterns) => {
             let error = run.all(&handover, &patterns, &mut record).err();
+            if error.is_none() {
+                run.stop = run.at_end;
+            }
             record.error = error.map(|text| patterns.mask(&text));
             patterns
         }
@@ -61,7 +65,7 @@ pub fn run(mut handover: Handover, spool: OwnedFd, control: OwnedFd, signals: Si
 }
 
 /// Why and how the step is to stop.
-#[derive(Debug, Default)]
+#[derive(Debug, Default, Clone, Copy)]
 struct Stop {
     asked: bool,
     forwarded: bool,
@@ -77,6 +81,8 @@ struct Run {
     control: Control,
     buffers: Buffers,
     stop: Stop,
+    /// As it was when the last command ended by itself: what comes while its remains are cleared away changed nothing.
+    at_end: Stop,
     deadlines: Deadlines,
     /// When the deadlines were read last.
     looked: Option<u64>,
@@ -139,6 +145,7 @@ impl Run {
         while self.processes.running() {
             self.turn(&mut streams, IDLE);
         }
+        self.at_end = self.stop;
         self.bury(&mut streams);
         Ok(streams.finish(&mut self.spool))
     }
@@ -242,9 +249,11 @@ impl Run {
         }
         let sum = self.spool.close();
         (record.bytes, record.sha256, record.dropped) = (sum.bytes, sum.sha256, sum.dropped);
-        record.outside_stop = self.stop.outside;
-        record.interrupted = self.stop.asked;
-        record.deadline = self.stop.deadline;
+        // A stop that came when the command had ended by itself reached nobody and changed nothing.
+        let reached = self.stop.forwarded || self.stop.killed || record.error.is_some();
+        record.outside_stop = reached && self.stop.outside;
+        record.interrupted = reached && self.stop.asked;
+        record.deadline = reached && self.stop.deadline;
         record.killed = self.stop.killed;
         let spooled = serde_json::to_vec(record).is_ok_and(|json| self.spool.leave(&json));
         self.control.leave(record, spooled);
