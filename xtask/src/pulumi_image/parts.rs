@@ -54,20 +54,22 @@ pub(super) fn cli_flags(recipe: &Recipe) -> String {
 
 /// Makes `base.tar`, a small Debian.
 pub(super) fn base(recipe: &Recipe, dir: &Path) -> anyhow::Result<()> {
-    let or = |name: &str, otherwise: &str| std::env::var(name).unwrap_or_else(|_| otherwise.to_owned());
-    let mirror = or("LONGSHORE_DEBIAN_MIRROR", "http://deb.debian.org/debian");
-    let security = or("LONGSHORE_DEBIAN_SECURITY_MIRROR", "http://deb.debian.org/debian-security");
+    let mirror = |name: &str| std::env::var(name).ok().filter(|mirror| !mirror.is_empty());
+    let main = mirror("LONGSHORE_DEBIAN_MIRROR");
     println!(
-        "downloading Debian {SUITE} (minimal, with {}) from {mirror} and {security}: about 75 MB",
-        recipe.packages.join(", ")
+        "downloading Debian {SUITE} (minimal, with {}) from {}: about 75 MB",
+        recipe.packages.join(", "),
+        main.as_deref().unwrap_or("Debian's own mirrors")
     );
     let mut command = Command::new("mmdebstrap");
     command.args(base_options(recipe)).arg(dir.join("base.tar"));
-    command.args([
-        format!("deb {mirror} {SUITE} main"),
-        format!("deb {mirror} {SUITE}-updates main"),
-        format!("deb {security} {SUITE}-security main"),
-    ]);
+    // Without a mirror mmdebstrap takes Debian's own, with updates and security.
+    if let Some(main) = main {
+        command.args([format!("deb {main} {SUITE} main"), format!("deb {main} {SUITE}-updates main")]);
+        command.args(
+            mirror("LONGSHORE_DEBIAN_SECURITY_MIRROR").map(|security| format!("deb {security} {SUITE}-security main")),
+        );
+    }
     let step = |line: &str| line.strip_prefix("I: ").map(|step| step.trim_end_matches("...").to_owned());
     watch::run(command, "Debian base", step).map(drop)
 }
