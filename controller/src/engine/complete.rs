@@ -81,7 +81,9 @@ impl Engine {
                 let judged = Judged {
                     pulumi: timeout.1,
                     summary: summary.as_deref(),
-                    cancel_carried_out: canceled,
+                    // An agent that was restarted between the signal and its own note of it does not know; the row does, and the
+                    // record says whether the signal reached the tool.
+                    cancel_carried_out: canceled || row.cancel_asked.is_some(),
                     timeout: timeout.0,
                 };
                 let verdict = verdict(&record, &digest, judged);
