@@ -222,7 +222,9 @@ impl Dev {
 
 impl Drop for Dev {
     fn drop(&mut self) {
+        let agents = docker::agent_ids(&self.cli(&["agents", "-o", "json"]).text());
         self.stop();
+        docker::remove_leftovers(&agents);
         if std::thread::panicking() {
             eprintln!(
                 "--- what `longshore dev` printed:\n{}",

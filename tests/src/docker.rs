@@ -57,3 +57,22 @@ pub fn import(reference: &str, changes: &[&str]) {
     }
     let _imported = run(command.args(["-", reference]), &tar.stdout).ok();
 }
+
+/// Removes what jobs of these agents left: a test that ends its system early leaves it to nobody.
+pub fn remove_leftovers(agents: &[String]) {
+    for agent in agents {
+        let filter = format!("label=longshore.agent={agent}");
+        for id in docker(&["ps", "-aq", "--filter", &filter]).text().split_whitespace() {
+            let _removed = docker(&["rm", "-f", "-v", id]);
+        }
+        for name in docker(&["volume", "ls", "-q", "--filter", &filter]).text().split_whitespace() {
+            let _removed = docker(&["volume", "rm", "-f", name]);
+        }
+    }
+}
+
+/// The agents' ids in what `longshore agents -o json` printed.
+#[must_use]
+pub fn agent_ids(json: &str) -> Vec<String> {
+    json.split('"').filter(|word| word.starts_with("agt_")).map(str::to_owned).collect()
+}

@@ -168,6 +168,7 @@ impl Fleet {
 
 impl Drop for Fleet {
     fn drop(&mut self) {
+        let agents = docker::agent_ids(&self.cli(&["agents", "-o", "json"]).text());
         for child in self.agents.values_mut() {
             if child.try_wait().unwrap().is_none() {
                 signal(child, Signal::SIGCONT);
@@ -177,6 +178,7 @@ impl Drop for Fleet {
         }
         signal(&self.controller, Signal::SIGTERM);
         let _status = self.controller.wait();
+        docker::remove_leftovers(&agents);
         if std::thread::panicking() {
             eprintln!("{}", self.logs());
         }
