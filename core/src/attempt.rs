@@ -98,6 +98,9 @@ pub enum Outcome {
     Abandoned {
         /// Why.
         reason: String,
+        /// The agent did not take it, so the job was never tried: that says nothing against the job.
+        #[serde(default)]
+        declined: bool,
     },
 }
 
@@ -110,7 +113,7 @@ impl Outcome {
             Self::Failed { reason }
             | Self::Canceled { reason }
             | Self::Lost { reason }
-            | Self::Abandoned { reason } => Some(reason),
+            | Self::Abandoned { reason, .. } => Some(reason),
         }
     }
 }
@@ -328,7 +331,8 @@ fn offered(attempt: &Attempt, event: &Event, now: Timestamp) -> Result<Decision,
     match event {
         Event::Accepted => Ok(attempt.to(State::Preparing, now, vec![Effect::Claimed])),
         Event::Declined { reason } => {
-            Ok(attempt.abandon(&format!("agent `{}` declined: {reason}", attempt.agent), now))
+            let reason = format!("agent `{}` declined: {reason}", attempt.agent);
+            Ok(attempt.end(Outcome::Abandoned { reason, declined: true }, now, vec![Effect::TellRevoke]))
         }
         Event::Silent => Ok(attempt.abandon("the agent left before it answered the offer", now)),
         Event::LimitPassed => Ok(attempt.abandon("the agent did not answer the offer in time", now)),
@@ -487,7 +491,8 @@ impl Attempt {
 
     /// Nothing was started, and the fence keeps it so: the agent may be told late or never.
     fn abandon(&self, reason: &str, now: Timestamp) -> Decision {
-        self.end(Outcome::Abandoned { reason: reason.to_owned() }, now, vec![Effect::TellRevoke])
+        let reason = reason.to_owned();
+        self.end(Outcome::Abandoned { reason, declined: false }, now, vec![Effect::TellRevoke])
     }
 
     fn cancel_unstarted(&self, now: Timestamp) -> Decision {

@@ -8,8 +8,8 @@ use crate::attempt::Outcome;
 use crate::id::{AttemptId, DeploymentId, JobId};
 use crate::time::Timestamp;
 
-/// Attempts that may be given up before a start until the job itself fails: a job that no agent can hold is not
-/// passed on for ever.
+/// Attempts that may be given up between claim and start until the job itself fails: a job that takes its agents with it
+/// is not passed on for ever. An offer that was declined does not count: the job waits, and says for what.
 pub const MAX_ABANDONED: u32 = 10;
 /// How long a job may wait in the queue before it fails.
 pub const MAX_QUEUED: Duration = Duration::from_secs(7 * 24 * 3_600);
@@ -145,7 +145,12 @@ pub fn decide(job: &Job, event: &Event, now: Timestamp) -> Result<Decision, Reje
             },
             now,
         )),
-        (State::Assigned { .. }, Event::AttemptOver(Outcome::Abandoned { reason })) => Ok(job.requeue(reason, now)),
+        (State::Assigned { .. }, Event::AttemptOver(Outcome::Abandoned { reason, declined: true })) => {
+            Ok(job.to(State::Queued, now, back_to_the_queue(reason)))
+        }
+        (State::Assigned { .. }, Event::AttemptOver(Outcome::Abandoned { reason, declined: false })) => {
+            Ok(job.requeue(reason, now))
+        }
         (State::Assigned { .. }, Event::AttemptOver(outcome)) => Ok(job.end(outcome.clone(), now)),
         (State::Assigned { attempt }, Event::CancelAsked) => {
             Ok(job.to(job.state.clone(), job.since, vec![Effect::CancelAttempt(*attempt)]))
@@ -180,11 +185,14 @@ impl Job {
             decision.next.abandoned = abandoned;
             return decision;
         }
-        let effects = vec![Effect::FreeLocks, Effect::Requeued { reason: reason.to_owned() }, Effect::Dispatch];
-        let mut decision = self.to(State::Queued, now, effects);
+        let mut decision = self.to(State::Queued, now, back_to_the_queue(reason));
         decision.next.abandoned = abandoned;
         decision
     }
+}
+
+fn back_to_the_queue(reason: &str) -> Vec<Effect> {
+    vec![Effect::FreeLocks, Effect::Requeued { reason: reason.to_owned() }, Effect::Dispatch]
 }
 
 #[cfg(test)]
@@ -212,7 +220,7 @@ mod tests {
     }
 
     fn abandoned() -> Event {
-        Event::AttemptOver(Outcome::Abandoned { reason: "left".to_owned() })
+        Event::AttemptOver(Outcome::Abandoned { reason: "left".to_owned(), declined: false })
     }
 
     #[test]
@@ -265,6 +273,18 @@ mod tests {
         assert!(
             matches!(&current.state, State::Ended { outcome: Outcome::Failed { reason } } if reason.contains("left"))
         );
+    }
+
+    #[test]
+    fn declined_offers_are_no_reason_to_fail() {
+        let mut current = job(State::Queued);
+        let now = Timestamp::from_micros(9);
+        let declined = Event::AttemptOver(Outcome::Abandoned { reason: "no slot".to_owned(), declined: true });
+        for _ in 0..=MAX_ABANDONED {
+            current = decide(&current, &Event::Assign { attempt: attempt() }, now).unwrap().next;
+            current = decide(&current, &declined, now).unwrap().next;
+        }
+        assert_eq!((current.state, current.abandoned), (State::Queued, 0));
     }
 
     #[test]

@@ -18,7 +18,7 @@ pub struct Candidate {
     pub draining: bool,
     /// Jobs it runs at once.
     pub slots: u32,
-    /// Jobs that are offered to it or run there.
+    /// Jobs that are offered to it, run there or are being cleared away there.
     pub busy: u32,
     /// Names of the host directories jobs may mount.
     pub mounts: BTreeSet<String>,
@@ -26,6 +26,8 @@ pub struct Candidate {
     pub weakest_profile: Profile,
     /// Container engine answers.
     pub engine: bool,
+    /// Why it declined the last offer; it is asked again when it has said how it is since.
+    pub declined: Option<String>,
 }
 
 /// What a job asks of an agent.
@@ -40,7 +42,7 @@ pub struct Request<'a> {
 /// Why an agent does not get a job: the predicate's name and the words for people.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Rejection {
-    /// `pool`, `connected`, `draining`, `engine`, `mount`, `profile` or `slots`.
+    /// `pool`, `connected`, `draining`, `engine`, `mount`, `profile`, `slots` or `declined`.
     pub predicate: &'static str,
     /// For people.
     pub message: String,
@@ -82,6 +84,9 @@ pub fn rejections(agent: &Candidate, request: &Request<'_>) -> Vec<Rejection> {
     if agent.busy >= agent.slots {
         reject("slots", format!("all {} slots are taken", agent.slots));
     }
+    if let Some(reason) = &agent.declined {
+        reject("declined", format!("declined the last offer ({reason}); it is asked again at its next heartbeat"));
+    }
     found
 }
 
@@ -111,6 +116,7 @@ mod tests {
             mounts: BTreeSet::from(["state".to_owned()]),
             weakest_profile: Profile::Standard,
             engine: true,
+            declined: None,
         }
     }
 
@@ -131,7 +137,7 @@ mod tests {
         let steps = [step()];
         let request = Request { pool: "default", steps: &steps };
         type Break = fn(&mut Candidate);
-        let cases: [(&str, Break); 7] = [
+        let cases: [(&str, Break); 8] = [
             ("pool", |a| a.pool = "gpu".to_owned()),
             ("connected", |a| a.connected = false),
             ("draining", |a| a.draining = true),
@@ -139,6 +145,7 @@ mod tests {
             ("mount", |a| a.mounts.clear()),
             ("profile", |a| a.weakest_profile = Profile::Locked),
             ("slots", |a| a.busy = 2),
+            ("declined", |a| a.declined = Some("the disk is full".to_owned())),
         ];
         assert_eq!(rejections(&agent(1), &request), []);
         for (predicate, break_it) in cases {

@@ -40,6 +40,29 @@ fn a_job_whose_agent_is_gone_before_the_start_runs_elsewhere() {
 }
 
 #[test]
+fn jobs_that_share_one_slot_all_run() {
+    let mut fleet = Fleet::start();
+    fleet.add_agent("only");
+    let ids: Vec<String> = (0..6)
+        .map(|n| {
+            let name = format!("queued-{n}");
+            fleet.apply(&spec(&name, "echo start >> /state/starts", "", ""));
+            fleet.deploy(&name)
+        })
+        .collect();
+    for id in &ids {
+        let shown = fleet.wait(id, "ended", ended);
+        assert_eq!(shown["state"], "succeeded", "{shown:#}");
+        assert_eq!(
+            shown["steps"][0]["attempts"].as_array().unwrap().len(),
+            1,
+            "nothing was offered in vain: {shown:#}"
+        );
+    }
+    assert!(!fleet.logs().contains("offer declined"), "{}", fleet.logs());
+}
+
+#[test]
 fn a_job_whose_agent_is_gone_after_the_start_is_unknown_and_its_stack_stays_locked() {
     let mut fleet = Fleet::start();
     fleet.add_agent("first");

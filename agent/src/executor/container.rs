@@ -91,17 +91,17 @@ impl Executor {
         found.id.ok_or_else(|| taken("has no id"))
     }
 
-    /// Makes the job's volume once an attempt. What an earlier attempt of the job left in one goes with it.
+    /// Makes the attempt's volume, once. One without the marker is from a try that was broken off, and goes.
     async fn make_volume(&self, step: &Step) -> Result<(), Error> {
         let marker = self.attempt_dir(step.fence.attempt).join("volume");
         if marker.exists() {
             return Ok(());
         }
-        let name = settings::volume(step.job);
+        let name = settings::volume(step.fence.attempt);
         match self.inner.docker.remove_volume(&name, None::<RemoveVolumeOptions>).await {
             Ok(()) => {}
             Err(error) if is_missing(&error) => {}
-            Err(error) => return Err(self.failed(format!("remove volume `{name}` of an earlier attempt"), error)),
+            Err(error) => return Err(self.failed(format!("remove volume `{name}` of an earlier try"), error)),
         }
         let mut labels = settings::labels(&self.inner.config, step);
         labels.remove("longshore.step");

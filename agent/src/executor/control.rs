@@ -92,12 +92,12 @@ impl Executor {
         }
     }
 
-    /// Removes the job's volume. Its containers have to be removed before. One that is gone already is fine.
+    /// Removes the attempt's volume. Its containers have to be removed before. One that is gone already is fine.
     ///
     /// # Errors
     /// When the engine does not answer or refuses, such as while a container has the volume.
-    pub async fn remove_job(&self, job: JobId) -> Result<(), Error> {
-        let name = settings::volume(job);
+    pub async fn remove_volume(&self, attempt: AttemptId) -> Result<(), Error> {
+        let name = settings::volume(attempt);
         match self.inner.docker.remove_volume(&name, None::<RemoveVolumeOptions>).await {
             Ok(()) => Ok(()),
             Err(error) if is_missing(&error) => Ok(()),
@@ -116,15 +116,15 @@ impl Executor {
         Ok(found.into_iter().filter_map(read).collect())
     }
 
-    /// Every job of this agent that has a volume, by label.
+    /// Every attempt of this agent that has a volume, by label.
     ///
     /// # Errors
     /// When the engine does not answer.
-    pub async fn list_jobs(&self) -> Result<Vec<JobId>, Error> {
+    pub async fn list_volumes(&self) -> Result<Vec<AttemptId>, Error> {
         let options = ListVolumesOptionsBuilder::new().filters(&self.own()).build();
         let found = self.inner.docker.list_volumes(Some(options)).await;
         let found = found.map_err(|error| self.failed("list its volumes", error))?.volumes.unwrap_or_default();
-        Ok(found.iter().filter_map(|volume| volume.labels.get("longshore.job")?.parse().ok()).collect())
+        Ok(found.iter().filter_map(|volume| volume.labels.get("longshore.attempt")?.parse().ok()).collect())
     }
 
     fn own(&self) -> HashMap<&'static str, Vec<String>> {

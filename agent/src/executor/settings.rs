@@ -11,7 +11,7 @@ use bollard::models::{
     ContainerCreateBody, HealthConfig, HostConfig, HostConfigLogConfig, Mount as EngineMount, MountType,
     MountVolumeOptions, ResourcesUlimits, RestartPolicy, RestartPolicyNameEnum,
 };
-use longshore_core::id::{AttemptId, JobId};
+use longshore_core::id::AttemptId;
 use longshore_core::init::{MOUNT, PROGRAM};
 use longshore_core::offer::{Network, Profile};
 
@@ -41,9 +41,10 @@ pub(super) fn name(attempt: AttemptId, step: u32) -> String {
     format!("att-{}-{step}", attempt.hex())
 }
 
-/// Name of a job's volume.
-pub(super) fn volume(job: JobId) -> String {
-    format!("longshore-{}", job.hex())
+/// Name of an attempt's volume. Not the job's: two agents of one host may have attempts of the same job, one of them fenced,
+/// and neither may touch what the other has.
+pub(super) fn volume(attempt: AttemptId) -> String {
+    format!("longshore-{}", attempt.hex())
 }
 
 /// The labels by which a container is known again.
@@ -85,7 +86,7 @@ pub(super) fn step_container(
             config.weakest_profile.as_str()
         )));
     }
-    let mut mounts = own_mounts(step.job, mnt);
+    let mut mounts = own_mounts(step.fence.attempt, mnt);
     for name in &step.offer.mounts {
         mounts.push(pool_mount(&config.mounts, name).map_err(refused)?);
     }
@@ -129,7 +130,7 @@ pub(super) fn helper_container(
         user: Some("0:0".to_owned()),
         labels: Some(labels),
         host_config: Some(HostConfig {
-            mounts: Some(own_mounts(step.job, mnt)),
+            mounts: Some(own_mounts(step.fence.attempt, mnt)),
             readonly_rootfs: Some(true),
             network_mode: Some("none".to_owned()),
             cap_drop: Some(vec!["ALL".to_owned()]),
@@ -186,7 +187,7 @@ fn nano_cpus(cpus: f64, available: u64) -> i64 {
     nanos
 }
 
-fn own_mounts(job: JobId, mnt: &Path) -> Vec<EngineMount> {
+fn own_mounts(attempt: AttemptId, mnt: &Path) -> Vec<EngineMount> {
     vec![
         EngineMount {
             typ: Some(MountType::BIND),
@@ -197,7 +198,7 @@ fn own_mounts(job: JobId, mnt: &Path) -> Vec<EngineMount> {
         },
         EngineMount {
             typ: Some(MountType::VOLUME),
-            source: Some(volume(job)),
+            source: Some(volume(attempt)),
             target: Some(VOLUME.to_owned()),
             // Whatever the image has at that place stays out of the workspace.
             volume_options: Some(MountVolumeOptions { no_copy: Some(true), ..MountVolumeOptions::default() }),

@@ -45,6 +45,8 @@ struct Stream {
     sequence: u64,
     heard: Instant,
     said_draining: bool,
+    /// Free slots as the controller knows them.
+    said_free: u32,
 }
 
 /// Opens a stream and holds it to its end.
@@ -65,6 +67,8 @@ async fn open(setup: &mut Setup, ends: &Ends) -> Result<Stream, String> {
     let (up, up_rx) = mpsc::channel(WAITING);
     let snapshot = setup.snapshot.borrow_and_update().clone();
     let said_draining = snapshot.draining.is_some();
+    // As the controller counts from a hello.
+    let said_free = setup.about.slots.saturating_sub(u32::try_from(snapshot.held.len()).unwrap_or(u32::MAX));
     let hello = wire::hello(&setup.about, &snapshot, setup.probe.read());
     up.send(wire::up(hello)).await.map_err(|err| err.to_string())?;
     let said = |status: tonic::Status| Error::from_status(&status).to_string();
@@ -79,7 +83,7 @@ async fn open(setup: &mut Setup, ends: &Ends) -> Result<Stream, String> {
     if ends.events.send(event).is_err() {
         return Err("the agent is ending".to_owned());
     }
-    Ok(Stream { up, down, terms, sequence: 0, heard: Instant::now(), said_draining })
+    Ok(Stream { up, down, terms, sequence: 0, heard: Instant::now(), said_draining, said_free })
 }
 
 fn heard(ends: &Ends, terms: Terms) {
@@ -139,19 +143,22 @@ impl Stream {
         }
         self.sequence += 1;
         let snapshot = setup.snapshot.borrow().clone();
+        self.said_free = snapshot.free_slots;
         self.say(wire::heartbeat(self.sequence, &snapshot, setup.probe.read()))
     }
 
-    /// Says that the agent drains, once.
+    /// Says at once that the agent drains, and when its free slots are others than the controller knows of: the next job
+    /// waits for a slot, and is offered in vain to one that is still being cleared.
     fn announce(&mut self, setup: &mut Setup) -> Result<(), String> {
-        let draining = setup.snapshot.borrow_and_update().draining.clone();
-        match draining {
-            Some(reason) if !self.said_draining => {
-                self.said_draining = true;
-                self.say(Up::Draining(v1::Draining { reason }))
-            }
-            _ => Ok(()),
+        let (draining, free) = {
+            let snapshot = setup.snapshot.borrow_and_update();
+            (snapshot.draining.clone(), snapshot.free_slots)
+        };
+        if let Some(reason) = draining.filter(|_| !self.said_draining) {
+            self.said_draining = true;
+            self.say(Up::Draining(v1::Draining { reason }))?;
         }
+        if free == self.said_free { Ok(()) } else { self.beat(setup) }
     }
 
     fn say(&self, message: Up) -> Result<(), String> {

@@ -10,7 +10,6 @@ use std::time::Duration;
 use longshore_core::id::AttemptId;
 use longshore_core::offer::Offer;
 use tokio::sync::watch;
-use tokio_util::sync::CancellationToken;
 
 use super::reporter::Reporter;
 use super::{Orders, Runtime, Shared};
@@ -37,19 +36,12 @@ pub(super) struct Attempt<R: Runtime> {
     pub(super) shared: Arc<Shared<R>>,
     pub(super) offer: Offer,
     pub(super) orders: watch::Receiver<Orders>,
-    /// Earlier attempts of the same job that are still being cleared away here; they share the volume.
-    after: Vec<CancellationToken>,
     pub(super) cancel: Option<CancelMark>,
 }
 
 impl<R: Runtime> Attempt<R> {
-    pub(super) fn new(
-        shared: Arc<Shared<R>>,
-        offer: Offer,
-        orders: watch::Receiver<Orders>,
-        after: Vec<CancellationToken>,
-    ) -> Self {
-        Self { shared, offer, orders, after, cancel: None }
+    pub(super) fn new(shared: Arc<Shared<R>>, offer: Offer, orders: watch::Receiver<Orders>) -> Self {
+        Self { shared, offer, orders, cancel: None }
     }
 
     pub(super) fn id(&self) -> AttemptId {
@@ -108,9 +100,6 @@ impl<R: Runtime> Attempt<R> {
     async fn drive(&mut self, reached: Option<Reached>) -> Result<(), Halt> {
         let mut index = reached.as_ref().map_or_else(|| self.first_step(), |reached| reached.step);
         let mut reached = reached;
-        for earlier in std::mem::take(&mut self.after) {
-            earlier.cancelled().await;
-        }
         loop {
             let Some(step) = Step::of(&self.offer, index) else {
                 tracing::error!(attempt = %self.id(), index, "the controller names a step that was not offered");
@@ -234,7 +223,7 @@ impl<R: Runtime> Attempt<R> {
     /// Removes containers, volume and ledger; then the attempt is held no more.
     async fn clear_away(&self) {
         self.remove_containers().await;
-        remove_job(&self.shared, &self.offer).await;
+        remove_volume(&self.shared, self.id()).await;
         let attempt = self.id();
         let mut retry = Retry::new(self.shared.retry);
         while let Err(error) = self.ledger(move |ledger| ledger.forget(attempt)).await {
@@ -267,10 +256,10 @@ pub(super) async fn remove<R: Runtime>(shared: &Shared<R>, container: &str) {
     }
 }
 
-async fn remove_job<R: Runtime>(shared: &Shared<R>, offer: &Offer) {
+async fn remove_volume<R: Runtime>(shared: &Shared<R>, attempt: AttemptId) {
     let mut retry = Retry::new(shared.retry);
-    while let Err(error) = shared.runtime.remove_job(offer.job).await {
-        tracing::warn!(job = %offer.job, error = error.full(), "a job's volume cannot be removed, trying again");
+    while let Err(error) = shared.runtime.remove_volume(attempt).await {
+        tracing::warn!(%attempt, error = error.full(), "an attempt's volume cannot be removed, trying again");
         retry.pause().await;
     }
 }

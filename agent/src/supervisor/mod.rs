@@ -21,10 +21,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use longshore_core::fence::Fence;
-use longshore_core::id::{AttemptId, JobId};
+use longshore_core::id::AttemptId;
 use longshore_core::offer::Offer;
 use tokio::sync::{mpsc, watch};
-use tokio_util::sync::CancellationToken;
 
 pub use board::{Board, Slot};
 pub use deadlines::{deadlines, refresh_every};
@@ -78,13 +77,8 @@ pub enum Stop {
     Now,
 }
 
-struct Handle {
-    job: JobId,
-    /// supervisor --what the controller wants--> attempt
-    orders: watch::Sender<Orders>,
-    /// Cancelled when nothing of the attempt is left.
-    done: CancellationToken,
-}
+/// supervisor --what the controller wants--> attempt
+type Handle = watch::Sender<Orders>;
 
 /// The supervisor.
 pub struct Supervisor<R: Runtime> {
@@ -168,7 +162,7 @@ impl<R: Runtime> Supervisor<R> {
 
     fn order(&self, attempt: AttemptId, change: impl FnOnce(&mut Orders)) {
         match self.handles.get(&attempt) {
-            Some(handle) => handle.orders.send_modify(change),
+            Some(handle) => handle.send_modify(change),
             None => tracing::debug!(%attempt, "an order for an attempt that is not here (any more)"),
         }
     }
@@ -195,42 +189,28 @@ impl<R: Runtime> Supervisor<R> {
 
     /// Starts an attempt's task: a new one, or with `entry` one that was found on disk.
     fn begin(&mut self, offer: Offer, slot: Slot, entry: Option<Entry>) {
-        let (attempt, job) = (offer.fence.attempt, offer.job);
-        let after =
-            self.handles.values().filter(|handle| handle.job == job).map(|handle| handle.done.clone()).collect();
-        let orders = self.register(attempt, job);
-        let task = Attempt::new(Arc::clone(&self.shared), offer, orders, after);
-        let end = self.end_of(attempt, slot);
+        let attempt = offer.fence.attempt;
+        let (handle, orders) = watch::channel(Orders::default());
+        self.handles.insert(attempt, handle);
+        let task = Attempt::new(Arc::clone(&self.shared), offer, orders);
+        let end = EndOfAttempt { attempt, ended: self.ended_tx.clone(), _slot: slot };
         self.tasks.spawn("attempt", async move {
             let end = end;
             task.run(entry).await;
             drop(end);
         });
     }
-
-    fn register(&mut self, attempt: AttemptId, job: JobId) -> watch::Receiver<Orders> {
-        let (orders, orders_rx) = watch::channel(Orders::default());
-        self.handles.insert(attempt, Handle { job, orders, done: CancellationToken::new() });
-        orders_rx
-    }
-
-    fn end_of(&self, attempt: AttemptId, slot: Slot) -> EndOfAttempt {
-        let done = self.handles.get(&attempt).map(|handle| handle.done.clone()).unwrap_or_default();
-        EndOfAttempt { attempt, ended: self.ended_tx.clone(), done, _slot: slot }
-    }
 }
 
-/// Dropped at the end of an attempt's task, however it ends: frees the slot and tells the supervisor and whoever waits.
+/// Dropped at the end of an attempt's task, however it ends: frees the slot and tells the supervisor.
 struct EndOfAttempt {
     attempt: AttemptId,
     ended: mpsc::UnboundedSender<AttemptId>,
-    done: CancellationToken,
     _slot: Slot,
 }
 
 impl Drop for EndOfAttempt {
     fn drop(&mut self) {
-        self.done.cancel();
         if self.ended.send(self.attempt).is_err() {
             tracing::debug!(attempt = %self.attempt, "the supervisor has ended before the attempt");
         }

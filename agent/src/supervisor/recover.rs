@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use longshore_core::id::{AttemptId, JobId};
+use longshore_core::id::AttemptId;
 
 use super::{Runtime, Supervisor};
 use crate::executor::{Found, FoundState};
@@ -44,7 +44,6 @@ impl<R: Runtime> Supervisor<R> {
     /// Goes on with everything that was found; what belongs to nothing is removed.
     pub async fn resume(&mut self, inventory: Inventory) {
         let known: BTreeSet<AttemptId> = inventory.entries.iter().map(|entry| entry.offer.fence.attempt).collect();
-        let jobs: BTreeSet<_> = inventory.entries.iter().map(|entry| entry.offer.job).collect();
         let (helpers, containers): (Vec<_>, Vec<_>) = inventory.containers.into_iter().partition(|found| found.helper);
         for helper in helpers {
             super::attempt::remove(&self.shared, &helper.id).await;
@@ -57,7 +56,7 @@ impl<R: Runtime> Supervisor<R> {
         }
         let strays: Vec<_> = containers.into_iter().filter(|found| !known.contains(&found.attempt)).collect();
         self.stop_strays(&strays).await;
-        self.remove_stray_volumes(&jobs).await;
+        self.remove_stray_volumes(&known).await;
     }
 
     /// Stops containers that the ledger knows nothing of: the state directory was lost or set aside, and with it their log
@@ -85,15 +84,15 @@ impl<R: Runtime> Supervisor<R> {
         });
     }
 
-    async fn remove_stray_volumes(&self, jobs: &BTreeSet<JobId>) {
-        let found = match self.shared.runtime.list_jobs().await {
+    async fn remove_stray_volumes(&self, known: &BTreeSet<AttemptId>) {
+        let found = match self.shared.runtime.list_volumes().await {
             Ok(found) => found,
             Err(error) => return tracing::warn!(error = error.full(), "volumes that belong to nothing may be left"),
         };
-        for job in found.into_iter().filter(|job| !jobs.contains(job)) {
-            match self.shared.runtime.remove_job(job).await {
-                Ok(()) => tracing::info!(%job, "removed a volume that belonged to nothing"),
-                Err(error) => tracing::warn!(%job, error = error.full(), "a volume that belongs to nothing stays"),
+        for attempt in found.into_iter().filter(|attempt| !known.contains(attempt)) {
+            match self.shared.runtime.remove_volume(attempt).await {
+                Ok(()) => tracing::info!(%attempt, "removed a volume that belonged to nothing"),
+                Err(error) => tracing::warn!(%attempt, error = error.full(), "a volume that belongs to nothing stays"),
             }
         }
     }

@@ -4,7 +4,7 @@
 
 use std::path::Path;
 
-use longshore_core::id::{AttemptId, JobId};
+use longshore_core::id::AttemptId;
 use longshore_core::init::control::Deadlines;
 use longshore_core::offer::{Grant, Offer};
 
@@ -22,8 +22,8 @@ pub trait Runtime: Clone + Send + Sync + 'static {
     fn engine(&self) -> impl Future<Output = Result<Engine, Error>> + Send;
     /// Every container of this agent.
     fn list(&self) -> impl Future<Output = Result<Vec<Found>, Error>> + Send;
-    /// Every job of this agent that has a volume.
-    fn list_jobs(&self) -> impl Future<Output = Result<Vec<JobId>, Error>> + Send;
+    /// Every attempt of this agent that has a volume.
+    fn list_volumes(&self) -> impl Future<Output = Result<Vec<AttemptId>, Error>> + Send;
     /// Makes an image present.
     fn prepare_image(
         &self,
@@ -69,8 +69,8 @@ pub trait Runtime: Clone + Send + Sync + 'static {
     fn kill(&self, container: &str) -> impl Future<Output = Result<Signalled, Error>> + Send;
     /// Removes the container.
     fn remove(&self, container: &str) -> impl Future<Output = Result<(), Error>> + Send;
-    /// Removes a job's volume.
-    fn remove_job(&self, job: JobId) -> impl Future<Output = Result<(), Error>> + Send;
+    /// Removes an attempt's volume.
+    fn remove_volume(&self, attempt: AttemptId) -> impl Future<Output = Result<(), Error>> + Send;
 }
 
 impl Growth for SpoolWatch {
@@ -88,8 +88,8 @@ impl Runtime for Executor {
     async fn list(&self) -> Result<Vec<Found>, Error> {
         Self::list(self).await
     }
-    async fn list_jobs(&self) -> Result<Vec<JobId>, Error> {
-        Self::list_jobs(self).await
+    async fn list_volumes(&self) -> Result<Vec<AttemptId>, Error> {
+        Self::list_volumes(self).await
     }
     async fn prepare_image(&self, reference: &str, progress: impl FnMut(PullProgress) + Send) -> Result<Image, Error> {
         Self::prepare_image(self, reference, progress).await
@@ -133,7 +133,7 @@ impl Runtime for Executor {
     async fn remove(&self, container: &str) -> Result<(), Error> {
         Self::remove(self, container).await
     }
-    async fn remove_job(&self, job: JobId) -> Result<(), Error> {
-        Self::remove_job(self, job).await
+    async fn remove_volume(&self, attempt: AttemptId) -> Result<(), Error> {
+        Self::remove_volume(self, attempt).await
     }
 }

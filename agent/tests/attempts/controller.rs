@@ -50,6 +50,8 @@ pub(crate) struct State {
     pub(crate) discard: bool,
     pub(crate) cancel_held: Option<u32>,
     pub(crate) package: Vec<u8>,
+    /// Seconds between heartbeats; zero: one.
+    pub(crate) heartbeat_seconds: u32,
 }
 
 pub(crate) struct Controller {
@@ -294,7 +296,7 @@ impl AgentPlane for Plane {
             };
             v1::Welcome {
                 capabilities: vec![],
-                heartbeat_seconds: 1,
+                heartbeat_seconds: state.heartbeat_seconds.max(1),
                 max_disconnected_seconds: 60,
                 controller_id: "ctl".to_owned(),
                 held: hello.held.iter().map(verdict).collect(),

@@ -14,7 +14,7 @@ use longshore_agent::shipper::Growth;
 use longshore_agent::supervisor::Runtime;
 use longshore_core::engine_event::EngineEvent;
 use longshore_core::fence::Fence;
-use longshore_core::id::{AttemptId, JobId};
+use longshore_core::id::AttemptId;
 use longshore_core::init::ExitRecord;
 use longshore_core::init::control::Deadlines;
 use longshore_core::offer::{Grant, Offer};
@@ -36,7 +36,7 @@ pub(crate) struct FakeRuntime {
     state_dir: PathBuf,
     containers: Arc<Mutex<BTreeMap<String, Container>>>,
     /// Volumes that are there.
-    pub(crate) volumes: Arc<Mutex<Vec<JobId>>>,
+    pub(crate) volumes: Arc<Mutex<Vec<AttemptId>>>,
     /// What was unpacked.
     pub(crate) unpacked: Arc<Mutex<Vec<u8>>>,
     changes: watch::Sender<u64>,
@@ -166,7 +166,7 @@ impl Runtime for FakeRuntime {
     async fn list(&self) -> Result<Vec<Found>, Error> {
         Ok(self.containers.lock().unwrap().values().map(|container| container.found.clone()).collect())
     }
-    async fn list_jobs(&self) -> Result<Vec<JobId>, Error> {
+    async fn list_volumes(&self) -> Result<Vec<AttemptId>, Error> {
         Ok(self.volumes.lock().unwrap().clone())
     }
     async fn prepare_image(
@@ -201,7 +201,7 @@ impl Runtime for FakeRuntime {
         };
         let new = Container { found, starts: 0, interrupts: 0, deadlines: Deadlines::default(), record: None, seq: 0 };
         self.containers.lock().unwrap().entry(id.clone()).or_insert(new);
-        self.volumes.lock().unwrap().push(step.job);
+        self.volumes.lock().unwrap().push(step.fence.attempt);
         Ok(Created { id, owner: Owner { uid: 0, gid: 0 } })
     }
     async fn prepare_workspace(&self, _: &Step, _: &Created, package: Option<&Path>) -> Result<(), Error> {
@@ -267,8 +267,8 @@ impl Runtime for FakeRuntime {
         self.changes.send_modify(|changes| *changes += 1);
         Ok(())
     }
-    async fn remove_job(&self, job: JobId) -> Result<(), Error> {
-        self.volumes.lock().unwrap().retain(|there| *there != job);
+    async fn remove_volume(&self, attempt: AttemptId) -> Result<(), Error> {
+        self.volumes.lock().unwrap().retain(|there| *there != attempt);
         Ok(())
     }
 }

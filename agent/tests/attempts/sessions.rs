@@ -42,6 +42,27 @@ async fn heartbeats_come_by_themselves_and_say_how_the_host_is() {
     world.finish().await;
 }
 
+/// The controller offers the next job when it hears of the slot, so nobody waits for a heartbeat that comes by the clock.
+#[tokio::test]
+async fn a_slot_that_was_taken_or_freed_is_said_at_once() {
+    let mut world = World::new().await;
+    world.controller.plan(|state| state.heartbeat_seconds = 3_600);
+    world.controller.drop_session(Status::unavailable("restart"));
+    world.controller.hello().await;
+    let free = |seen: &Seen| match seen {
+        Seen::Said(longshore_proto::v1::session_request::Message::Heartbeat(beat)) => Some(beat.free_slots),
+        _ => None,
+    };
+    assert_eq!(world.controller.wait(free).await, 1);
+    let offer = offer(1, 1);
+    world.offer(&offer).await;
+    assert_eq!(world.controller.wait(free).await, 0);
+    world.runtime.started(offer.fence, 0).await;
+    world.runtime.exit(offer.fence, 0, 0);
+    assert_eq!(world.controller.wait(free).await, 1);
+    world.finish().await;
+}
+
 #[tokio::test]
 async fn a_lost_or_replaced_stream_comes_back_and_the_job_does_not_notice() {
     let mut world = World::new().await;

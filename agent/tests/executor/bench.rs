@@ -270,8 +270,8 @@ impl Drop for Bench {
                 for found in executor.list().await.unwrap_or_default() {
                     executor.remove(&found.id).await.ok();
                 }
-                for job in executor.list_jobs().await.unwrap_or_default() {
-                    executor.remove_job(job).await.ok();
+                for attempt in executor.list_volumes().await.unwrap_or_default() {
+                    executor.remove_volume(attempt).await.ok();
                 }
             });
         });

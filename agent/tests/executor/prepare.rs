@@ -106,8 +106,8 @@ async fn a_later_step_with_another_user_gets_the_workspace() {
         let outcome = bench.run_in(&mut attempt, &one).await.unwrap_or_else(|error| panic!("{}", error.full()));
         assert_eq!((outcome.record.code, outcome.text()), (Some(0), format!("{user}\n{user}\n{}\n", index + 1)));
     }
-    bench.executor.remove_job(attempt.offer.job).await.unwrap();
-    assert_eq!((bench.executor.list().await.unwrap(), bench.executor.list_jobs().await.unwrap()), (vec![], vec![]));
+    bench.executor.remove_volume(attempt.offer.fence.attempt).await.unwrap();
+    assert_eq!((bench.executor.list().await.unwrap(), bench.executor.list_volumes().await.unwrap()), (vec![], vec![]));
 }
 
 #[tokio::test]

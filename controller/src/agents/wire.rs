@@ -102,7 +102,8 @@ pub(super) fn said(message: v1::SessionRequest) -> Result<Option<Said>, convert:
             return Err(convert::Error::Value { field: "message", value: "a second hello".to_owned() });
         }
         Some(Up::Heartbeat(beat)) => {
-            Said::Heartbeat { engine: beat.host.as_ref().is_some_and(answers), facts: beat.host.as_ref().map(facts) }
+            let (engine, free) = (beat.host.as_ref().is_some_and(answers), beat.free_slots);
+            Said::Heartbeat { engine, free, facts: beat.host.as_ref().map(facts) }
         }
         Some(Up::OfferAnswer(answer)) => {
             Said::Answer { fence: fence(answer.fence)?, accepted: answer.accepted, reason: answer.reason }

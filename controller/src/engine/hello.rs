@@ -60,8 +60,11 @@ impl Engine {
     }
 
     async fn open_line(&self, agent: AgentId, pool: String, hello: Hello) -> Result<Line> {
-        let Hello { slots, mounts, weakest, draining, engine, facts, .. } = hello;
-        let line = self.0.sessions.open(agent, Ability { pool, slots, mounts, weakest, draining, engine, facts });
+        let Hello { slots, mounts, weakest, draining, engine, facts, held, .. } = hello;
+        // What it still has may take more slots than it has.
+        let free = slots.saturating_sub(u32::try_from(held.len()).unwrap_or(u32::MAX));
+        let ability = Ability { pool, slots, mounts, weakest, draining, engine, facts, free, declined: None };
+        let line = self.0.sessions.open(agent, ability);
         // What was decided since the rows were compared.
         let (rows, row) =
             self.read(move |tx| Box::pin(async move { Ok((tx.outbox().await?, tx.agent(agent).await?)) })).await?;
@@ -91,15 +94,19 @@ impl Engine {
     pub async fn said(&self, agent: AgentId, line: u64, said: Said) -> Result<()> {
         let mut wake = false;
         let current = self.0.sessions.heard(agent, line, |ability| match &said {
-            Said::Heartbeat { facts, engine } => {
+            Said::Heartbeat { facts, engine, free } => {
+                wake = ability.declined.take().is_some() || *free > ability.free;
+                ability.free = *free;
                 // A heartbeat that says nothing of the host changes nothing of what is known.
                 if let Some(facts) = facts {
-                    wake = !ability.engine && *engine;
+                    wake |= !ability.engine && *engine;
                     ability.engine = *engine;
                     ability.facts = facts.clone();
                 }
             }
             Said::Draining => ability.draining = true,
+            // Before the job is back in the queue.
+            Said::Answer { accepted: false, reason, .. } => ability.declined = Some(reason.clone()),
             Said::Answer { .. } | Said::Progress { .. } => {}
         });
         if !current {

@@ -113,6 +113,8 @@ pub struct Welcome {
 pub enum Said {
     /// It lives.
     Heartbeat {
+        /// Slots that it counts as free.
+        free: u32,
         /// Where it runs, if that was said.
         facts: Option<Value>,
         /// Its container engine answers; counts with `facts` only.

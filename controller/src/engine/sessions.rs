@@ -27,6 +27,11 @@ pub(super) struct Ability {
     pub(super) draining: bool,
     pub(super) engine: bool,
     pub(super) facts: Value,
+    /// Slots that the agent itself counts as free. A job's slot is taken there until its last trace is gone, which is after
+    /// the rows count it as ended.
+    pub(super) free: u32,
+    /// Why it declined the last offer, until it says anew how it is: what it declined once it would decline again.
+    pub(super) declined: Option<String>,
 }
 
 #[derive(Debug)]
@@ -171,10 +176,11 @@ impl Sessions {
                 connected: true,
                 draining: ability.draining,
                 slots: ability.slots,
-                busy: busy.get(id).copied().unwrap_or(0),
+                busy: busy.get(id).copied().unwrap_or(0).max(ability.slots.saturating_sub(ability.free)),
                 mounts: ability.mounts,
                 weakest_profile: ability.weakest,
                 engine: ability.engine,
+                declined: ability.declined,
             }
         };
         self.lock().sessions.iter().map(candidate).collect()
