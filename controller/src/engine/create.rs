@@ -135,7 +135,8 @@ impl Engine {
         let mut locks = BTreeSet::from([format!("project/{}/{}", row.project_name, row.environment)]);
         let mut steps = Vec::new();
         for (index, step) in (0..).zip(&spec.steps) {
-            let image = rendered(step, "image", &step.image, &values, spec::check_image)?;
+            let Some(image) = &step.image else { continue };
+            let image = rendered(step, "image", image, &values, spec::check_image)?;
             let pulumi = match &step.action {
                 spec::Action::Pulumi(pulumi) => Some(pulumi),
                 _ => None,

@@ -5,11 +5,13 @@
 //! empty text. `$${{` stands for a literal `${{`. There is nothing to evaluate: a reference names a value,
 //! and values reach scripts through `env` alone, so that nothing can be injected into a shell.
 
+mod condition;
 mod parse;
 mod render;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
+pub use condition::Condition;
 pub use render::{Context, Output, Rendered, output_text};
 
 /// What opens an expression.

@@ -59,6 +59,20 @@ pub(super) mod text {
     }
 }
 
+/// `#[serde(with = "...")]` for a duration that has to be there, kept as text.
+pub(super) mod text_required {
+    use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+    pub(crate) fn serialize<S: Serializer>(value: &std::time::Duration, serializer: S) -> Result<S::Ok, S::Error> {
+        super::format(*value).serialize(serializer)
+    }
+
+    pub(crate) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<std::time::Duration, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        super::parse(&text).ok_or_else(|| serde::de::Error::custom(format!("`{text}` is no duration")))
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;

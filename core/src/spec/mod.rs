@@ -10,6 +10,7 @@
 
 pub mod duration;
 mod env;
+mod flow;
 mod model;
 pub mod names;
 mod project;
@@ -22,9 +23,12 @@ mod yaml;
 
 use serde::{Deserialize, Serialize};
 
+pub use flow::{
+    Approval, DEFAULT_EXPIRY, DeployRelease, Http, MAX_BACKOFF, MAX_RETRIES, Mode, Phase, Require, Retries, When,
+};
 pub use model::{
-    Action, DEFAULT_POOL, DEFAULT_TIMEOUT, Environment, Network, Operation, Profile, Project, Pulumi, Script, Step,
-    Variable,
+    Action, DEFAULT_POOL, DEFAULT_TIMEOUT, Environment, Network, Operation, Profile, Project, Prompt, Pulumi, Scoped,
+    Script, Step, Variable,
 };
 pub use values::{check_backend, check_dir, check_image, check_stack};
 

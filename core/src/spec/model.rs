@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use super::flow::{Approval, DeployRelease, Http, Phase, Retries, When};
 use crate::expression::{Reference, Template};
 
 /// Time a step may take when it does not say.
@@ -26,6 +27,9 @@ pub struct Project {
     pub pool: String,
     /// Targets of its deployments, in the file's order; at least one, names unique.
     pub environments: Vec<Environment>,
+    /// Phases in the order a release passes them; empty: any environment, any order.
+    #[serde(default)]
+    pub lifecycle: Vec<Phase>,
     /// Values for expressions, in the file's order; names unique.
     pub variables: Vec<(String, Variable)>,
     /// What a deployment does, one after the other; at least one, names unique.
@@ -52,17 +56,57 @@ pub enum Variable {
     Plain(String),
     /// Set on the server, never in the file.
     Secret,
+    /// Other values where it is narrower.
+    Scoped(Scoped),
+    /// Asked for when a deployment is started.
+    Prompt(Prompt),
 }
 
-/// One unit of a deployment: one container.
+/// A plain variable with values for narrower scopes.
+///
+/// The narrowest scope that fits wins: step, then environment, then pool, then the value for everything. At the same scope a value
+/// that was set on the server beats the one in the file.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Scoped {
+    /// For everything; `None`: there is none outside the scopes below.
+    #[serde(default)]
+    pub value: Option<String>,
+    /// By environment, in the file's order.
+    #[serde(default)]
+    pub environments: Vec<(String, String)>,
+    /// By step.
+    #[serde(default)]
+    pub steps: Vec<(String, String)>,
+    /// By pool.
+    #[serde(default)]
+    pub pools: Vec<(String, String)>,
+}
+
+/// A variable whose value comes with each deployment.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Prompt {
+    /// What is asked.
+    pub prompt: String,
+    /// A deployment without it is refused.
+    #[serde(default)]
+    pub required: bool,
+    /// The value when none is given.
+    #[serde(default)]
+    pub value: Option<String>,
+}
+
+/// One unit of a deployment: one container, or something that the controller does itself.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Step {
     /// Its name.
     pub name: String,
-    /// Image of the container. Names no secret and no output, since it is pulled before anything runs.
-    /// Check it with [`check_image`](super::check_image) once it is rendered.
-    pub image: Template,
+    /// Image of the container; there is one if and only if the step runs in a container. Names no secret and no output, since it is
+    /// pulled before anything runs. Check it with [`check_image`](super::check_image) once it is rendered.
+    #[serde(default)]
+    pub image: Option<Template>,
     /// What runs in the container.
     pub action: Action,
     /// Host directories from the pool's list, by name; names unique.
@@ -80,6 +124,19 @@ pub struct Step {
     /// What it may do on its host.
     #[serde(default)]
     pub profile: Profile,
+    /// Steps that have to be over before this one, by name; `None`: those before it in the file (see [`Step::group`]).
+    #[serde(default)]
+    pub needs: Option<Vec<String>>,
+    /// The `parallel` group it stands in. Steps of one group do not wait for each other, and whatever comes after the group waits
+    /// for all of them.
+    #[serde(default)]
+    pub group: Option<String>,
+    /// Whether it runs; `None`: if everything before it ended well.
+    #[serde(default)]
+    pub when: Option<When>,
+    /// Tries it again when it has failed.
+    #[serde(default)]
+    pub retries: Option<Retries>,
     /// Line in the file where it begins, from 1. Not part of what makes two projects differ.
     #[serde(default)]
     pub line: usize,
@@ -97,6 +154,12 @@ pub enum Action {
     },
     /// A Pulumi operation.
     Pulumi(Pulumi),
+    /// Waits for people.
+    Approval(Approval),
+    /// Asks an address.
+    Http(Http),
+    /// Deploys another project.
+    DeployRelease(DeployRelease),
 }
 
 /// The two forms of `run:`.
@@ -224,6 +287,12 @@ impl Project {
 }
 
 impl Step {
+    /// Runs in a container on an agent.
+    #[must_use]
+    pub fn in_container(&self) -> bool {
+        matches!(self.action, Action::Run { .. } | Action::Pulumi(_))
+    }
+
     /// Writes to a Pulumi stack, so that no other attempt may do so at the same time.
     #[must_use]
     pub fn writes_stack(&self) -> bool {
@@ -237,16 +306,18 @@ impl Step {
             Action::Pulumi(pulumi) => {
                 Some(pulumi.stack.clone().unwrap_or_else(|| Template::reference(Reference::Environment)))
             }
-            Action::Run { .. } => None,
+            _ => None,
         }
     }
 
     /// Every template of the step, for whoever needs to know what it refers to.
     pub fn templates(&self) -> impl Iterator<Item = &Template> {
-        let pulumi = match &self.action {
+        let action = match &self.action {
             Action::Pulumi(pulumi) => [pulumi.stack.as_ref(), pulumi.dir.as_ref(), pulumi.backend.as_ref()],
-            Action::Run { .. } => [None; 3],
+            Action::Http(http) => [Some(&http.url), None, None],
+            Action::DeployRelease(child) => [child.version.as_ref(), None, None],
+            Action::Run { .. } | Action::Approval(_) => [None; 3],
         };
-        std::iter::once(&self.image).chain(pulumi.into_iter().flatten()).chain(self.env.iter().map(|(_, t)| t))
+        self.image.iter().chain(action.into_iter().flatten()).chain(self.env.iter().map(|(_, t)| t))
     }
 }

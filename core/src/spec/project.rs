@@ -39,6 +39,7 @@ pub(super) fn project(root: &Node, errors: &mut Errors) -> Option<Project> {
         name: name?,
         pool: pool?,
         environments: environments?,
+        lifecycle: Vec::new(),
         variables: variables?,
         steps: steps?,
     })

@@ -66,7 +66,21 @@ impl<'a> Outline<'a> {
         let profiles = [("standard", Profile::Standard), ("locked", Profile::Locked)];
         let profile = fields.get("profile").and_then(|at| at.choice(&profiles, errors)).unwrap_or_default();
         let (name, image, action) = (name?, image?, action?);
-        Some(Step { name, image, action, mounts, env, timeout, network, profile, line: at.line })
+        Some(Step {
+            name,
+            image: Some(image),
+            action,
+            mounts,
+            env,
+            timeout,
+            network,
+            profile,
+            needs: None,
+            group: None,
+            when: None,
+            retries: None,
+            line: at.line,
+        })
     }
 }
 

@@ -20,7 +20,7 @@ fn the_example_of_the_contract_means_what_its_comments_say() {
     assert_eq!(project.variable("passphrase"), Some(&Variable::Secret));
     let infra = Step {
         name: "infra".to_owned(),
-        image: template("longshore/pulumi:3.259.0"),
+        image: Some(template("longshore/pulumi:3.259.0")),
         action: Action::Pulumi(Pulumi {
             operation: Operation::Up,
             stack: Some(template("dev")),
@@ -36,6 +36,10 @@ fn the_example_of_the_contract_means_what_its_comments_say() {
         timeout: Some(Duration::from_secs(1800)),
         network: Network::Longshore,
         profile: Profile::Standard,
+        needs: None,
+        group: None,
+        when: None,
+        retries: None,
         line: 12,
     };
     assert_eq!(project.steps[0], infra);
@@ -101,7 +105,7 @@ fn values_keep_their_text() {
 fn both_forms_of_run_are_read() {
     let script = |step: &str| match parse(&with_step(step)).unwrap().steps.remove(1).action {
         Action::Run { script } => script,
-        Action::Pulumi(_) => panic!("no `run`"),
+        other => panic!("no `run`: {other:?}"),
     };
     assert_eq!(script("run: echo ${HOME}"), Script::Shell("echo ${HOME}".to_owned()));
     let exec = ["sleep", "10", ""].map(str::to_owned).to_vec();
