@@ -7,7 +7,9 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use longshore_core::id::{AgentId, AttemptId, ControllerId, DeploymentId, JobId, ProjectId, TokenId};
+use longshore_core::id::{
+    AgentId, ApprovalId, AttemptId, ControllerId, DeploymentId, JobId, ProjectId, ReleaseId, TokenId,
+};
 use longshore_core::time::Timestamp;
 use tokio::sync::watch;
 
@@ -125,6 +127,18 @@ impl Clock {
     #[must_use]
     pub fn job_id(&self) -> JobId {
         JobId::new(self.now(), self.random())
+    }
+
+    /// A new release id.
+    #[must_use]
+    pub fn release_id(&self) -> ReleaseId {
+        ReleaseId::new(self.now(), self.random())
+    }
+
+    /// A new approval id.
+    #[must_use]
+    pub fn approval_id(&self) -> ApprovalId {
+        ApprovalId::new(self.now(), self.random())
     }
 
     /// A new project id.

@@ -16,7 +16,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use crate::id::{AgentId, AttemptId, DeploymentId, JobId};
-use crate::step::{End, Verdict};
+use crate::step::{End, Verdict, order_of};
 use crate::time::Timestamp;
 
 /// An attempt as the database has it.
@@ -52,7 +52,7 @@ pub enum State {
     Preparing,
     /// At least one step was confirmed.
     Running {
-        /// The step that was confirmed last.
+        /// The slot that was confirmed last.
         step: u32,
         /// That step has ended; the next one is being prepared.
         between: bool,
@@ -151,11 +151,11 @@ pub enum Event {
     },
     /// A confirmed step ended.
     StepEnded {
-        /// Index of the step.
+        /// Slot of the step.
         step: u32,
-        /// How.
+        /// How; or how an earlier step of the job did, if that was worse.
         verdict: Verdict,
-        /// Index of the step after it.
+        /// Slot that comes after it in the job: another step, or this one once more.
         next: Option<u32>,
     },
     /// A step could not be started; no container ran for it.
@@ -371,7 +371,7 @@ fn running(
     now: Timestamp,
 ) -> Result<Decision, Rejected> {
     match event {
-        Event::Confirm { step: next } if between && *next > step => {
+        Event::Confirm { step: next } if between && order_of(*next) > order_of(step) => {
             if attempt.cancel_asked.is_some() {
                 return Err(Rejected::Canceled(attempt.id));
             }
@@ -380,7 +380,9 @@ fn running(
         Event::StepEnded { step: ended, verdict, next } if !between && *ended == step => {
             Ok(step_ended(attempt, step, verdict, *next, now))
         }
-        Event::NotStarted { step: ended, reason, .. } if *ended > step || (*ended == step && !between) => {
+        Event::NotStarted { step: ended, reason, .. }
+            if order_of(*ended) > order_of(step) || (*ended == step && !between) =>
+        {
             Ok(attempt.end(Outcome::Failed { reason: reason.clone() }, now, vec![]))
         }
         // Nothing runs: the last step has ended, and the fence keeps the next one from being started.
@@ -446,15 +448,17 @@ fn unknown(
 
 fn step_ended(attempt: &Attempt, step: u32, verdict: &Verdict, next: Option<u32>, now: Timestamp) -> Decision {
     let reason = || verdict.reason.clone().unwrap_or_default();
+    let goes_on = next.is_some();
     let outcome = match verdict.end {
-        End::Succeeded => match next {
-            Some(_) if attempt.cancel_asked.is_some() => Outcome::Canceled {
-                reason: "canceled; the running step ended before the cancel reached it, the next ones were not started"
-                    .to_owned(),
-            },
-            Some(_) => return attempt.to(State::Running { step, between: true }, now, vec![]),
-            None => Outcome::Succeeded,
+        // What comes next may be meant for the very case that a step has failed.
+        End::Succeeded | End::Failed if goes_on && attempt.cancel_asked.is_none() => {
+            return attempt.to(State::Running { step, between: true }, now, vec![]);
+        }
+        End::Succeeded if goes_on => Outcome::Canceled {
+            reason: "canceled; the running step ended before the cancel reached it, the next ones were not started"
+                .to_owned(),
         },
+        End::Succeeded => Outcome::Succeeded,
         End::Failed => Outcome::Failed { reason: reason() },
         End::Canceled => Outcome::Canceled { reason: reason() },
         End::Lost => Outcome::Lost { reason: reason() },
@@ -555,7 +559,7 @@ mod tests {
             Event::Confirm { step: 1 },
             ended(0, End::Succeeded, Some(1)),
             ended(0, End::Succeeded, None),
-            ended(0, End::Failed, Some(1)),
+            ended(0, End::Failed, None),
             Event::NotStarted { step: 0, reason: why(), agent_fault: true },
             Event::NotStarted { step: 1, reason: why(), agent_fault: false },
             Event::CancelAsked,

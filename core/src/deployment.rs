@@ -2,8 +2,10 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::attempt::Outcome;
+use crate::attempt::{self, Outcome};
 use crate::id::DeploymentId;
+use crate::job;
+use crate::step::{SkippedBy, StepState};
 use crate::time::Timestamp;
 
 /// State of a deployment, as CONTRACT names it.
@@ -46,38 +48,32 @@ pub struct Deployment {
     pub ended_at: Option<Timestamp>,
 }
 
-/// What happens to a deployment.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Event {
-    /// An agent claimed its job.
-    JobClaimed,
-    /// Its job went back to the queue; nothing was started.
-    JobRequeued {
-        /// Why.
-        reason: String,
-    },
-    /// The agent is gone after a start.
-    JobUnknown {
-        /// What is known.
-        reason: String,
-    },
-    /// The agent is back with it.
-    JobBack,
-    /// Its job is over.
-    JobOver(Outcome),
-    /// A person asks for a cancel.
-    CancelAsked,
+/// What the rows say of a deployment's parts.
+#[derive(Debug, Clone, Copy)]
+pub struct Facts<'a> {
+    /// Its steps, in order.
+    pub steps: &'a [StepFact<'a>],
+    /// How its jobs stand.
+    pub jobs: &'a [job::State],
+    /// How the attempts of its jobs stand that have not ended.
+    pub attempts: &'a [attempt::State],
 }
 
-/// Why an event was not accepted. Nothing changes then.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum Rejected {
-    /// The deployment is over.
-    #[error("deployment `{0}` has ended already: it is {1}")]
-    Ended(DeploymentId, &'static str),
-    /// The event does not belong to the state.
-    #[error("deployment `{0}` is {1}, which does not admit this")]
-    OutOfTurn(DeploymentId, &'static str),
+/// A step as far as its deployment's state goes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct StepFact<'a> {
+    /// Its name.
+    pub name: &'a str,
+    /// Where it stands.
+    pub state: StepState,
+    /// Why it was skipped, if it was.
+    pub skipped: Option<SkippedBy>,
+    /// Why it ended as it did.
+    pub reason: Option<&'a str>,
+    /// A start of it was granted, or the controller began it.
+    pub begun: bool,
+    /// It runs in a container, so that its job says how it ended.
+    pub in_container: bool,
 }
 
 impl DeploymentState {
@@ -121,62 +117,81 @@ impl DeploymentState {
     }
 }
 
-/// Decides what an event makes of a deployment.
+/// Works out where a deployment stands from where its parts stand. One that has ended stays as it is.
 ///
-/// # Errors
-/// [`Rejected`] when the event does not belong to the state; nothing changes then.
-pub fn decide(deployment: &Deployment, event: &Event, now: Timestamp) -> Result<Deployment, Rejected> {
-    use DeploymentState as S;
-    let state = deployment.state;
-    if state.is_terminal() {
-        return Err(Rejected::Ended(deployment.id, state.as_str()));
-    }
+/// What ended worst decides: lost before failed before canceled, because a state that infrastructure left behind needs a person's eye
+/// the most.
+#[must_use]
+pub fn settle(deployment: &Deployment, facts: &Facts<'_>, now: Timestamp) -> Deployment {
     let mut next = deployment.clone();
-    let active = if deployment.cancel_asked.is_some() { S::Canceling } else { S::Running };
-    match (state, event) {
-        (S::Queued, Event::JobClaimed) => (next.state, next.reason) = (active, None),
-        (S::Queued | S::Running | S::Canceling, Event::JobRequeued { reason }) => {
-            (next.state, next.reason) = (S::Queued, Some(reason.clone()));
-        }
-        (S::Running | S::Canceling | S::Unknown, Event::JobUnknown { reason }) => {
-            (next.state, next.reason) = (S::Unknown, Some(reason.clone()));
-        }
-        (S::Unknown, Event::JobBack) => (next.state, next.reason) = (active, None),
-        (S::Running | S::Canceling, Event::JobBack) => {}
-        (S::Queued | S::Running | S::Canceling | S::Unknown, Event::JobOver(outcome)) => {
-            next.state = end_state(outcome);
-            next.reason = outcome.reason().map(str::to_owned);
-            next.ended_at = Some(now);
-        }
-        (_, Event::CancelAsked) => {
-            next.cancel_asked = deployment.cancel_asked.or(Some(now));
-            if state == S::Running {
-                next.state = S::Canceling;
-            }
-        }
-        (S::Queued, Event::JobUnknown { .. } | Event::JobBack)
-        | (S::Running | S::Canceling | S::Unknown, Event::JobClaimed)
-        | (S::Unknown, Event::JobRequeued { .. })
-        | (S::Succeeded | S::Failed | S::Canceled | S::Lost, _) => {
-            return Err(Rejected::OutOfTurn(deployment.id, state.as_str()));
-        }
+    if deployment.state.is_terminal() {
+        return next;
     }
-    Ok(next)
+    let over = facts.steps.iter().all(|step| step.state.is_terminal())
+        && facts.jobs.iter().all(|job| matches!(job, job::State::Ended { .. }));
+    if over {
+        (next.state, next.reason) = outcome(facts);
+        next.ended_at = Some(now);
+        return next;
+    }
+    let unknown = facts.attempts.iter().find_map(|state| match state {
+        attempt::State::Unknown { reason, .. } => Some(reason.clone()),
+        _ => None,
+    });
+    let active = facts.attempts.iter().any(|state| !matches!(state, attempt::State::Offered))
+        || facts.steps.iter().any(|step| step.begun);
+    (next.state, next.reason) = match unknown {
+        Some(reason) => (DeploymentState::Unknown, Some(reason)),
+        None if active && deployment.cancel_asked.is_some() => (DeploymentState::Canceling, None),
+        None if active => (DeploymentState::Running, None),
+        None if deployment.state == DeploymentState::Queued => (DeploymentState::Queued, next.reason),
+        None => (DeploymentState::Queued, None),
+    };
+    next
 }
 
-const fn end_state(outcome: &Outcome) -> DeploymentState {
+/// The end of a deployment whose parts have all ended.
+fn outcome(facts: &Facts<'_>) -> (DeploymentState, Option<String>) {
+    let of_jobs = facts.jobs.iter().filter_map(|job| match job {
+        job::State::Ended { outcome } => {
+            end_state(outcome).map(|state| (state, outcome.reason().unwrap_or_default().to_owned()))
+        }
+        _ => None,
+    });
+    let of_steps = facts.steps.iter().filter(|step| !step.in_container || !step.begun).filter_map(|step| {
+        let state = match (step.state, step.skipped) {
+            (StepState::Lost, _) => DeploymentState::Lost,
+            (StepState::Failed, _) => DeploymentState::Failed,
+            (StepState::Canceled, _) | (StepState::Skipped, Some(SkippedBy::Cancel)) => DeploymentState::Canceled,
+            _ => return None,
+        };
+        let why = step.reason.unwrap_or("canceled before it was started");
+        Some((state, format!("step `{}`: {why}", step.name)))
+    });
+    let rank = |state: DeploymentState| match state {
+        DeploymentState::Lost => 0,
+        DeploymentState::Failed => 1,
+        _ => 2,
+    };
+    let worst = of_jobs.chain(of_steps).min_by_key(|(state, _)| rank(*state));
+    worst.map_or((DeploymentState::Succeeded, None), |(state, reason)| (state, Some(reason)))
+}
+
+/// `None` for a good end.
+const fn end_state(outcome: &Outcome) -> Option<DeploymentState> {
     match outcome {
-        Outcome::Succeeded => DeploymentState::Succeeded,
-        Outcome::Failed { .. } => DeploymentState::Failed,
-        Outcome::Canceled { .. } => DeploymentState::Canceled,
+        Outcome::Succeeded => None,
+        Outcome::Failed { .. } => Some(DeploymentState::Failed),
+        Outcome::Canceled { .. } => Some(DeploymentState::Canceled),
         // A job never ends as abandoned (`job::decide`); nothing was started if it did.
-        Outcome::Lost { .. } | Outcome::Abandoned { .. } => DeploymentState::Lost,
+        Outcome::Lost { .. } | Outcome::Abandoned { .. } => Some(DeploymentState::Lost),
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::id::AttemptId;
 
     fn deployment(state: DeploymentState) -> Deployment {
         Deployment {
@@ -188,47 +203,76 @@ mod tests {
         }
     }
 
-    fn text() -> String {
+    fn step(state: StepState) -> StepFact<'static> {
+        let begun = !matches!(state, StepState::Queued | StepState::Skipped);
+        StepFact { name: "one", state, skipped: None, reason: Some("why"), begun, in_container: true }
+    }
+
+    fn ended(outcome: Outcome) -> job::State {
+        job::State::Ended { outcome }
+    }
+
+    fn why() -> String {
         "why".to_owned()
     }
 
+    fn assigned() -> job::State {
+        job::State::Assigned { attempt: AttemptId::new(Timestamp::from_micros(1), [3; 10]) }
+    }
+
+    fn settled(
+        from: DeploymentState,
+        steps: &[StepFact<'_>],
+        jobs: &[job::State],
+        attempts: &[attempt::State],
+    ) -> DeploymentState {
+        settle(&deployment(from), &Facts { steps, jobs, attempts }, Timestamp::from_micros(9)).state
+    }
+
     #[test]
-    fn every_state_answers_every_event() {
-        let events = [
-            Event::JobClaimed,
-            Event::JobRequeued { reason: text() },
-            Event::JobUnknown { reason: text() },
-            Event::JobBack,
-            Event::JobOver(Outcome::Succeeded),
-            Event::CancelAsked,
-        ];
-        let row = |state| -> Vec<&str> {
-            events
-                .iter()
-                .map(|event| {
-                    decide(&deployment(state), event, Timestamp::from_micros(9)).map_or("-", |d| d.state.as_str())
-                })
-                .collect()
-        };
-        assert_eq!(row(DeploymentState::Queued), ["running", "queued", "-", "-", "succeeded", "queued"]);
-        assert_eq!(row(DeploymentState::Running), ["-", "queued", "unknown", "running", "succeeded", "canceling"]);
-        assert_eq!(row(DeploymentState::Canceling), ["-", "queued", "unknown", "canceling", "succeeded", "canceling"]);
-        assert_eq!(row(DeploymentState::Unknown), ["-", "-", "unknown", "running", "succeeded", "unknown"]);
-        for end in
-            [DeploymentState::Succeeded, DeploymentState::Failed, DeploymentState::Canceled, DeploymentState::Lost]
-        {
-            assert_eq!(row(end), ["-"; 6], "{end:?} is terminal");
-        }
+    fn it_stands_where_its_parts_stand() {
+        use DeploymentState as S;
+        let queued = [step(StepState::Queued)];
+        let unknown = attempt::State::Unknown { step: 0, between: false, reason: why() };
+        assert_eq!(settled(S::Queued, &queued, &[job::State::Queued], &[]), S::Queued);
+        assert_eq!(settled(S::Queued, &queued, &[assigned()], &[attempt::State::Offered]), S::Queued);
+        assert_eq!(settled(S::Queued, &queued, &[assigned()], &[attempt::State::Preparing]), S::Running);
+        assert_eq!(
+            settled(S::Running, &queued, &[job::State::Queued], &[]),
+            S::Queued,
+            "it was given up before a start"
+        );
+        assert_eq!(settled(S::Running, &[step(StepState::Unknown)], &[assigned()], &[unknown]), S::Unknown);
+        assert_eq!(settled(S::Queued, &[step(StepState::Waiting)], &[], &[]), S::Running);
+    }
+
+    #[test]
+    fn the_worst_end_decides() {
+        use DeploymentState as S;
+        let lost = Outcome::Lost { reason: why() };
+        let (failed, canceled) = (Outcome::Failed { reason: why() }, Outcome::Canceled { reason: why() });
+        let done = [step(StepState::Succeeded)];
+        assert_eq!(settled(S::Running, &done, &[ended(Outcome::Succeeded)], &[]), S::Succeeded);
+        assert_eq!(settled(S::Running, &done, &[ended(canceled), ended(Outcome::Succeeded)], &[]), S::Canceled);
+        assert_eq!(settled(S::Running, &done, &[ended(failed.clone()), ended(lost)], &[]), S::Lost);
+        assert_eq!(settled(S::Lost, &done, &[ended(failed)], &[]), S::Lost, "the end is the end");
+        let gate = StepFact { in_container: false, ..step(StepState::Failed) };
+        assert_eq!(settled(S::Running, &[gate], &[], &[]), S::Failed);
+        let cut = StepFact { skipped: Some(SkippedBy::Cancel), ..step(StepState::Skipped) };
+        assert_eq!(settled(S::Queued, &[cut], &[], &[]), S::Canceled);
+        let left_out = StepFact { skipped: Some(SkippedBy::Condition), ..step(StepState::Skipped) };
+        assert_eq!(settled(S::Queued, &[left_out], &[], &[]), S::Succeeded);
     }
 
     #[test]
     fn a_cancel_is_remembered_through_the_unknown() {
         let at = Timestamp::from_micros(5);
-        let mut current = deployment(DeploymentState::Running);
-        for event in [Event::CancelAsked, Event::JobUnknown { reason: text() }, Event::JobBack] {
-            current = decide(&current, &event, at).unwrap();
-        }
-        assert_eq!((current.state, current.cancel_asked), (DeploymentState::Canceling, Some(at)));
+        let asked = Deployment { cancel_asked: Some(at), ..deployment(DeploymentState::Unknown) };
+        let steps = [step(StepState::Running)];
+        let running = attempt::State::Running { step: 0, between: false };
+        let facts = Facts { steps: &steps, jobs: &[assigned()], attempts: &[running] };
+        let back = settle(&asked, &facts, at);
+        assert_eq!((back.state, back.cancel_asked), (DeploymentState::Canceling, Some(at)));
     }
 
     #[test]

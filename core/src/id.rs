@@ -94,6 +94,10 @@ ids! {
     ProjectId "prj_" "a project id";
     /// A deployment.
     DeploymentId "dep_" "a deployment id";
+    /// A release.
+    ReleaseId "rel_" "a release id";
+    /// An approval that is asked for.
+    ApprovalId "apr_" "an approval id";
     /// A job: the run of consecutive container steps of one deployment.
     JobId "job_" "a job id";
     /// One try of a job on one agent.

@@ -14,6 +14,8 @@ pub mod secret;
 pub mod spool;
 
 #[cfg(feature = "domain")]
+pub mod approval;
+#[cfg(feature = "domain")]
 pub mod attempt;
 #[cfg(feature = "domain")]
 pub mod deployment;
@@ -29,6 +31,8 @@ pub mod lease;
 pub mod offer;
 #[cfg(feature = "domain")]
 pub mod placement;
+#[cfg(feature = "spec")]
+pub mod process;
 #[cfg(feature = "domain")]
 pub mod step;
 #[cfg(feature = "domain")]
@@ -37,4 +41,10 @@ pub mod time;
 #[cfg(feature = "spec")]
 pub mod expression;
 #[cfg(feature = "spec")]
+pub mod gate;
+#[cfg(feature = "spec")]
 pub mod spec;
+#[cfg(feature = "spec")]
+pub mod variables;
+#[cfg(feature = "spec")]
+pub mod version;

@@ -15,6 +15,8 @@ use crate::init::ExitRecord;
 pub enum StepState {
     /// Not confirmed yet.
     Queued,
+    /// A gate that is open: people are asked.
+    Waiting,
     /// Confirmed: the container was started or is about to be.
     Running,
     /// Started, outcome not known yet.
@@ -33,8 +35,9 @@ pub enum StepState {
 
 impl StepState {
     /// Every state, for tables.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 9] = [
         Self::Queued,
+        Self::Waiting,
         Self::Running,
         Self::Unknown,
         Self::Succeeded,
@@ -50,11 +53,18 @@ impl StepState {
         matches!(self, Self::Succeeded | Self::Failed | Self::Canceled | Self::Lost | Self::Skipped)
     }
 
+    /// Whether it ended, and not well.
+    #[must_use]
+    pub const fn is_bad(self) -> bool {
+        matches!(self, Self::Failed | Self::Canceled | Self::Lost)
+    }
+
     /// The word in JSON and in the database.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Queued => "queued",
+            Self::Waiting => "waiting",
             Self::Running => "running",
             Self::Unknown => "unknown",
             Self::Succeeded => "succeeded",
@@ -72,8 +82,11 @@ impl StepState {
             (Self::Queued, StepEvent::Confirmed) | (Self::Unknown, StepEvent::Back) => Some(Self::Running),
             (Self::Running, StepEvent::Silent) => Some(Self::Unknown),
             (Self::Running | Self::Unknown, StepEvent::Ended(end)) => Some(end.state()),
-            (Self::Queued, StepEvent::Ended(End::Failed)) => Some(Self::Failed),
-            (Self::Queued, StepEvent::JobEnded) => Some(Self::Skipped),
+            (Self::Queued, StepEvent::Opened) => Some(Self::Waiting),
+            (Self::Waiting, StepEvent::Ended(end)) => Some(end.state()),
+            (Self::Queued, StepEvent::Ended(end)) if !matches!(end, End::Succeeded) => Some(end.state()),
+            (Self::Running | Self::Unknown, StepEvent::TriedAgain) => Some(Self::Queued),
+            (Self::Queued, StepEvent::Skipped) => Some(Self::Skipped),
             (Self::Running | Self::Unknown, StepEvent::JobEnded) => Some(Self::Lost),
             _ => None,
         }
@@ -91,8 +104,67 @@ pub enum StepEvent {
     Back,
     /// It ended.
     Ended(End),
+    /// It failed and is to be tried again.
+    TriedAgain,
+    /// The controller began it: a gate.
+    Opened,
+    /// It is not run.
+    Skipped,
     /// Its job ended before it did.
     JobEnded,
+}
+
+/// Why a step was not run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum SkippedBy {
+    /// Its condition did not hold, and nothing before it had failed.
+    Condition,
+    /// Something before it had failed.
+    Failure,
+    /// A person asked for a cancel.
+    Cancel,
+}
+
+impl SkippedBy {
+    /// Whether what comes after it counts it as a failure.
+    #[must_use]
+    pub const fn is_bad(self) -> bool {
+        !matches!(self, Self::Condition)
+    }
+
+    /// The word in the database.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Condition => "condition",
+            Self::Failure => "failure",
+            Self::Cancel => "cancel",
+        }
+    }
+}
+
+/// Most steps of a project: above it begins the next try in a [`slot`].
+pub const MAX_STEPS: u32 = 1_000;
+
+/// The number by which agents and logs know one try of a step. The first try of a step has the step's own index.
+///
+/// An offer names every try that a step may have, so that a try needs no new offer and no try is ever granted twice.
+#[must_use]
+pub const fn slot(index: u32, tries_before: u32) -> u32 {
+    tries_before * MAX_STEPS + index
+}
+
+/// The step of a [`slot`].
+#[must_use]
+pub const fn index_of(slot: u32) -> u32 {
+    slot % MAX_STEPS
+}
+
+/// The place of a slot in time: later tries and later steps are greater.
+#[must_use]
+pub const fn order_of(slot: u32) -> (u32, u32) {
+    (slot % MAX_STEPS, slot / MAX_STEPS)
 }
 
 /// How a step ended.
@@ -308,11 +380,23 @@ mod tests {
             StepEvent::Back,
             StepEvent::Ended(End::Succeeded),
             StepEvent::JobEnded,
+            StepEvent::TriedAgain,
+            StepEvent::Opened,
+            StepEvent::Skipped,
         ];
         for state in StepState::ALL.into_iter().filter(|state| state.is_terminal()) {
             assert!(events.iter().all(|event| state.after(*event).is_none()), "{state:?}");
         }
         assert_eq!(StepState::Unknown.after(StepEvent::Ended(End::Lost)), Some(StepState::Lost));
-        assert_eq!(StepState::Queued.after(StepEvent::JobEnded), Some(StepState::Skipped));
+        assert_eq!(StepState::Queued.after(StepEvent::Skipped), Some(StepState::Skipped));
+        assert_eq!(StepState::Running.after(StepEvent::TriedAgain), Some(StepState::Queued));
+        assert_eq!(StepState::Running.after(StepEvent::Skipped), None, "what runs is not skipped");
+    }
+
+    #[test]
+    fn a_slot_names_step_and_try_and_keeps_their_order() {
+        assert_eq!((slot(3, 0), slot(3, 2), index_of(slot(3, 2))), (3, 2_003, 3));
+        let slots = [slot(0, 0), slot(0, 1), slot(1, 0), slot(2, 0), slot(2, 9)];
+        assert!(slots.is_sorted_by_key(|slot| order_of(*slot)));
     }
 }

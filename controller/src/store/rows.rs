@@ -1,17 +1,21 @@
 //! What a row holds, in domain types.
 
+mod releases;
+
 use std::collections::BTreeMap;
 
 use longshore_core::attempt::Attempt;
 use longshore_core::deployment::Deployment;
 use longshore_core::fence::Fence;
-use longshore_core::id::{AgentId, AttemptId, ControllerId, DeploymentId, JobId, ProjectId, TokenId};
+use longshore_core::id::{AgentId, AttemptId, ControllerId, DeploymentId, JobId, ProjectId, ReleaseId, TokenId};
 use longshore_core::job::Job;
 use longshore_core::offer::{Offer, OfferStep};
 use longshore_core::spec::Project;
-use longshore_core::step::StepState;
+use longshore_core::step::{SkippedBy, StepState};
 use longshore_core::time::Timestamp;
 use serde::{Deserialize, Serialize};
+
+pub use releases::{ApprovalFilter, ApprovalRow, Images, ReleaseFilter, ReleaseRow, VoteRow};
 
 /// The one row that says which installation this is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -182,8 +186,26 @@ pub struct DeploymentRow {
     pub package: Option<String>,
     /// Made by the client, so that a repeated request makes no second deployment.
     pub operation_id: String,
+    /// The release that it deploys.
+    pub release: ReleaseId,
+    /// The release's version.
+    pub version: String,
     /// Values of plain variables.
     pub variables: BTreeMap<String, String>,
+    /// Values of plain variables that one step alone has, by step.
+    pub step_variables: BTreeMap<String, BTreeMap<String, String>>,
+    /// What it keeps to itself from its begin to its end, sorted, without repeats.
+    pub locks: Vec<String>,
+    /// The stack that a step writes to, by index of the step: key of the lock that its job holds.
+    pub stacks: BTreeMap<u32, String>,
+    /// Greater ones begin first.
+    pub priority: i64,
+    /// It does not begin before.
+    pub not_before: Option<Timestamp>,
+    /// It is not begun after.
+    pub expires_at: Option<Timestamp>,
+    /// When it got what it keeps to itself.
+    pub begun_at: Option<Timestamp>,
     /// Version ids of secret variables.
     pub secrets: BTreeMap<String, i64>,
     /// When it was accepted.
@@ -259,6 +281,10 @@ pub struct StepRow {
     pub log_sha256: Option<String>,
     /// Bytes were dropped because the agent's disk was full.
     pub log_truncated: bool,
+    /// Why it was not run, if so.
+    pub skipped: Option<SkippedBy>,
+    /// It is not begun (again) before.
+    pub due_at: Option<Timestamp>,
     /// When it was confirmed.
     pub started_at: Option<Timestamp>,
     /// When it ended.
@@ -283,6 +309,8 @@ impl StepRow {
             log_bytes: 0,
             log_sha256: None,
             log_truncated: false,
+            skipped: None,
+            due_at: None,
             started_at: None,
             ended_at: None,
         }
@@ -314,6 +342,17 @@ pub struct StepAttemptRow {
     pub started_at: Timestamp,
     /// When it ended.
     pub ended_at: Option<Timestamp>,
+}
+
+/// What a deployment keeps to itself.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ReservationRow {
+    /// What is kept.
+    pub key: String,
+    /// By whom.
+    pub deployment: DeploymentId,
+    /// Since when.
+    pub taken_at: Timestamp,
 }
 
 /// A held lock.

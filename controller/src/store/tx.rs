@@ -1,16 +1,18 @@
 //! The row methods. One statement each; what several do together is the engine's affair.
 
 use async_trait::async_trait;
+use longshore_core::approval::Approval;
 use longshore_core::attempt::Attempt;
 use longshore_core::deployment::{Deployment, DeploymentState};
-use longshore_core::id::{AgentId, AttemptId, DeploymentId, JobId, ProjectId, TokenId};
+use longshore_core::id::{AgentId, ApprovalId, AttemptId, DeploymentId, JobId, ProjectId, ReleaseId, TokenId};
 use longshore_core::job::Job;
 use longshore_core::time::Timestamp;
 
 use super::Error;
 use super::rows::{
-    AgentRow, AttemptRow, DeploymentFilter, DeploymentRow, EventRow, JobRow, JoinTokenRow, LockRow, MetaRow, OutboxRow,
-    PackageRow, ProjectRow, RevisionRow, StepAttemptRow, StepRow, TokenRow, VariableRow,
+    AgentRow, ApprovalFilter, ApprovalRow, AttemptRow, DeploymentFilter, DeploymentRow, EventRow, Images, JobRow,
+    JoinTokenRow, LockRow, MetaRow, OutboxRow, PackageRow, ProjectRow, ReleaseFilter, ReleaseRow, ReservationRow,
+    RevisionRow, StepAttemptRow, StepRow, TokenRow, VariableRow, VoteRow,
 };
 
 type Result<T> = std::result::Result<T, Error>;
@@ -89,8 +91,6 @@ pub trait Tx: Send {
     async fn insert_job(&mut self, row: &JobRow) -> Result<()>;
     /// A job.
     async fn job(&mut self, id: JobId) -> Result<Option<JobRow>>;
-    /// The job of a deployment.
-    async fn job_of(&mut self, deployment: DeploymentId) -> Result<Option<JobRow>>;
     /// Jobs in the queue, first come first.
     async fn queued_jobs(&mut self) -> Result<Vec<JobRow>>;
     /// Moves a job; `false` when it is not at `from` any more.
@@ -141,4 +141,55 @@ pub trait Tx: Send {
     async fn insert_event(&mut self, row: &EventRow) -> Result<()>;
     /// The timeline of a deployment.
     async fn events(&mut self, deployment: DeploymentId) -> Result<Vec<EventRow>>;
+
+    /// Adds a release; `false` when the project has that version.
+    async fn insert_release(&mut self, row: &ReleaseRow) -> Result<bool>;
+    /// A release by its version.
+    async fn release(&mut self, project: ProjectId, version: &str) -> Result<Option<ReleaseRow>>;
+    /// A release.
+    async fn release_by_id(&mut self, id: ReleaseId) -> Result<Option<ReleaseRow>>;
+    /// The newest release that holds the same.
+    async fn release_same(&mut self, project: ProjectId, digest: &str) -> Result<Option<ReleaseRow>>;
+    /// Releases, newest version first.
+    async fn releases(&mut self, project: ProjectId, filter: &ReleaseFilter) -> Result<Vec<ReleaseRow>>;
+    /// Blocks a release with a reason, or unblocks it.
+    async fn block_release(&mut self, id: ReleaseId, reason: Option<&str>) -> Result<()>;
+    /// Digests of a release's images, as far as they are pinned.
+    async fn images(&mut self, id: ReleaseId) -> Result<Images>;
+    /// Pins an image (reference, digest) of a release; one that is pinned stays.
+    async fn pin_image(&mut self, id: ReleaseId, image: (&str, &str), at: Timestamp) -> Result<()>;
+    /// Whether a deployment of the release succeeded in an environment.
+    async fn succeeded_in(&mut self, release: ReleaseId, environment: &str) -> Result<bool>;
+    /// Whether a deployment of the release to an environment was ever asked for.
+    async fn asked_for_in(&mut self, release: ReleaseId, environment: &str) -> Result<bool>;
+    /// Deployments that succeeded in an environment, newest first, at most 200.
+    async fn last_good(&mut self, project: ProjectId, environment: &str) -> Result<Vec<(DeploymentId, ReleaseId)>>;
+    /// Adds an approval.
+    async fn insert_approval(&mut self, row: &ApprovalRow) -> Result<()>;
+    /// An approval.
+    async fn approval(&mut self, id: ApprovalId) -> Result<Option<ApprovalRow>>;
+    /// Approvals, oldest first.
+    async fn approvals(&mut self, filter: &ApprovalFilter) -> Result<Vec<ApprovalRow>>;
+    /// Moves an approval; `false` when it is not at `from` any more.
+    async fn update_approval(&mut self, from: &Approval, to: &Approval) -> Result<bool>;
+    /// Records a person's word; `false` when the person has spoken.
+    async fn insert_vote(&mut self, row: &VoteRow) -> Result<bool>;
+    /// What people said, in order.
+    async fn votes(&mut self, id: ApprovalId) -> Result<Vec<VoteRow>>;
+    /// Keeps something to a deployment; `false` when another has it.
+    async fn reserve(&mut self, row: &ReservationRow) -> Result<bool>;
+    /// Gives back what a deployment keeps; answers the keys.
+    async fn release_reservations(&mut self, deployment: DeploymentId, at: Timestamp) -> Result<Vec<String>>;
+    /// What is kept, by key.
+    async fn reservations(&mut self) -> Result<Vec<ReservationRow>>;
+    /// Deployments that have not begun, in the order they are to begin.
+    async fn pending_deployments(&mut self) -> Result<Vec<DeploymentRow>>;
+    /// Marks a deployment as begun; `false` when it has or has ended.
+    async fn begin_deployment(&mut self, id: DeploymentId, at: Timestamp) -> Result<bool>;
+    /// Jobs of a deployment, oldest first.
+    async fn jobs_of(&mut self, deployment: DeploymentId) -> Result<Vec<JobRow>>;
+    /// Attempts of a deployment that have not ended.
+    async fn live_attempts_of(&mut self, deployment: DeploymentId) -> Result<Vec<AttemptRow>>;
+    /// Steps that run on the controller itself and have not ended.
+    async fn due_steps(&mut self) -> Result<Vec<StepRow>>;
 }

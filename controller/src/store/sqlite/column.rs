@@ -73,6 +73,11 @@ pub(super) fn word<T: DeserializeOwned>(row: &SqliteRow, column: &'static str) -
     serde_json::from_value(serde_json::Value::String(text(row, column)?)).map_err(|error| wrong(column, error))
 }
 
+pub(super) fn opt_word<T: DeserializeOwned>(row: &SqliteRow, column: &'static str) -> Result<Option<T>> {
+    let word = |word| serde_json::from_value(serde_json::Value::String(word)).map_err(|error| wrong(column, error));
+    opt_text(row, column)?.map(word).transpose()
+}
+
 pub(super) fn to_json(column: &'static str, value: &impl Serialize) -> Result<String> {
     serde_json::to_string(value).map_err(|error| wrong(column, error))
 }

@@ -1,17 +1,19 @@
 //! A connection inside a transaction, as the engine sees it. The statements stand in the files beside it, one file an aggregate.
 
 use async_trait::async_trait;
+use longshore_core::approval::Approval;
 use longshore_core::attempt::Attempt;
 use longshore_core::deployment::{Deployment, DeploymentState};
-use longshore_core::id::{AgentId, AttemptId, DeploymentId, JobId, ProjectId, TokenId};
+use longshore_core::id::{AgentId, ApprovalId, AttemptId, DeploymentId, JobId, ProjectId, ReleaseId, TokenId};
 use longshore_core::job::Job;
 use longshore_core::time::Timestamp;
 use sqlx::sqlite::SqliteConnection;
 
-use super::{agents, deployments, jobs, projects, steps};
+use super::{agents, approvals, deployments, jobs, projects, releases, steps};
 use crate::store::rows::{
-    AgentRow, AttemptRow, DeploymentFilter, DeploymentRow, EventRow, JobRow, JoinTokenRow, LockRow, MetaRow, OutboxRow,
-    PackageRow, ProjectRow, RevisionRow, StepAttemptRow, StepRow, TokenRow, VariableRow,
+    AgentRow, ApprovalFilter, ApprovalRow, AttemptRow, DeploymentFilter, DeploymentRow, EventRow, Images, JobRow,
+    JoinTokenRow, LockRow, MetaRow, OutboxRow, PackageRow, ProjectRow, ReleaseFilter, ReleaseRow, ReservationRow,
+    RevisionRow, StepAttemptRow, StepRow, TokenRow, VariableRow, VoteRow,
 };
 use crate::store::{Error, Tx};
 
@@ -174,10 +176,6 @@ impl Tx for Conn<'_> {
         let done = jobs::job(self.0, id).await;
         self.note(done)
     }
-    async fn job_of(&mut self, deployment: DeploymentId) -> Result<Option<JobRow>> {
-        let done = jobs::job_of(self.0, deployment).await;
-        self.note(done)
-    }
     async fn queued_jobs(&mut self) -> Result<Vec<JobRow>> {
         let done = jobs::queued_jobs(self.0).await;
         self.note(done)
@@ -268,6 +266,106 @@ impl Tx for Conn<'_> {
     }
     async fn events(&mut self, deployment: DeploymentId) -> Result<Vec<EventRow>> {
         let done = deployments::events(self.0, deployment).await;
+        self.note(done)
+    }
+    async fn insert_release(&mut self, row: &ReleaseRow) -> Result<bool> {
+        let done = releases::insert_release(self.0, row).await;
+        self.note(done)
+    }
+    async fn release(&mut self, project: ProjectId, version: &str) -> Result<Option<ReleaseRow>> {
+        let done = releases::release(self.0, project, version).await;
+        self.note(done)
+    }
+    async fn release_by_id(&mut self, id: ReleaseId) -> Result<Option<ReleaseRow>> {
+        let done = releases::release_by_id(self.0, id).await;
+        self.note(done)
+    }
+    async fn release_same(&mut self, project: ProjectId, digest: &str) -> Result<Option<ReleaseRow>> {
+        let done = releases::release_same(self.0, project, digest).await;
+        self.note(done)
+    }
+    async fn releases(&mut self, project: ProjectId, filter: &ReleaseFilter) -> Result<Vec<ReleaseRow>> {
+        let done = releases::releases(self.0, project, filter).await;
+        self.note(done)
+    }
+    async fn block_release(&mut self, id: ReleaseId, reason: Option<&str>) -> Result<()> {
+        let done = releases::block_release(self.0, id, reason).await;
+        self.note(done)
+    }
+    async fn images(&mut self, id: ReleaseId) -> Result<Images> {
+        let done = releases::images(self.0, id).await;
+        self.note(done)
+    }
+    async fn pin_image(&mut self, id: ReleaseId, image: (&str, &str), at: Timestamp) -> Result<()> {
+        let done = releases::pin_image(self.0, id, image, at).await;
+        self.note(done)
+    }
+    async fn succeeded_in(&mut self, release: ReleaseId, environment: &str) -> Result<bool> {
+        let done = releases::succeeded_in(self.0, release, environment).await;
+        self.note(done)
+    }
+    async fn asked_for_in(&mut self, release: ReleaseId, environment: &str) -> Result<bool> {
+        let done = releases::asked_for_in(self.0, release, environment).await;
+        self.note(done)
+    }
+    async fn last_good(&mut self, project: ProjectId, environment: &str) -> Result<Vec<(DeploymentId, ReleaseId)>> {
+        let done = releases::last_good(self.0, project, environment).await;
+        self.note(done)
+    }
+    async fn insert_approval(&mut self, row: &ApprovalRow) -> Result<()> {
+        let done = approvals::insert_approval(self.0, row).await;
+        self.note(done)
+    }
+    async fn approval(&mut self, id: ApprovalId) -> Result<Option<ApprovalRow>> {
+        let done = approvals::approval(self.0, id).await;
+        self.note(done)
+    }
+    async fn approvals(&mut self, filter: &ApprovalFilter) -> Result<Vec<ApprovalRow>> {
+        let done = approvals::approvals(self.0, filter).await;
+        self.note(done)
+    }
+    async fn update_approval(&mut self, from: &Approval, to: &Approval) -> Result<bool> {
+        let done = approvals::update_approval(self.0, from, to).await;
+        self.note(done)
+    }
+    async fn insert_vote(&mut self, row: &VoteRow) -> Result<bool> {
+        let done = approvals::insert_vote(self.0, row).await;
+        self.note(done)
+    }
+    async fn votes(&mut self, id: ApprovalId) -> Result<Vec<VoteRow>> {
+        let done = approvals::votes(self.0, id).await;
+        self.note(done)
+    }
+    async fn reserve(&mut self, row: &ReservationRow) -> Result<bool> {
+        let done = approvals::reserve(self.0, row).await;
+        self.note(done)
+    }
+    async fn release_reservations(&mut self, deployment: DeploymentId, at: Timestamp) -> Result<Vec<String>> {
+        let done = approvals::release_reservations(self.0, deployment, at).await;
+        self.note(done)
+    }
+    async fn reservations(&mut self) -> Result<Vec<ReservationRow>> {
+        let done = approvals::reservations(self.0).await;
+        self.note(done)
+    }
+    async fn pending_deployments(&mut self) -> Result<Vec<DeploymentRow>> {
+        let done = deployments::pending_deployments(self.0).await;
+        self.note(done)
+    }
+    async fn begin_deployment(&mut self, id: DeploymentId, at: Timestamp) -> Result<bool> {
+        let done = deployments::begin_deployment(self.0, id, at).await;
+        self.note(done)
+    }
+    async fn jobs_of(&mut self, deployment: DeploymentId) -> Result<Vec<JobRow>> {
+        let done = jobs::jobs_of(self.0, deployment).await;
+        self.note(done)
+    }
+    async fn live_attempts_of(&mut self, deployment: DeploymentId) -> Result<Vec<AttemptRow>> {
+        let done = jobs::live_attempts_of(self.0, deployment).await;
+        self.note(done)
+    }
+    async fn due_steps(&mut self) -> Result<Vec<StepRow>> {
+        let done = steps::due_steps(self.0).await;
         self.note(done)
     }
 }

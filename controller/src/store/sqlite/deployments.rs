@@ -31,7 +31,16 @@ fn deployment_row(row: &SqliteRow) -> Result<DeploymentRow> {
         environment: text(row, "environment")?,
         package: opt_text(row, "package")?,
         operation_id: text(row, "operation_id")?,
+        release: parsed(row, "release")?,
+        version: text(row, "version")?,
         variables: json(row, "variables")?,
+        step_variables: json(row, "step_variables")?,
+        locks: json(row, "locks")?,
+        stacks: json(row, "stacks")?,
+        priority: int(row, "priority")?,
+        not_before: opt_time(row, "not_before")?,
+        expires_at: opt_time(row, "expires_at")?,
+        begun_at: opt_time(row, "begun_at")?,
         secrets: json(row, "secrets")?,
         created_at: time(row, "created_at")?,
         created_by: text(row, "created_by")?,
@@ -41,8 +50,9 @@ fn deployment_row(row: &SqliteRow) -> Result<DeploymentRow> {
 pub(super) async fn insert_deployment(c: &mut SqliteConnection, row: &DeploymentRow) -> Result<()> {
     query(
         "INSERT INTO deployment (id, project, project_name, revision, environment, package, operation_id, variables, \
-         secrets, state, reason, cancel_asked, created_at, created_by, ended_at) \
-         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15)",
+         secrets, state, reason, cancel_asked, created_at, created_by, ended_at, release, version, step_variables, locks, stacks, \
+         priority, not_before, expires_at, begun_at) \
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21, $22, $23, $24)",
     )
     .bind(row.deployment.id.to_string())
     .bind(row.project.to_string())
@@ -59,9 +69,36 @@ pub(super) async fn insert_deployment(c: &mut SqliteConnection, row: &Deployment
     .bind(row.created_at.as_micros())
     .bind(&row.created_by)
     .bind(opt_micros(row.deployment.ended_at))
+    .bind(row.release.to_string())
+    .bind(&row.version)
+    .bind(to_json("step_variables", &row.step_variables)?)
+    .bind(to_json("locks", &row.locks)?)
+    .bind(to_json("stacks", &row.stacks)?)
+    .bind(row.priority)
+    .bind(opt_micros(row.not_before))
+    .bind(opt_micros(row.expires_at))
+    .bind(opt_micros(row.begun_at))
     .execute(c)
     .await?;
     Ok(())
+}
+
+pub(super) async fn pending_deployments(c: &mut SqliteConnection) -> Result<Vec<DeploymentRow>> {
+    query("SELECT * FROM deployment WHERE begun_at IS NULL AND ended_at IS NULL ORDER BY priority DESC, id")
+        .fetch_all(c)
+        .await?
+        .iter()
+        .map(deployment_row)
+        .collect()
+}
+
+pub(super) async fn begin_deployment(c: &mut SqliteConnection, id: DeploymentId, at: Timestamp) -> Result<bool> {
+    let done = query("UPDATE deployment SET begun_at = $2 WHERE id = $1 AND begun_at IS NULL AND ended_at IS NULL")
+        .bind(id.to_string())
+        .bind(at.as_micros())
+        .execute(c)
+        .await?;
+    Ok(done.rows_affected() == 1)
 }
 
 pub(super) async fn deployment(c: &mut SqliteConnection, id: DeploymentId) -> Result<Option<DeploymentRow>> {

@@ -55,9 +55,22 @@ pub(super) async fn job(c: &mut SqliteConnection, id: JobId) -> Result<Option<Jo
     row.as_ref().map(job_row).transpose()
 }
 
-pub(super) async fn job_of(c: &mut SqliteConnection, deployment: DeploymentId) -> Result<Option<JobRow>> {
-    let row = query("SELECT * FROM job WHERE deployment = $1").bind(deployment.to_string()).fetch_optional(c).await?;
-    row.as_ref().map(job_row).transpose()
+pub(super) async fn jobs_of(c: &mut SqliteConnection, deployment: DeploymentId) -> Result<Vec<JobRow>> {
+    let rows = query("SELECT * FROM job WHERE deployment = $1 ORDER BY seq").bind(deployment.to_string());
+    rows.fetch_all(c).await?.iter().map(job_row).collect()
+}
+
+pub(super) async fn live_attempts_of(c: &mut SqliteConnection, deployment: DeploymentId) -> Result<Vec<AttemptRow>> {
+    query(
+        "SELECT attempt.* FROM job JOIN attempt ON attempt.job = job.id \
+         WHERE job.deployment = $1 AND attempt.phase <> 'ended' ORDER BY attempt.id",
+    )
+    .bind(deployment.to_string())
+    .fetch_all(c)
+    .await?
+    .iter()
+    .map(attempt_row)
+    .collect()
 }
 
 pub(super) async fn queued_jobs(c: &mut SqliteConnection) -> Result<Vec<JobRow>> {

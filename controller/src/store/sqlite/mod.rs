@@ -4,11 +4,13 @@
 //! read. Reading never waits for writing.
 
 mod agents;
+mod approvals;
 mod column;
 mod conn;
 mod deployments;
 mod jobs;
 mod projects;
+mod releases;
 mod steps;
 mod writer;
 

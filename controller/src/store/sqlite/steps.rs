@@ -2,11 +2,13 @@
 
 use longshore_core::attempt::Attempt;
 use longshore_core::id::{AttemptId, DeploymentId};
+use longshore_core::step::SkippedBy;
 use sqlx::query;
 use sqlx::sqlite::{SqliteConnection, SqliteRow};
 
 use super::column::{
-    blob, count, int, json, opt_count, opt_micros, opt_text, opt_time, parsed, text, time, to_int, to_json, word,
+    blob, count, int, json, opt_count, opt_micros, opt_text, opt_time, opt_word, parsed, text, time, to_int, to_json,
+    word,
 };
 use crate::store::Error;
 use crate::store::rows::{StepAttemptRow, StepRow};
@@ -35,6 +37,8 @@ fn step_row(row: &SqliteRow) -> Result<StepRow> {
         log_bytes: count(row, "log_bytes")?,
         log_sha256: opt_text(row, "log_sha256")?,
         log_truncated: int(row, "log_truncated")? != 0,
+        skipped: opt_word(row, "skipped")?,
+        due_at: opt_time(row, "due_at")?,
         started_at: opt_time(row, "started_at")?,
         ended_at: opt_time(row, "ended_at")?,
     })
@@ -43,8 +47,8 @@ fn step_row(row: &SqliteRow) -> Result<StepRow> {
 pub(super) async fn insert_step(c: &mut SqliteConnection, row: &StepRow) -> Result<()> {
     query(
         "INSERT INTO step (deployment, idx, name, state, exit_code, signal, reason, outputs, resources, plugin_downloads, \
-         log_bytes, log_sha256, log_truncated, started_at, ended_at) \
-         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15)",
+         log_bytes, log_sha256, log_truncated, started_at, ended_at, skipped, due_at) \
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17)",
     )
     .bind(row.deployment.to_string())
     .bind(i64::from(row.index))
@@ -61,6 +65,8 @@ pub(super) async fn insert_step(c: &mut SqliteConnection, row: &StepRow) -> Resu
     .bind(i64::from(row.log_truncated))
     .bind(opt_micros(row.started_at))
     .bind(opt_micros(row.ended_at))
+    .bind(row.skipped.map(SkippedBy::as_str))
+    .bind(opt_micros(row.due_at))
     .execute(c)
     .await?;
     Ok(())
@@ -74,10 +80,20 @@ pub(super) async fn steps(c: &mut SqliteConnection, deployment: DeploymentId) ->
     rows.iter().map(step_row).collect()
 }
 
+pub(super) async fn due_steps(c: &mut SqliteConnection) -> Result<Vec<StepRow>> {
+    query("SELECT * FROM step WHERE state = 'running' AND due_at IS NOT NULL ORDER BY due_at")
+        .fetch_all(c)
+        .await?
+        .iter()
+        .map(step_row)
+        .collect()
+}
+
 pub(super) async fn update_step(c: &mut SqliteConnection, row: &StepRow) -> Result<bool> {
     let done = query(concat!(
         "UPDATE step SET state = $3, exit_code = $4, signal = $5, reason = $6, outputs = $7, resources = $8, \
-         plugin_downloads = $9, log_bytes = $10, log_sha256 = $11, log_truncated = $12, started_at = $13, ended_at = $14 \
+         plugin_downloads = $9, log_bytes = $10, log_sha256 = $11, log_truncated = $12, started_at = $13, ended_at = $14, \
+         skipped = $15, due_at = $16 \
          WHERE deployment = $1 AND idx = $2 AND state NOT IN ",
         terminal!()
     ))
@@ -95,6 +111,8 @@ pub(super) async fn update_step(c: &mut SqliteConnection, row: &StepRow) -> Resu
     .bind(i64::from(row.log_truncated))
     .bind(opt_micros(row.started_at))
     .bind(opt_micros(row.ended_at))
+    .bind(row.skipped.map(SkippedBy::as_str))
+    .bind(opt_micros(row.due_at))
     .execute(c)
     .await?;
     Ok(done.rows_affected() == 1)

@@ -1,0 +1,85 @@
+//! Rows of releases and approvals.
+
+use std::collections::BTreeMap;
+
+use longshore_core::approval::Approval;
+use longshore_core::id::{ApprovalId, DeploymentId, ProjectId, ReleaseId};
+use longshore_core::time::Timestamp;
+
+/// A release. Nothing of it but `blocked` ever changes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ReleaseRow {
+    /// Its id.
+    pub id: ReleaseId,
+    /// The project.
+    pub project: ProjectId,
+    /// Its name.
+    pub project_name: String,
+    /// Unique in the project.
+    pub version: String,
+    /// Sorts as the version does.
+    pub sort_key: String,
+    /// Revision of the spec.
+    pub revision: u64,
+    /// SHA-256 in hex of the package.
+    pub package: Option<String>,
+    /// Ids of the versions of variables that were set on the server.
+    pub variables: Vec<i64>,
+    /// SHA-256 in hex over what it holds.
+    pub digest: String,
+    /// Why it may not be deployed, if so.
+    pub blocked: Option<String>,
+    /// When it was made.
+    pub created_at: Timestamp,
+    /// Who made it.
+    pub created_by: String,
+}
+
+/// An image's digest, as a release has it. Set once.
+pub type Images = BTreeMap<String, String>;
+
+/// Which releases to list, newest version first.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct ReleaseFilter {
+    /// Older than this sort key.
+    pub before: Option<String>,
+    /// At most so many; 0 means 50, and there are never more than 500.
+    pub limit: u32,
+}
+
+/// An approval as it is kept.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ApprovalRow {
+    /// As decisions see it, without its votes, which are rows of their own.
+    pub approval: Approval,
+    /// The deployment that waits.
+    pub deployment: DeploymentId,
+    /// Index of the step.
+    pub step: u32,
+    /// Name of the step.
+    pub step_name: String,
+    /// When it was asked for.
+    pub created_at: Timestamp,
+}
+
+/// Which approvals to list, oldest first.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct ApprovalFilter {
+    /// Of this deployment; `None`: those that are pending.
+    pub deployment: Option<DeploymentId>,
+}
+
+/// What a person said to an approval.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct VoteRow {
+    /// The approval.
+    pub approval: ApprovalId,
+    /// Who.
+    pub person: String,
+    /// Agreed, or not.
+    pub granted: bool,
+    /// The person's words.
+    pub comment: String,
+    /// When.
+    pub at: Timestamp,
+}

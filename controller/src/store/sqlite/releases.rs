@@ -1,0 +1,164 @@
+//! Releases and the images they pin.
+
+use longshore_core::id::{DeploymentId, ProjectId, ReleaseId};
+use longshore_core::time::Timestamp;
+use sqlx::sqlite::{SqliteConnection, SqliteRow};
+use sqlx::{QueryBuilder, query};
+
+use super::column::{count, json, opt_text, parsed, text, time, to_int, to_json};
+use crate::store::Error;
+use crate::store::rows::{Images, ReleaseFilter, ReleaseRow};
+
+type Result<T> = std::result::Result<T, Error>;
+
+/// Releases in a list that does not say how many, and the most of any list.
+const LIMITS: (u32, u32) = (50, 500);
+
+fn release_row(row: &SqliteRow) -> Result<ReleaseRow> {
+    Ok(ReleaseRow {
+        id: parsed(row, "id")?,
+        project: parsed(row, "project")?,
+        project_name: text(row, "project_name")?,
+        version: text(row, "version")?,
+        sort_key: text(row, "sort_key")?,
+        revision: count(row, "revision")?,
+        package: opt_text(row, "package")?,
+        variables: json(row, "variables")?,
+        digest: text(row, "digest")?,
+        blocked: opt_text(row, "blocked")?,
+        created_at: time(row, "created_at")?,
+        created_by: text(row, "created_by")?,
+    })
+}
+
+pub(super) async fn insert_release(c: &mut SqliteConnection, row: &ReleaseRow) -> Result<bool> {
+    let done = query(
+        "INSERT INTO release (id, project, project_name, version, sort_key, revision, package, variables, digest, blocked, \
+         created_at, created_by) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12) \
+         ON CONFLICT (project, version) DO NOTHING",
+    )
+    .bind(row.id.to_string())
+    .bind(row.project.to_string())
+    .bind(&row.project_name)
+    .bind(&row.version)
+    .bind(&row.sort_key)
+    .bind(to_int("revision", row.revision)?)
+    .bind(&row.package)
+    .bind(to_json("variables", &row.variables)?)
+    .bind(&row.digest)
+    .bind(&row.blocked)
+    .bind(row.created_at.as_micros())
+    .bind(&row.created_by)
+    .execute(c)
+    .await?;
+    Ok(done.rows_affected() == 1)
+}
+
+pub(super) async fn release(c: &mut SqliteConnection, project: ProjectId, version: &str) -> Result<Option<ReleaseRow>> {
+    let row = query("SELECT * FROM release WHERE project = $1 AND version = $2")
+        .bind(project.to_string())
+        .bind(version)
+        .fetch_optional(c)
+        .await?;
+    row.as_ref().map(release_row).transpose()
+}
+
+pub(super) async fn release_by_id(c: &mut SqliteConnection, id: ReleaseId) -> Result<Option<ReleaseRow>> {
+    let row = query("SELECT * FROM release WHERE id = $1").bind(id.to_string()).fetch_optional(c).await?;
+    row.as_ref().map(release_row).transpose()
+}
+
+pub(super) async fn release_same(
+    c: &mut SqliteConnection,
+    project: ProjectId,
+    digest: &str,
+) -> Result<Option<ReleaseRow>> {
+    let row = query("SELECT * FROM release WHERE project = $1 AND digest = $2 ORDER BY sort_key DESC LIMIT 1")
+        .bind(project.to_string())
+        .bind(digest)
+        .fetch_optional(c)
+        .await?;
+    row.as_ref().map(release_row).transpose()
+}
+
+pub(super) async fn releases(
+    c: &mut SqliteConnection,
+    project: ProjectId,
+    filter: &ReleaseFilter,
+) -> Result<Vec<ReleaseRow>> {
+    let mut sql = QueryBuilder::<sqlx::Sqlite>::new("SELECT * FROM release WHERE project = ");
+    sql.push_bind(project.to_string());
+    if let Some(before) = &filter.before {
+        sql.push(" AND sort_key < ").push_bind(before.clone());
+    }
+    let limit = if filter.limit == 0 { LIMITS.0 } else { filter.limit.min(LIMITS.1) };
+    sql.push(" ORDER BY sort_key DESC LIMIT ").push_bind(i64::from(limit));
+    sql.build().fetch_all(c).await?.iter().map(release_row).collect()
+}
+
+pub(super) async fn block_release(c: &mut SqliteConnection, id: ReleaseId, reason: Option<&str>) -> Result<()> {
+    query("UPDATE release SET blocked = $2 WHERE id = $1").bind(id.to_string()).bind(reason).execute(c).await?;
+    Ok(())
+}
+
+pub(super) async fn images(c: &mut SqliteConnection, id: ReleaseId) -> Result<Images> {
+    let rows = query("SELECT reference, digest FROM release_image WHERE release = $1")
+        .bind(id.to_string())
+        .fetch_all(c)
+        .await?;
+    rows.iter().map(|row| Ok((text(row, "reference")?, text(row, "digest")?))).collect()
+}
+
+pub(super) async fn pin_image(
+    c: &mut SqliteConnection,
+    id: ReleaseId,
+    (reference, digest): (&str, &str),
+    at: Timestamp,
+) -> Result<()> {
+    query(
+        "INSERT INTO release_image (release, reference, digest, pinned_at) VALUES ($1, $2, $3, $4) \
+         ON CONFLICT (release, reference) DO NOTHING",
+    )
+    .bind(id.to_string())
+    .bind(reference)
+    .bind(digest)
+    .bind(at.as_micros())
+    .execute(c)
+    .await?;
+    Ok(())
+}
+
+pub(super) async fn succeeded_in(c: &mut SqliteConnection, release: ReleaseId, environment: &str) -> Result<bool> {
+    let row =
+        query("SELECT 1 AS n FROM deployment WHERE release = $1 AND environment = $2 AND state = 'succeeded' LIMIT 1")
+            .bind(release.to_string())
+            .bind(environment)
+            .fetch_optional(c)
+            .await?;
+    Ok(row.is_some())
+}
+
+pub(super) async fn asked_for_in(c: &mut SqliteConnection, release: ReleaseId, environment: &str) -> Result<bool> {
+    let row = query("SELECT 1 AS n FROM deployment WHERE release = $1 AND environment = $2 LIMIT 1")
+        .bind(release.to_string())
+        .bind(environment)
+        .fetch_optional(c)
+        .await?;
+    Ok(row.is_some())
+}
+
+pub(super) async fn last_good(
+    c: &mut SqliteConnection,
+    project: ProjectId,
+    environment: &str,
+) -> Result<Vec<(DeploymentId, ReleaseId)>> {
+    let rows = query(
+        "SELECT id, release FROM deployment WHERE project = $1 AND environment = $2 AND state = 'succeeded' \
+         AND release IS NOT NULL ORDER BY id DESC LIMIT 200",
+    )
+    .bind(project.to_string())
+    .bind(environment)
+    .fetch_all(c)
+    .await?;
+    rows.iter().map(|row| Ok((parsed(row, "id")?, parsed(row, "release")?))).collect()
+}
