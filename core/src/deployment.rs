@@ -117,6 +117,32 @@ impl DeploymentState {
     }
 }
 
+/// Why a cancel was not accepted. Nothing changes then.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Rejected {
+    /// The deployment is over.
+    #[error("deployment `{0}` has ended already: it is {1}")]
+    Ended(DeploymentId, &'static str),
+}
+
+/// Marks that a person asks for a cancel. The mark outlives the way through `Unknown` and back.
+///
+/// # Errors
+/// [`Rejected::Ended`] for one that is over.
+pub fn ask_cancel(deployment: &Deployment, now: Timestamp) -> Result<Deployment, Rejected> {
+    if deployment.state.is_terminal() {
+        return Err(Rejected::Ended(deployment.id, deployment.state.as_str()));
+    }
+    Ok(Deployment { cancel_asked: deployment.cancel_asked.or(Some(now)), ..deployment.clone() })
+}
+
+/// Ends a deployment that is never begun: what was true when it was accepted is not true any more.
+#[must_use]
+pub fn deny(deployment: &Deployment, why: &str, now: Timestamp) -> Deployment {
+    let (state, reason) = (DeploymentState::Failed, Some(format!("it was never begun: {why}")));
+    Deployment { state, reason, ended_at: Some(now), ..deployment.clone() }
+}
+
 /// Works out where a deployment stands from where its parts stand. One that has ended stays as it is.
 ///
 /// What ended worst decides: lost before failed before canceled, because a state that infrastructure left behind needs a person's eye

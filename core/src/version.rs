@@ -1,6 +1,6 @@
 //! Versions of releases: <https://semver.org/>, unique in a project, and in an order that a database can keep.
 
-use semver::Version;
+pub use semver::Version;
 
 /// Longest version.
 const MAX: usize = 100;

@@ -48,12 +48,14 @@ INSERT INTO release (id, project, project_name, version, sort_key, revision, pac
     FROM (SELECT *, row_number() OVER (PARTITION BY project ORDER BY id) AS n FROM deployment);
 UPDATE deployment SET begun_at = created_at, release = 'rel_' || substr(id, 5),
     version = (SELECT release.version FROM release WHERE release.id = 'rel_' || substr(deployment.id, 5));
-CREATE INDEX deployment_pending ON deployment (priority, id) WHERE begun_at IS NULL AND ended_at IS NULL;
+CREATE INDEX deployment_pending ON deployment (priority) WHERE begun_at IS NULL AND ended_at IS NULL;
 CREATE INDEX deployment_of_release ON deployment (release, environment, state);
 CREATE INDEX deployment_in_environment ON deployment (project, environment, state, id);
 
 ALTER TABLE step ADD COLUMN skipped TEXT;
 ALTER TABLE step ADD COLUMN due_at INTEGER;
+ALTER TABLE step ADD COLUMN tries INTEGER NOT NULL DEFAULT 0;
+CREATE INDEX step_due ON step (due_at) WHERE state = 'running' AND due_at IS NOT NULL;
 
 -- What a deployment keeps to itself from its begin to its end, across its jobs and gates.
 CREATE TABLE reservation (

@@ -2,10 +2,13 @@
 
 #![expect(unused_qualifications, reason = "utoipa writes paths out in full")]
 
+use std::collections::BTreeMap;
+
 use axum::Json;
 use axum::extract::State;
 use axum::http::StatusCode;
 use longshore_core::id::DeploymentId;
+use longshore_core::time::Timestamp;
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
@@ -30,6 +33,21 @@ pub(super) struct CreateDeployment {
     /// SHA-256 of a stored package.
     #[serde(default)]
     package: Option<String>,
+    /// Version of a release; without one it is made on the spot of the project as it is now and the package.
+    #[serde(default)]
+    release: Option<String>,
+    /// Values of the variables that the spec asks for (`prompt`).
+    #[serde(default)]
+    variables: BTreeMap<String, String>,
+    /// Greater ones begin first among those that wait for the same thing; 0 when it is not said.
+    #[serde(default)]
+    priority: i64,
+    /// RFC 3339: it does not begin before.
+    #[serde(default)]
+    not_before: Option<String>,
+    /// RFC 3339: it is not begun after.
+    #[serde(default)]
+    expires_at: Option<String>,
     /// Made by the client, unique: a repeated request with the same one makes no second deployment.
     operation_id: String,
 }
@@ -96,14 +114,34 @@ pub(super) async fn create(
     Actor(by): Actor,
     Strict(body): Strict<CreateDeployment>,
 ) -> Result<(StatusCode, Json<DeploymentRef>), Problem> {
-    let CreateDeployment { project, environment, package, operation_id } = body;
+    let CreateDeployment { project, environment, package, release, variables, priority, operation_id, .. } = body;
     if operation_id.is_empty() || operation_id.len() > MAX_OPERATION {
         let detail = format!("`operation_id`: it has {} bytes; 1 to {MAX_OPERATION} are taken", operation_id.len());
         return Err(Problem::new(StatusCode::UNPROCESSABLE_ENTITY, "invalid", detail));
     }
-    let new = NewDeployment { project, environment, package, operation_id };
+    let not_before = instant("not_before", body.not_before.as_deref())?;
+    let expires_at = instant("expires_at", body.expires_at.as_deref())?;
+    let new = NewDeployment {
+        project,
+        environment,
+        package,
+        release,
+        variables,
+        priority,
+        not_before,
+        expires_at,
+        operation_id,
+    };
     let deployment = api.engine.create_deployment(new, &by).await?;
     Ok((StatusCode::ACCEPTED, Json(DeploymentRef { deployment })))
+}
+
+fn instant(field: &str, text: Option<&str>) -> Result<Option<Timestamp>, Problem> {
+    let wrong = |text: &str| {
+        let detail = format!("`{field}`: `{text}` is no time: write it as `2026-11-21T10:00:00Z`");
+        Problem::new(StatusCode::UNPROCESSABLE_ENTITY, "invalid", detail)
+    };
+    text.map(|text| text.parse().map_err(|_| wrong(text))).transpose()
 }
 
 /// One deployment.

@@ -2,17 +2,19 @@
 //!
 //! Core decides each of them; here the decisions are put into rows in one transaction and passed on.
 
+use std::collections::BTreeSet;
+
 use futures_util::FutureExt as _;
 use futures_util::future::BoxFuture;
-use longshore_core::attempt::{self, Attempt};
-use longshore_core::deployment;
+use longshore_core::attempt::{self, Attempt, Outcome};
 use longshore_core::fence::Fence;
 use longshore_core::id::DeploymentId;
 use longshore_core::job;
-use longshore_core::step::{StepEvent, StepState};
+use longshore_core::step::{End, SkippedBy, StepEvent, StepState, index_of};
 use serde_json::json;
 
 use super::cx::Cx;
+use super::flow::{follow, settle, spec_of};
 use super::{Error, Result};
 use crate::store;
 use crate::store::Tx;
@@ -61,15 +63,15 @@ pub(super) async fn on_attempt(
             attempt::Effect::Claimed => {
                 let accepted = tx.deployment(next.deployment).await?.map(|row| row.created_at);
                 cx.after.claimed_after.extend(accepted.map(|at| cx.now.since(at)));
-                on_deployment(tx, cx, next.deployment, &deployment::Event::JobClaimed).await?;
+                settled(tx, cx, next.deployment, None).await?;
             }
-            attempt::Effect::BecameUnknown { reason } => {
-                move_steps(tx, cx, next.deployment, StepEvent::Silent, None).await?;
-                on_deployment(tx, cx, next.deployment, &deployment::Event::JobUnknown { reason }).await?;
+            attempt::Effect::BecameUnknown { .. } => {
+                move_steps(tx, cx, &next, StepEvent::Silent).await?;
+                settled(tx, cx, next.deployment, None).await?;
             }
             attempt::Effect::CameBack => {
-                move_steps(tx, cx, next.deployment, StepEvent::Back, None).await?;
-                on_deployment(tx, cx, next.deployment, &deployment::Event::JobBack).await?;
+                move_steps(tx, cx, &next, StepEvent::Back).await?;
+                settled(tx, cx, next.deployment, None).await?;
             }
             attempt::Effect::Over(outcome) => {
                 let row =
@@ -105,13 +107,10 @@ pub(super) fn on_job<'a>(
                     on_attempt(tx, cx, &row.attempt, &attempt::Event::CancelAsked).await?;
                 }
                 job::Effect::FreeLocks => free_locks(tx, cx, row).await?,
-                job::Effect::Requeued { reason } => {
-                    on_deployment(tx, cx, next.deployment, &deployment::Event::JobRequeued { reason }).await?;
-                }
+                job::Effect::Requeued { reason } => settled(tx, cx, next.deployment, Some(&reason)).await?,
                 job::Effect::Over(outcome) => {
-                    let reason = outcome.reason().map(str::to_owned);
-                    move_steps(tx, cx, next.deployment, StepEvent::JobEnded, reason.as_deref()).await?;
-                    on_deployment(tx, cx, next.deployment, &deployment::Event::JobOver(outcome)).await?;
+                    end_steps(tx, cx, row, &outcome).await?;
+                    follow(tx, cx, next.deployment).await?;
                 }
             }
         }
@@ -130,48 +129,54 @@ async fn free_locks(tx: &mut dyn Tx, cx: &mut Cx, row: &JobRow) -> Result<()> {
     Ok(())
 }
 
-pub(super) async fn on_deployment(
-    tx: &mut dyn Tx,
-    cx: &mut Cx,
-    id: DeploymentId,
-    event: &deployment::Event,
-) -> Result<()> {
+/// Puts a deployment where its parts stand.
+async fn settled(tx: &mut dyn Tx, cx: &mut Cx, id: DeploymentId, requeued: Option<&str>) -> Result<()> {
     let row = tx.deployment(id).await?.ok_or_else(|| Error::not_found("deployment", &id))?;
-    let from = row.deployment;
-    let next = deployment::decide(&from, event, cx.now)
-        .map_err(|rejected| Error::conflict("ended", rejected.to_string(), None))?;
-    if next == from {
-        return Ok(());
-    }
-    if !tx.update_deployment(&from, &next).await? {
-        return Err(stale(&id));
-    }
-    cx.after.changed.insert(id);
-    if next.state.is_terminal() {
-        cx.after.ended.insert(id, next.state);
-    }
-    if next.state != from.state {
-        let action = format!("deployment.{}", next.state.as_str());
-        cx.event(tx, &action, Some(id), json!({ "reason": next.reason })).await?;
+    let spec = spec_of(tx, &row).await?;
+    settle(tx, cx, &row, &spec, requeued).await
+}
+
+/// Puts an event to every step of an attempt's job that admits it, and to the starts of those steps.
+async fn move_steps(tx: &mut dyn Tx, cx: &mut Cx, attempt: &Attempt, event: StepEvent) -> Result<()> {
+    let job = tx.job(attempt.job).await?.ok_or_else(|| Error::not_found("job", &attempt.job))?;
+    for mut step in steps_of(tx, &job).await? {
+        if let Some(state) = step.state.after(event) {
+            move_step(tx, cx, &mut step, state).await?;
+        }
     }
     Ok(())
 }
 
-/// Puts an event to every step of a deployment that admits it, and to the starts of those steps.
-async fn move_steps(
-    tx: &mut dyn Tx,
-    cx: &mut Cx,
-    id: DeploymentId,
-    event: StepEvent,
-    reason: Option<&str>,
-) -> Result<()> {
-    for mut step in tx.steps(id).await? {
-        let Some(state) = step.state.after(event).filter(|_| !step.state.is_terminal()) else { continue };
-        if state.is_terminal() {
-            step.reason = reason.map(|reason| match state {
-                StepState::Skipped => format!("not started: {reason}"),
-                _ => reason.to_owned(),
-            });
+async fn steps_of(tx: &mut dyn Tx, job: &JobRow) -> Result<Vec<StepRow>> {
+    let held: BTreeSet<u32> = job.steps.iter().map(|step| index_of(step.index)).collect();
+    let steps = tx.steps(job.job.deployment).await?;
+    Ok(steps.into_iter().filter(|step| held.contains(&step.index)).collect())
+}
+
+/// What becomes of steps that their job leaves behind: what ran ended as the job did, and the first that was not started says why.
+/// Those after it follow by their conditions.
+async fn end_steps(tx: &mut dyn Tx, cx: &mut Cx, job: &JobRow, outcome: &Outcome) -> Result<()> {
+    let mut first = true;
+    for mut step in steps_of(tx, job).await?.into_iter().filter(|step| !step.state.is_terminal()) {
+        let begun = step.started_at.is_some();
+        let event = match outcome {
+            _ if !begun => StepEvent::Skipped,
+            Outcome::Failed { .. } => StepEvent::Ended(End::Failed),
+            Outcome::Canceled { .. } => StepEvent::Ended(End::Canceled),
+            _ => StepEvent::JobEnded,
+        };
+        if !begun && !std::mem::take(&mut first) {
+            continue;
+        }
+        let ended = step.state.after(event).or_else(|| step.state.after(StepEvent::Ended(End::Lost)));
+        let Some(state) = ended else { continue };
+        let reason = outcome.reason().unwrap_or_default();
+        if state == StepState::Skipped {
+            let canceled = matches!(outcome, Outcome::Canceled { .. });
+            step.skipped = Some(if canceled { SkippedBy::Cancel } else { SkippedBy::Failure });
+            step.reason = Some(format!("not started: {reason}"));
+        } else {
+            step.reason = Some(reason.to_owned());
         }
         move_step(tx, cx, &mut step, state).await?;
     }
@@ -187,10 +192,12 @@ pub(super) async fn move_step(tx: &mut dyn Tx, cx: &mut Cx, step: &mut StepRow, 
     }
     cx.after.changed.insert(step.deployment);
     for mut start in tx.step_attempts(step.deployment).await? {
-        if start.step == step.index && !start.state.is_terminal() {
-            (start.state, start.ended_at) = (state, step.ended_at);
+        if index_of(start.step) == step.index && !start.state.is_terminal() {
+            // A step that is to be tried again has failed this time.
+            let over = if state == StepState::Queued { StepState::Failed } else { state };
+            (start.state, start.ended_at) = (over, over.is_terminal().then_some(cx.now));
             tx.update_step_attempt(&start).await?;
-            if state.is_terminal() {
+            if over.is_terminal() {
                 cx.after.seal.push((start.attempt, start.step));
             }
         }

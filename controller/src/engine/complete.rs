@@ -1,26 +1,32 @@
 //! How a step ended, by the agent's report, checked against the log that is stored.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use chacha20poly1305::aead::{Aead as _, KeyInit as _, Payload};
 use chacha20poly1305::{ChaCha20Poly1305, Key, Nonce};
-use longshore_core::attempt::{self, State};
+use longshore_core::attempt::{self, Attempt, State};
+use longshore_core::fence::Fence;
 use longshore_core::id::AgentId;
 use longshore_core::init::ExitRecord;
-use longshore_core::step::{End, Judged, StepEvent, Verdict, judge};
+use longshore_core::spec::Retries;
+use longshore_core::step::{End, Judged, StepEvent, Verdict, judge, order_of};
+use longshore_core::time::Timestamp;
 use longshore_proto::convert::{Completion, Ending};
 use serde_json::json;
 
 use super::cascade::{move_step, on_attempt};
 use super::confirm::step_row;
 use super::context::output_aad;
+use super::flow::{follow, spec_of};
 use super::hello::own;
 use super::plane::Error;
-use super::{Engine, Error as EngineError};
+use super::{Engine, Error as EngineError, turn};
 use crate::hex;
 use crate::logs::Digest;
+use crate::store::Tx;
 use crate::store::rows::{OutputRow, StepAttemptRow, StepRow};
 
 type Result<T, E = Error> = std::result::Result<T, E>;
@@ -28,11 +34,48 @@ type Result<T, E = Error> = std::result::Result<T, E>;
 /// Length of a nonce of ChaCha20-Poly1305.
 const NONCE: usize = 12;
 
-/// A step as it is to be saved, and what the attempt is told.
+/// A step as it is to be saved, and how it ended.
 struct Ended {
     step: StepRow,
-    end: End,
-    event: attempt::Event,
+    verdict: Verdict,
+}
+
+/// What a report is about.
+struct Reported {
+    row: Attempt,
+    step: StepRow,
+    start: Option<StepAttemptRow>,
+    /// The slot to go on with as the rows are now.
+    next: Option<u32>,
+    timeout: Duration,
+    pulumi: bool,
+    retries: Option<Retries>,
+}
+
+/// Whether a step that failed is tried again.
+struct Again {
+    slot: u32,
+    retries: Option<Retries>,
+    /// A person asked for a cancel.
+    asked: bool,
+}
+
+impl Again {
+    /// The event for the step; a failed one that has tries left is put back with the time of its next try.
+    fn event(&self, step: &mut StepRow, verdict: &Verdict, now: Timestamp) -> StepEvent {
+        let tries = order_of(self.slot).1;
+        step.due_at = None;
+        match self.retries {
+            Some(retries) if verdict.end == End::Failed && tries < retries.max && !self.asked => {
+                let wait = retries.wait(tries + 1);
+                let why = verdict.reason.as_deref().unwrap_or("failed");
+                step.reason = Some(format!("try {} of {} failed: {why}", tries + 1, retries.max + 1));
+                step.due_at = Some(now.after(wait));
+                StepEvent::TriedAgain
+            }
+            _ => StepEvent::Ended(verdict.end),
+        }
+    }
 }
 
 impl Engine {
@@ -41,54 +84,30 @@ impl Engine {
     /// # Errors
     /// [`Error::NotDurable`] while bytes of the log are missing, [`Error::Foreign`], [`Error::Fenced`]; others when rows cannot be saved.
     pub async fn complete(&self, agent: AgentId, report: Completion) -> Result<Option<u32>> {
-        let (said, index) = (report.fence, report.step);
-        let (row, step, start, count, timeout) = self
-            .0
-            .parts
-            .store
-            .read(move |tx| {
-                Box::pin(async move {
-                    let row = own(tx, agent, &said).await?;
-                    let step = step_row(tx, &row.attempt, index).await?;
-                    let start = tx.step_attempt(said.attempt, index).await?;
-                    let deployment = tx.deployment(row.attempt.deployment).await?.ok_or(Error::Foreign)?;
-                    let revision = tx.revision(deployment.project, deployment.revision).await?;
-                    let steps = revision.map(|revision| revision.spec.steps).unwrap_or_default();
-                    let spec = usize::try_from(index).ok().and_then(|index| steps.get(index));
-                    let timeout = spec.and_then(|step| step.timeout).unwrap_or(longshore_core::spec::DEFAULT_TIMEOUT);
-                    let pulumi = spec.is_some_and(|step| step.pulumi_stack_template().is_some());
-                    Ok::<_, Error>((
-                        row.attempt,
-                        step,
-                        start,
-                        u32::try_from(steps.len()).unwrap_or(u32::MAX),
-                        (timeout, pulumi),
-                    ))
-                })
-            })
-            .await?;
-        let next = (index + 1 < count).then_some(index + 1);
-        if step.state.is_terminal() || matches!(row.state, State::Ended { .. }) {
+        let (said, slot) = (report.fence, report.step);
+        let Reported { row, step, start, next, timeout, pulumi, retries } = self.reported(agent, said, slot).await?;
+        let over = start.as_ref().is_some_and(|start| start.state.is_terminal()) || step.state.is_terminal();
+        if over || matches!(row.state, State::Ended { .. }) {
             return Ok(next.filter(|_| goes_on(&row.state)));
         }
         let ended = match report.ending {
             Ending::NotStarted { reason, agent_fault } => {
-                return self.not_started(agent, said, index, reason, agent_fault).await;
+                return self.not_started(agent, said, slot, reason, agent_fault).await;
             }
             Ending::Exited { record, spool_bytes, summary, canceled, .. } => {
                 let start = confirmed(start)?;
                 let digest = self.durable(&start, spool_bytes).await?;
                 let judged = Judged {
-                    pulumi: timeout.1,
+                    pulumi,
                     summary: summary.as_deref(),
                     // An agent that was restarted between the signal and its own note of it does not know; the row does, and the
                     // record says whether the signal reached the tool.
                     cancel_carried_out: canceled || row.cancel_asked.is_some(),
-                    timeout: timeout.0,
+                    timeout,
                 };
                 let verdict = verdict(&record, &digest, judged);
                 let outputs = self.outputs(&start, &record);
-                let mut ended = ended(step, verdict, &digest, next);
+                let mut ended = ended(step, verdict, &digest);
                 (ended.step.exit_code, ended.step.signal) = (record.code, record.signal);
                 ended.step.log_truncated = record.dropped > 0;
                 if let Some(summary) = &summary {
@@ -110,10 +129,11 @@ impl Engine {
                 } else {
                     Verdict { end: End::Lost, reason: Some(reason) }
                 };
-                ended(step, verdict, &digest, next)
+                ended(step, verdict, &digest)
             }
         };
-        self.save(agent, said, ended, next).await
+        let again = Again { slot, retries, asked: row.cancel_asked.is_some() };
+        self.save(agent, said, ended, again).await
     }
 
     async fn durable(&self, start: &StepAttemptRow, needed: u64) -> Result<Digest> {
@@ -125,41 +145,65 @@ impl Engine {
         Ok(digest)
     }
 
-    async fn save(
-        &self,
-        agent: AgentId,
-        said: longshore_core::fence::Fence,
-        ended: Ended,
-        next: Option<u32>,
-    ) -> Result<Option<u32>> {
+    async fn reported(&self, agent: AgentId, said: Fence, slot: u32) -> Result<Reported> {
+        self.0
+            .parts
+            .store
+            .read(move |tx| {
+                Box::pin(async move {
+                    let row = own(tx, agent, &said).await?.attempt;
+                    let step = step_row(tx, &row, slot).await?;
+                    let start = tx.step_attempt(said.attempt, slot).await?;
+                    let deployment = tx.deployment(row.deployment).await?.ok_or(Error::Foreign)?;
+                    let spec = spec_of(tx, &deployment).await?;
+                    let spec = usize::try_from(step.index).ok().and_then(|index| spec.steps.into_iter().nth(index));
+                    let spec = spec.ok_or_else(|| Error::Invalid(format!("there is no step {slot}")))?;
+                    let next = going_on(tx, &row).await?;
+                    let timeout = spec.timeout.unwrap_or(longshore_core::spec::DEFAULT_TIMEOUT);
+                    let pulumi = spec.pulumi_stack_template().is_some();
+                    Ok::<_, Error>(Reported { row, step, start, next, timeout, pulumi, retries: spec.retries })
+                })
+            })
+            .await
+    }
+
+    async fn save(&self, agent: AgentId, said: Fence, ended: Ended, again: Again) -> Result<Option<u32>> {
         let done = self
             .change(&agent.to_string(), move |tx, cx| {
                 Box::pin(async move {
-                    let Ended { mut step, end, event } = ended;
+                    let Ended { mut step, verdict } = ended;
                     let row = own(tx, agent, &said).await?;
-                    let now = step_row(tx, &row.attempt, step.index).await?;
-                    let state = now.state.after(StepEvent::Ended(end)).ok_or(Error::Engine(super::cascade::stale(&step.name)))?;
+                    let now = step_row(tx, &row.attempt, again.slot).await?;
+                    let event = again.event(&mut step, &verdict, cx.now);
+                    let stale = || Error::Engine(super::cascade::stale(&now.name));
+                    let state = now.state.after(event).ok_or_else(stale)?;
                     step.started_at = now.started_at;
                     move_step(tx, cx, &mut step, state).await?;
                     let detail = json!({ "step": step.name, "state": state, "exit_code": step.exit_code, "signal": step.signal, "reason": step.reason });
-                    cx.event(tx, "step.ended", Some(step.deployment), detail).await?;
+                    cx.event(tx, if state.is_terminal() { "step.ended" } else { "step.tried" }, Some(step.deployment), detail).await?;
+                    // What is not run any more is said before the next one is looked for.
+                    follow(tx, cx, step.deployment).await?;
+                    let job = tx.job(row.attempt.job).await?.ok_or(Error::Foreign)?;
+                    let next = going_on(tx, &row.attempt).await?;
+                    let reason = verdict.reason.map(|reason| format!("step `{}`: {reason}", step.name));
+                    let verdict = turn::worst(&job, &tx.steps(step.deployment).await?, Verdict { end: verdict.end, reason });
+                    let event = attempt::Event::StepEnded { step: again.slot, verdict, next };
                     let attempt = on_attempt(tx, cx, &row.attempt, &event).await?;
-                    Ok::<_, Error>(attempt.state)
+                    Ok::<_, Error>(next.filter(|_| goes_on(&attempt.state)))
                 })
             })
             .await;
         match done {
-            Ok(state) => Ok(next.filter(|_| goes_on(&state))),
             Err(Error::Engine(EngineError::Attempt(rejected))) => Err(Error::Fenced(rejected.to_string())),
-            Err(error) => Err(error),
+            other => other,
         }
     }
 
     async fn not_started(
         &self,
         agent: AgentId,
-        said: longshore_core::fence::Fence,
-        index: u32,
+        said: Fence,
+        slot: u32,
         reason: String,
         agent_fault: bool,
     ) -> Result<Option<u32>> {
@@ -167,7 +211,7 @@ impl Engine {
             .change(&agent.to_string(), move |tx, cx| {
                 Box::pin(async move {
                     let row = own(tx, agent, &said).await?;
-                    let mut step = step_row(tx, &row.attempt, index).await?;
+                    let mut step = step_row(tx, &row.attempt, slot).await?;
                     // Another agent may do better, and nothing was started yet: then the job goes back to the queue.
                     let again = agent_fault && matches!(row.attempt.state, State::Preparing);
                     if !again && let Some(state) = step.state.after(StepEvent::Ended(End::Failed)) {
@@ -177,7 +221,7 @@ impl Engine {
                     let detail = json!({ "step": step.name, "reason": reason, "agent_fault": agent_fault });
                     cx.event(tx, "step.not_started", Some(step.deployment), detail).await?;
                     let reason = format!("step `{}`: {reason}", step.name);
-                    on_attempt(tx, cx, &row.attempt, &attempt::Event::NotStarted { step: index, reason, agent_fault })
+                    on_attempt(tx, cx, &row.attempt, &attempt::Event::NotStarted { step: slot, reason, agent_fault })
                         .await?;
                     Ok::<_, Error>(())
                 })
@@ -233,13 +277,16 @@ fn verdict(record: &ExitRecord, digest: &Digest, judged: Judged<'_>) -> Verdict 
     Verdict { end: End::Lost, reason: Some(reason) }
 }
 
-fn ended(mut step: StepRow, verdict: Verdict, digest: &Digest, next: Option<u32>) -> Ended {
+fn ended(mut step: StepRow, verdict: Verdict, digest: &Digest) -> Ended {
     (step.log_bytes, step.log_sha256) = (digest.bytes, digest.sha256.clone());
     step.reason.clone_from(&verdict.reason);
-    let end = verdict.end;
-    let reason = verdict.reason.map(|reason| format!("step `{}`: {reason}", step.name));
-    let event = attempt::Event::StepEnded { step: step.index, verdict: Verdict { end, reason }, next };
-    Ended { step, end, event }
+    Ended { step, verdict }
+}
+
+async fn going_on(tx: &mut dyn Tx, attempt: &Attempt) -> Result<Option<u32>> {
+    let job = tx.job(attempt.job).await?.ok_or(Error::Foreign)?;
+    let (steps, starts) = (tx.steps(attempt.deployment).await?, tx.step_attempts(attempt.deployment).await?);
+    Ok(turn::current(&job, &steps, &starts, attempt.id))
 }
 
 fn word(op: &impl serde::Serialize) -> String {

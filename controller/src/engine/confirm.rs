@@ -6,18 +6,24 @@ use longshore_core::attempt::{self, Outcome, State};
 use longshore_core::id::AgentId;
 use longshore_core::offer::{Action, Grant, Operation, OutputsKey, PulumiAction};
 use longshore_core::spec::{self, DEFAULT_TIMEOUT, Script, Step};
-use longshore_core::step::{End, StepEvent, StepState};
+use longshore_core::step::{End, StepEvent, StepState, index_of};
+use longshore_core::time::Timestamp;
 use serde_json::json;
 
 use super::cascade::{move_step, on_attempt, stale};
 use super::context::Values;
+use super::flow::spec_of;
 use super::hello::own;
+use super::offers::image;
 use super::plane::{Confirm, Confirmed, Error};
-use super::{Engine, Error as EngineError};
+use super::{Engine, Error as EngineError, turn};
 use crate::store::Tx;
-use crate::store::rows::{AttemptRow, StepAttemptRow, StepRow};
+use crate::store::rows::{AttemptRow, DeploymentRow, StepAttemptRow, StepRow};
 
 type Result<T, E = Error> = std::result::Result<T, E>;
+
+/// Longest time that one call is held while a try waits; shorter than an agent waits for an answer.
+const HELD: Duration = Duration::from_secs(10);
 
 /// What a grant is made of, and what was there before.
 struct Prepared {
@@ -54,6 +60,7 @@ impl Engine {
     /// # Errors
     /// [`Error::Foreign`], [`Error::Fenced`]; others when rows cannot be read or saved: nothing was granted then.
     pub async fn confirm(&self, agent: AgentId, wish: Confirm) -> Result<Confirmed> {
+        self.until_due(agent, &wish).await?;
         let Prepared { row, before, work } = self.prepare(agent, &wish).await?;
         if let Some(before) = before {
             if before.nonce != wish.nonce {
@@ -79,8 +86,30 @@ impl Engine {
         }
     }
 
+    /// Holds a try back until its wait is over. The agent asks again when that takes long.
+    async fn until_due(&self, agent: AgentId, wish: &Confirm) -> Result<()> {
+        let (said, slot) = (wish.fence, wish.step);
+        let due = self
+            .0
+            .parts
+            .store
+            .read(move |tx| {
+                Box::pin(async move {
+                    let row = own(tx, agent, &said).await?;
+                    let step = step_row(tx, &row.attempt, slot).await?;
+                    Ok::<_, Error>(step.due_at.filter(|_| step.state == StepState::Queued))
+                })
+            })
+            .await?;
+        let Some(due) = due else { return Ok(()) };
+        let left = due.since(self.clock().now());
+        self.clock().sleep(left.min(HELD)).await;
+        if left > HELD { Err(Error::NotDue) } else { Ok(()) }
+    }
+
     async fn prepare(&self, agent: AgentId, wish: &Confirm) -> Result<Prepared> {
         let (said, step, vault) = (wish.fence, wish.step, std::sync::Arc::clone(&self.0.parts.vault));
+        let digest = wish.image_digest.clone();
         self.0
             .parts
             .store
@@ -89,6 +118,10 @@ impl Engine {
                     let row = own(tx, agent, &said).await?;
                     let before = tx.step_attempt(said.attempt, step).await?;
                     let work = work(tx, &vault, &row, step).await?;
+                    let work = match moved(tx, &row, step, &digest).await? {
+                        Some(moved) => Err(moved),
+                        None => work,
+                    };
                     Ok::<_, Error>(Prepared { row, before, work })
                 })
             })
@@ -122,9 +155,11 @@ impl Engine {
                     if tx.step_attempt(from.id, wish.step).await?.is_some() {
                         return Err(stale(&from.id).into());
                     }
+                    its_turn(tx, &from, wish.step).await?;
+                    pin(tx, &from, wish.step, &start.image_digest, cx.now).await?;
                     on_attempt(tx, cx, &from, &attempt::Event::Confirm { step: wish.step }).await?;
                     let state = step.state.after(StepEvent::Confirmed).ok_or_else(|| stale(&step.name))?;
-                    step.started_at = Some(cx.now);
+                    step.started_at = step.started_at.or(Some(cx.now));
                     move_step(tx, cx, &mut step, state).await?;
                     if !tx.insert_step_attempt(&start, &from).await? {
                         return Err(Error::Fenced(format!("attempt `{}` is not the one that counts", from.id)));
@@ -191,7 +226,52 @@ impl Engine {
 
 pub(super) async fn step_row(tx: &mut dyn Tx, attempt: &attempt::Attempt, step: u32) -> Result<StepRow> {
     let steps = tx.steps(attempt.deployment).await?;
-    steps.into_iter().find(|row| row.index == step).ok_or_else(|| Error::Invalid(format!("there is no step {step}")))
+    let index = index_of(step);
+    steps.into_iter().find(|row| row.index == index).ok_or_else(|| Error::Invalid(format!("there is no step {step}")))
+}
+
+/// Refuses a slot that is not the one to go on with.
+async fn its_turn(tx: &mut dyn Tx, attempt: &attempt::Attempt, slot: u32) -> Result<()> {
+    let job = tx.job(attempt.job).await?.ok_or(Error::Foreign)?;
+    let (steps, starts) = (tx.steps(attempt.deployment).await?, tx.step_attempts(attempt.deployment).await?);
+    match turn::current(&job, &steps, &starts, attempt.id) {
+        Some(current) if current == slot => Ok(()),
+        _ => Err(Error::Fenced(format!("step {slot} of attempt `{}` is not the one to go on with", attempt.id))),
+    }
+}
+
+/// Spec of a slot's step, and the deployment.
+async fn spec_step(tx: &mut dyn Tx, attempt: &attempt::Attempt, slot: u32) -> Result<(DeploymentRow, Step)> {
+    let row = tx.deployment(attempt.deployment).await?.ok_or(Error::Foreign)?;
+    let spec = spec_of(tx, &row).await?;
+    let index = usize::try_from(index_of(slot)).ok();
+    let step = index.and_then(|index| spec.steps.get(index).cloned());
+    let step = step.ok_or_else(|| Error::Invalid(format!("there is no step {slot}")))?;
+    Ok((row, step))
+}
+
+/// Says so when the image is not the one that the release holds.
+async fn moved(tx: &mut dyn Tx, row: &AttemptRow, slot: u32, digest: &str) -> Result<Option<String>> {
+    let (deployment, step) = spec_step(tx, &row.attempt, slot).await?;
+    let reference = image(&step, &deployment)?;
+    let images = tx.images(deployment.release).await?;
+    Ok(images.get(&reference).filter(|pinned| *pinned != digest).map(|pinned| {
+        format!(
+            "image `{reference}` has moved: release `{}` holds `{pinned}`, the agent has `{digest}`; nothing was started; \
+             make a new release, or bring the image back",
+            deployment.version
+        )
+    }))
+}
+
+/// The first start of an image pins it for the release, when its creation could not.
+async fn pin(tx: &mut dyn Tx, attempt: &attempt::Attempt, slot: u32, digest: &str, now: Timestamp) -> Result<()> {
+    if digest.is_empty() {
+        return Ok(());
+    }
+    let (deployment, step) = spec_step(tx, attempt, slot).await?;
+    let reference = image(&step, &deployment)?;
+    Ok(tx.pin_image(deployment.release, (&reference, digest), now).await?)
 }
 
 /// What a step is to do; the inner error is one of its spec and values.
@@ -201,13 +281,11 @@ async fn work(
     row: &AttemptRow,
     step: u32,
 ) -> Result<std::result::Result<Work, String>> {
-    let deployment = tx.deployment(row.attempt.deployment).await?.ok_or(Error::Foreign)?;
-    let revision = tx.revision(deployment.project, deployment.revision).await?;
-    let spec = revision.and_then(|revision| revision.spec.steps.get(usize::try_from(step).ok()?).cloned());
-    let spec = spec.ok_or_else(|| Error::Invalid(format!("there is no step {step}")))?;
+    let (deployment, spec) = spec_step(tx, &row.attempt, step).await?;
+    let index = index_of(step);
     let steps: Vec<StepRow> =
-        tx.steps(deployment.deployment.id).await?.into_iter().filter(|row| row.index < step).collect();
-    let values = Values::load(tx, vault, &deployment, &steps).await?;
+        tx.steps(deployment.deployment.id).await?.into_iter().filter(|row| row.index != index).collect();
+    let values = Values::load(tx, vault, &deployment, Some(&spec.name), &steps).await?;
     Ok(render(&spec, &values))
 }
 

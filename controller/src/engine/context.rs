@@ -43,26 +43,30 @@ pub(super) struct Values {
 }
 
 impl Values {
-    /// Without secrets and outputs: what is known before anything runs.
-    pub(super) fn plain(
-        project: &str,
-        environment: &str,
-        deployment: DeploymentId,
-        variables: BTreeMap<String, String>,
-    ) -> Self {
+    /// Without secrets and outputs: what is known before anything runs. A step may have values of its own.
+    pub(super) fn plain(row: &DeploymentRow, step: Option<&str>) -> Self {
+        let mut variables = row.variables.clone();
+        let own = step.and_then(|step| row.step_variables.get(step));
+        variables.extend(own.into_iter().flatten().map(|(name, value)| (name.clone(), value.clone())));
         Self {
             variables,
             secrets: BTreeMap::new(),
             outputs: BTreeMap::new(),
-            environment: environment.to_owned(),
-            project: project.to_owned(),
-            deployment: deployment.to_string(),
+            environment: row.environment.clone(),
+            project: row.project_name.clone(),
+            deployment: row.deployment.id.to_string(),
         }
     }
 
     /// Everything that a step may use.
-    pub(super) async fn load(tx: &mut dyn Tx, vault: &Vault, row: &DeploymentRow, steps: &[StepRow]) -> Result<Self> {
-        let mut values = Self::plain(&row.project_name, &row.environment, row.deployment.id, row.variables.clone());
+    pub(super) async fn load(
+        tx: &mut dyn Tx,
+        vault: &Vault,
+        row: &DeploymentRow,
+        step: Option<&str>,
+        steps: &[StepRow],
+    ) -> Result<Self> {
+        let mut values = Self::plain(row, step);
         for (name, version) in &row.secrets {
             let variable =
                 tx.variable(*version).await?.ok_or_else(|| Error::not_found("version of the secret", &name))?;

@@ -4,17 +4,22 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use longshore_core::deployment::{Deployment, DeploymentState};
 use longshore_core::expression::Template;
+use longshore_core::gate::{Denied, Wish};
 use longshore_core::id::DeploymentId;
-use longshore_core::job::{self, Job};
-use longshore_core::offer::{Network, OfferStep, Profile};
+use longshore_core::process::Graph;
 use longshore_core::spec::{self, Project, Pulumi, Step, Variable};
+use longshore_core::time::Timestamp;
+use longshore_core::variables::{self, Resolved, SetValue};
 use serde_json::json;
 
+use super::cascade::stale;
 use super::context::Values;
+use super::cx::Cx;
+use super::flow::{begin, may_begin};
 use super::program::{FILES, MAX_BYTES, Program};
-use super::{Engine, Error, NewDeployment, Result};
+use super::{Engine, Error, NewDeployment, Result, releases};
 use crate::store::Tx;
-use crate::store::rows::{DeploymentRow, JobRow, ProjectRow, StepRow, VariableRow, VariableValue};
+use crate::store::rows::{DeploymentRow, ProjectRow, ReleaseRow, StepRow, VariableRow, VariableValue};
 
 /// Longest operation id of a client.
 const MAX_OPERATION: usize = 128;
@@ -24,6 +29,8 @@ const DEFAULT_BACKEND: &str = "default";
 /// What the rows say about the wish.
 struct Found {
     project: ProjectRow,
+    /// `None`: one is made on the spot.
+    release: Option<ReleaseRow>,
     spec: Project,
     variables: Vec<VariableRow>,
 }
@@ -32,7 +39,7 @@ impl Engine {
     /// Accepts a deployment. The same operation id again answers with the same deployment.
     ///
     /// # Errors
-    /// What is unknown, missing or contradictory, with what to do about it; nothing was queued then.
+    /// What is unknown, missing or contradictory, or what the gate says, with what to do about it; nothing was queued then.
     pub async fn create_deployment(&self, new: NewDeployment, by: &str) -> Result<DeploymentId> {
         if new.operation_id.is_empty() || new.operation_id.len() > MAX_OPERATION {
             return Err(Error::invalid(
@@ -50,35 +57,32 @@ impl Engine {
         }
         let found = self.find(&new).await?;
         let id = self.clock().deployment_id();
-        let row = self.row(id, &new, &found, by)?;
-        let job = self.job(&row, &found.spec).await?;
-        let names: Vec<String> = found.spec.steps.iter().map(|step| step.name.clone()).collect();
-        self.change(by, move |tx, cx| {
-            Box::pin(async move {
-                if let Some(before) = tx.deployment_by_operation(&row.operation_id).await? {
-                    return same(&before, &new);
-                }
-                tx.insert_deployment(&row).await?;
-                for (index, name) in (0..).zip(&names) {
-                    tx.insert_step(&StepRow::queued(id, index, name)).await?;
-                }
-                tx.insert_job(&job).await?;
-                cx.after.dispatch = true;
-                cx.after.timers = true;
-                let detail = json!({ "project": row.project_name, "revision": row.revision, "environment": row.environment, "package": row.package, "locks": job.locks });
-                cx.event(tx, "deployment.created", Some(id), detail).await?;
-                Ok(id)
-            })
-        })
-        .await
+        let mut row = self.row(id, &new, &found, by)?;
+        row.stacks = self.check_steps(&row, &found.spec).await?;
+        let own = format!("project/{}/{}", row.project_name, row.environment);
+        let locks: BTreeSet<String> = row.stacks.values().cloned().chain([own]).collect();
+        row.locks = locks.into_iter().collect();
+        self.change(by, move |tx, cx| Box::pin(async move { accept(tx, cx, row, found, &new).await })).await
     }
 
     async fn find(&self, new: &NewDeployment) -> Result<Found> {
-        let (name, package) = (new.project.clone(), new.package.clone());
+        let (name, package, version) = (new.project.clone(), new.package.clone(), new.release.clone());
         let found = self
             .read(move |tx| {
                 Box::pin(async move {
                     let project = project(tx, &name).await?;
+                    if let Some(version) = version {
+                        let release = releases::find(tx, &project, &version).await?;
+                        if package.is_some() && package != release.package {
+                            let message =
+                                format!("release `{version}` holds its own package, which no deployment changes");
+                            let hint = "leave the package out, or make a new release with it".to_owned();
+                            return Err(Error::invalid("package", message, hint));
+                        }
+                        let (spec, variables) =
+                            (releases::held_spec(tx, &release).await?, releases::held_variables(tx, &release).await?);
+                        return Ok(Found { project, release: Some(release), spec, variables });
+                    }
                     let revision = tx.revision(project.id, project.revision).await?;
                     let spec = revision.map(|revision| revision.spec);
                     let spec =
@@ -89,7 +93,7 @@ impl Engine {
                         let hint = Some("upload it first with PUT /api/v1/packages/SHA256".to_owned());
                         return Err(Error::NotFound { kind: "package", name: sha256, hint });
                     }
-                    Ok(Found { variables: tx.variables(project.id).await?, project, spec })
+                    Ok(Found { variables: tx.variables(project.id).await?, project, release: None, spec })
                 })
             })
             .await?;
@@ -106,8 +110,11 @@ impl Engine {
         Ok(found)
     }
 
+    /// The row, as far as it is known before the release is.
     fn row(&self, id: DeploymentId, new: &NewDeployment, found: &Found, by: &str) -> Result<DeploymentRow> {
-        let (variables, secrets) = snapshot(&found.spec, &found.variables, &new.environment)?;
+        check_given(&found.spec, &new.variables)?;
+        let (resolved, secrets) = snapshot(&found.spec, &found.variables, new)?;
+        let release = found.release.as_ref();
         Ok(DeploymentRow {
             deployment: Deployment {
                 id,
@@ -118,57 +125,50 @@ impl Engine {
             },
             project: found.project.id,
             project_name: found.project.name.clone(),
-            revision: found.project.revision,
+            revision: release.map_or(found.project.revision, |release| release.revision),
             environment: new.environment.clone(),
-            package: new.package.clone(),
+            package: release.map_or_else(|| new.package.clone(), |release| release.package.clone()),
             operation_id: new.operation_id.clone(),
-            variables,
+            release: release.map_or_else(|| self.clock().release_id(), |release| release.id),
+            version: release.map(|release| release.version.clone()).unwrap_or_default(),
+            variables: resolved.variables,
+            step_variables: resolved.steps,
             secrets,
+            locks: Vec::new(),
+            stacks: BTreeMap::new(),
+            priority: new.priority,
+            not_before: new.not_before,
+            expires_at: new.expires_at,
+            begun_at: None,
             created_at: self.clock().now(),
             created_by: by.to_owned(),
         })
     }
 
-    async fn job(&self, row: &DeploymentRow, spec: &Project) -> Result<JobRow> {
-        let id = row.deployment.id;
-        let values = Values::plain(&row.project_name, &row.environment, id, row.variables.clone());
-        let mut locks = BTreeSet::from([format!("project/{}/{}", row.project_name, row.environment)]);
-        let mut steps = Vec::new();
+    /// Checks what can be known of every step; answers the stacks that they write to.
+    async fn check_steps(&self, row: &DeploymentRow, spec: &Project) -> Result<BTreeMap<u32, String>> {
+        let mut stacks: BTreeMap<u32, String> = BTreeMap::new();
+        let graph = Graph::new(&spec.steps);
         for (index, step) in (0..).zip(&spec.steps) {
-            let Some(image) = &step.image else { continue };
-            let image = rendered(step, "image", image, &values, spec::check_image)?;
-            let pulumi = match &step.action {
-                spec::Action::Pulumi(pulumi) => Some(pulumi),
-                _ => None,
-            };
-            if let Some(pulumi) = pulumi {
-                locks.extend(self.stack_lock(row, step, pulumi, &values).await?);
+            if step.in_container() {
+                super::offers::image(step, row)?;
             }
-            steps.push(OfferStep {
-                index,
-                name: step.name.clone(),
-                image,
-                profile: match step.profile {
-                    spec::Profile::Standard => Profile::Standard,
-                    spec::Profile::Locked => Profile::Locked,
-                },
-                network: match step.network {
-                    spec::Network::Longshore => Network::Longshore,
-                    spec::Network::None => Network::None,
-                },
-                mounts: step.mounts.clone(),
-                pulumi: pulumi.is_some(),
-            });
+            let spec::Action::Pulumi(pulumi) = &step.action else { continue };
+            let values = Values::plain(row, Some(&step.name));
+            let Some(stack) = self.stack_lock(row, step, pulumi, &values).await? else { continue };
+            let place = |index: u32| usize::try_from(index).unwrap_or(usize::MAX);
+            let other = stacks.iter().find(|(at, key)| **key == stack && graph.concurrent(place(**at), place(index)));
+            if let Some(other) = other.and_then(|(at, _)| spec.steps.get(place(*at))) {
+                let message = format!(
+                    "steps `{}` and `{}` may run at the same time, and both write to stack `{stack}`",
+                    other.name, step.name
+                );
+                let hint = "put one after the other, or write `needs`".to_owned();
+                return Err(Error::refused("two_writers", message, hint));
+            }
+            stacks.insert(index, stack);
         }
-        let job = Job {
-            id: self.clock().job_id(),
-            deployment: id,
-            state: job::State::Queued,
-            since: row.created_at,
-            epoch: 0,
-            abandoned: 0,
-        };
-        Ok(JobRow { job, seq: 0, pool: spec.pool.clone(), steps, locks: locks.into_iter().collect() })
+        Ok(stacks)
     }
 
     /// Key of the lock on a step's Pulumi stack; `None` for a step that only reads. Checks on the way that there is a program.
@@ -263,6 +263,86 @@ fn backend(step: &Step, pulumi: &Pulumi, values: &Values, of_program: Option<Str
     })
 }
 
+/// Puts a deployment into rows: its release, its steps, and, when nothing stands in its way, its begin.
+async fn accept(
+    tx: &mut dyn Tx,
+    cx: &mut Cx,
+    mut row: DeploymentRow,
+    found: Found,
+    new: &NewDeployment,
+) -> Result<DeploymentId> {
+    let id = row.deployment.id;
+    if let Some(before) = tx.deployment_by_operation(&row.operation_id).await? {
+        return same(&before, new);
+    }
+    if found.release.is_none() {
+        let project = project(tx, &row.project_name).await?;
+        if project.revision != row.revision {
+            return Err(stale(&row.project_name));
+        }
+        let release = releases::on_the_spot(tx, cx, &project, row.package.clone(), &row.created_by).await?;
+        // Whoever deploys it has decided where it goes first.
+        cx.after.promote.remove(&release.id);
+        (row.release, row.version) = (release.id, release.version);
+    }
+    let denied = gate(tx, &row, &found.spec, cx.now).await?;
+    if let Some(denied) = denied.as_ref().filter(|denied| !denied.passes_by_itself()) {
+        return Err(Error::refused(denied.rule(), denied.to_string(), denied.hint()));
+    }
+    tx.insert_deployment(&row).await?;
+    for (index, step) in (0..).zip(&found.spec.steps) {
+        tx.insert_step(&StepRow::queued(id, index, &step.name)).await?;
+    }
+    (cx.after.dispatch, cx.after.timers) = (true, true);
+    let detail = json!({ "project": row.project_name, "release": row.version, "revision": row.revision, "environment": row.environment, "package": row.package, "locks": row.locks });
+    cx.event(tx, "deployment.created", Some(id), detail).await?;
+    if denied.is_none() && may_begin(tx, &row).await? {
+        begin(tx, cx, &row).await?;
+    }
+    Ok(id)
+}
+
+/// What the gate says to a deployment now.
+pub(super) async fn gate(
+    tx: &mut dyn Tx,
+    row: &DeploymentRow,
+    spec: &Project,
+    now: Timestamp,
+) -> Result<Option<Denied>> {
+    let succeeded = releases::reached(tx, row.release, &spec.lifecycle).await?;
+    let release = tx.release_by_id(row.release).await?.ok_or_else(|| Error::not_found("release", &row.release))?;
+    let wish = Wish {
+        lifecycle: &spec.lifecycle,
+        environment: &row.environment,
+        succeeded: &succeeded,
+        version: &row.version,
+        blocked: release.blocked.as_deref(),
+        not_before: row.not_before,
+        expires_at: row.expires_at,
+    };
+    Ok(longshore_core::gate::check(&wish, now).err())
+}
+
+/// Whether the values that came with a deployment are those that are asked for.
+fn check_given(spec: &Project, given: &BTreeMap<String, String>) -> Result<()> {
+    for name in given.keys() {
+        if !matches!(spec.variable(name), Some(Variable::Prompt(_))) {
+            let message = format!("variable `{name}` is not one that is asked for");
+            let hint = format!("declare it as `{name}: {{prompt: \"...\"}}`, or set it with `longshore variable set`");
+            return Err(Error::invalid("variables", message, hint));
+        }
+    }
+    for (name, variable) in &spec.variables {
+        let Variable::Prompt(prompt) = variable else { continue };
+        let empty = given.get(name).is_none_or(|value| value.is_empty());
+        if prompt.required && empty && prompt.value.as_ref().is_none_or(String::is_empty) {
+            let message = format!("variable `{name}` ({}) is required and was not given", prompt.prompt);
+            return Err(Error::refused("variable_required", message, format!("add `--var {name}=VALUE`")));
+        }
+    }
+    Ok(())
+}
+
 /// A project by name, or what to do.
 pub(super) async fn project(tx: &mut dyn Tx, name: &str) -> Result<ProjectRow> {
     tx.project(name).await?.ok_or_else(|| Error::NotFound {
@@ -273,8 +353,10 @@ pub(super) async fn project(tx: &mut dyn Tx, name: &str) -> Result<ProjectRow> {
 }
 
 fn same(before: &DeploymentRow, new: &NewDeployment) -> Result<DeploymentId> {
-    let same =
-        before.project_name == new.project && before.environment == new.environment && before.package == new.package;
+    let same = before.project_name == new.project
+        && before.environment == new.environment
+        && new.package.as_ref().is_none_or(|package| before.package.as_ref() == Some(package))
+        && new.release.as_ref().is_none_or(|version| *version == before.version);
     if same {
         return Ok(before.deployment.id);
     }
@@ -283,7 +365,7 @@ fn same(before: &DeploymentRow, new: &NewDeployment) -> Result<DeploymentId> {
     Err(Error::conflict("operation_reused", message, Some("use a new operation id for each deployment".to_owned())))
 }
 
-fn rendered(
+pub(super) fn rendered(
     step: &Step,
     field: &str,
     template: &Template,
@@ -308,28 +390,17 @@ pub(super) fn newest<'a>(
     of(Some(environment)).or_else(|| of(None))
 }
 
-type Snapshot = (BTreeMap<String, String>, BTreeMap<String, i64>);
+type Snapshot = (Resolved, BTreeMap<String, i64>);
 
 /// Plain values and versions of secrets for one environment.
-fn snapshot(spec: &Project, rows: &[VariableRow], environment: &str) -> Result<Snapshot> {
-    let (mut variables, mut secrets) = (BTreeMap::new(), BTreeMap::new());
-    for (name, variable) in &spec.variables {
-        match variable {
-            Variable::Plain(value) => {
-                let set = newest(rows, name, environment, false).map(|row| &row.value);
-                let value = if let Some(VariableValue::Plain(set)) = set { set } else { value };
-                variables.insert(name.clone(), value.clone());
-            }
-            Variable::Secret => {
-                if let Some(row) = newest(rows, name, environment, true) {
-                    secrets.insert(name.clone(), row.id);
-                }
-            }
-            _ => {
-                return Err(Error::Internal(format!(
-                    "variable `{name}` is of a kind that this controller does not know"
-                )));
-            }
+fn snapshot(spec: &Project, rows: &[VariableRow], new: &NewDeployment) -> Result<Snapshot> {
+    let environment = new.environment.as_str();
+    let set: Vec<SetValue> = rows.iter().filter_map(set_value).collect();
+    let resolved = variables::resolve(spec, &set, environment, &new.variables);
+    let mut secrets = BTreeMap::new();
+    for (name, _) in spec.variables.iter().filter(|(_, variable)| matches!(variable, Variable::Secret)) {
+        if let Some(row) = newest(rows, name, environment, true) {
+            secrets.insert(name.clone(), row.id);
         }
     }
     let used = spec.steps.iter().flat_map(|step| step.templates().flat_map(|template| template.references()));
@@ -345,5 +416,15 @@ fn snapshot(spec: &Project, rows: &[VariableRow], environment: &str) -> Result<S
             return Err(Error::refused("secret_missing", message, Some(hint)));
         }
     }
-    Ok((variables, secrets))
+    Ok((resolved, secrets))
+}
+
+/// A plain value as core sees it.
+pub(super) fn set_value(row: &VariableRow) -> Option<SetValue> {
+    match &row.value {
+        VariableValue::Plain(value) => {
+            Some(SetValue { name: row.name.clone(), environment: row.environment.clone(), value: value.clone() })
+        }
+        VariableValue::Sealed(_) => None,
+    }
 }

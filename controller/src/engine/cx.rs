@@ -1,16 +1,18 @@
 //! What a change of rows carries with it, and what follows when it is committed.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 use std::time::Duration;
 
 use longshore_core::deployment::DeploymentState;
 use longshore_core::fence::Fence;
-use longshore_core::id::{AgentId, AttemptId, DeploymentId};
+use longshore_core::id::{AgentId, AttemptId, DeploymentId, ReleaseId};
 use longshore_core::time::Timestamp;
 use serde_json::Value;
 
 use super::Result;
 use crate::clock::Clock;
+use crate::secrets::Vault;
 use crate::store::Tx;
 use crate::store::rows::{EventRow, OutboxRow, ToAgent};
 
@@ -21,6 +23,8 @@ pub(super) struct After {
     pub(super) outbox: Vec<OutboxRow>,
     /// Their views differ.
     pub(super) changed: BTreeSet<DeploymentId>,
+    /// Releases that got further, so that an automatic phase may be due.
+    pub(super) promote: BTreeSet<ReleaseId>,
     /// They have ended.
     pub(super) ended: BTreeMap<DeploymentId, DeploymentState>,
     /// How long after its acceptance a deployment's job was claimed.
@@ -39,12 +43,15 @@ pub(super) struct Cx {
     pub(super) now: Timestamp,
     pub(super) actor: String,
     pub(super) grace: Duration,
+    pub(super) clock: Clock,
+    pub(super) vault: Arc<Vault>,
     pub(super) after: After,
 }
 
 impl Cx {
-    pub(super) fn new(clock: &Clock, actor: &str, grace: Duration) -> Self {
-        Self { now: clock.now(), actor: actor.to_owned(), grace, after: After::default() }
+    pub(super) fn new(clock: &Clock, vault: &Arc<Vault>, actor: &str, grace: Duration) -> Self {
+        let (now, clock, vault) = (clock.now(), clock.clone(), Arc::clone(vault));
+        Self { now, actor: actor.to_owned(), grace, clock, vault, after: After::default() }
     }
 
     /// Writes a line of the timeline.

@@ -6,18 +6,23 @@
 use std::collections::{HashMap, HashSet};
 
 use longshore_core::attempt::{Attempt, State};
+use longshore_core::deployment;
+use longshore_core::gate::Denied;
 use longshore_core::id::AgentId;
 use longshore_core::job;
 use longshore_core::offer::{Offer, PackageRef};
 use longshore_core::placement::{self, Request};
+use longshore_core::step::{SkippedBy, StepState};
 use serde_json::json;
 
-use super::cascade::{fence, stale};
+use super::cascade::{fence, move_step, stale};
+use super::create::gate;
 use super::cx::Cx;
+use super::flow::{begin, spec_of};
 use super::{Engine, Error, Result};
 use crate::store;
 use crate::store::Tx;
-use crate::store::rows::{AttemptRow, JobRow, LockRow, ToAgent};
+use crate::store::rows::{AttemptRow, DeploymentRow, JobRow, LockRow, ToAgent};
 
 /// Jobs offered to each agent or running there.
 pub(super) fn busy(live: &[AttemptRow]) -> HashMap<AgentId, u32> {
@@ -43,6 +48,7 @@ impl Engine {
 
     /// Hands out what can be handed out now.
     async fn dispatch(&self) -> Result<()> {
+        self.begin_pending().await?;
         let (queued, locks, live) = self
             .read(|tx| {
                 Box::pin(async move { Ok((tx.queued_jobs().await?, tx.locks().await?, tx.live_attempts().await?)) })
@@ -72,6 +78,45 @@ impl Engine {
             }
         }
         Ok(())
+    }
+
+    /// Begins deployments that waited for others, in their order. One that waits keeps what it needs from those behind it.
+    async fn begin_pending(&self) -> Result<()> {
+        let (pending, kept) = self
+            .read(|tx| Box::pin(async move { Ok((tx.pending_deployments().await?, tx.reservations().await?)) }))
+            .await?;
+        let mut taken: HashSet<String> = kept.into_iter().map(|kept| kept.key).collect();
+        for row in pending {
+            let waits = row.locks.iter().any(|key| taken.contains(key));
+            taken.extend(row.locks.iter().cloned());
+            let now = self.clock().now();
+            let expired = row.expires_at.is_some_and(|at| at <= now);
+            if !expired && (waits || row.not_before.is_some_and(|at| at > now)) {
+                continue;
+            }
+            match self.begin(row).await {
+                Ok(()) => {}
+                // Someone was faster: the queue is looked at again.
+                Err(Error::Store(store::Error::Stale(_))) => self.0.dispatch.notify_one(),
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(())
+    }
+
+    /// Begins a deployment if the gate lets it; else it ends here, and says why.
+    async fn begin(&self, row: DeploymentRow) -> Result<()> {
+        self.change("controller", move |tx, cx| {
+            Box::pin(async move {
+                let spec = spec_of(tx, &row).await?;
+                match gate(tx, &row, &spec, cx.now).await? {
+                    None => begin(tx, cx, &row).await,
+                    Some(denied) if denied.passes_by_itself() => Ok(()),
+                    Some(denied) => deny(tx, cx, &row, &denied).await,
+                }
+            })
+        })
+        .await
     }
 
     async fn assign(&self, row: JobRow, agent: AgentId) -> Result<()> {
@@ -105,6 +150,23 @@ impl Engine {
         })
         .await
     }
+}
+
+/// Ends a deployment that never begins: what was true when it was accepted is not true any more.
+async fn deny(tx: &mut dyn Tx, cx: &mut Cx, row: &DeploymentRow, denied: &Denied) -> Result<()> {
+    let id = row.deployment.id;
+    cx.event(tx, "deployment.denied", Some(id), json!({ "rule": denied.rule(), "reason": denied.to_string() })).await?;
+    for mut step in tx.steps(id).await? {
+        (step.skipped, step.reason) = (Some(SkippedBy::Failure), Some(format!("not started: {denied}")));
+        move_step(tx, cx, &mut step, StepState::Skipped).await?;
+    }
+    let from = &row.deployment;
+    let next = deployment::deny(from, &denied.to_string(), cx.now);
+    if !tx.update_deployment(from, &next).await? {
+        return Err(stale(&id));
+    }
+    cx.after.ended.insert(id, next.state);
+    Ok(())
 }
 
 /// All or nothing: the change is undone when one is held.

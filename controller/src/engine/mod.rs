@@ -4,6 +4,7 @@
 //! Invariants: what an RPC or a request is told was committed before; everything in memory (sessions, progress, wake-ups) can be lost
 //! at any line and is worked out anew from rows and from what agents say in their hello.
 
+mod approve;
 mod cascade;
 mod complete;
 mod confirm;
@@ -13,20 +14,28 @@ mod cx;
 mod dispatch;
 mod enroll;
 mod error;
+mod explain;
+mod flow;
 mod hello;
+mod http;
 mod live;
+mod offers;
 mod people;
 pub mod plane;
 mod program;
 mod projects;
+mod promote;
 mod read;
+mod releases;
 mod sessions;
 mod ship;
 #[cfg(test)]
 mod tests;
 mod timers;
+mod turn;
 mod view;
 
+use std::collections::BTreeMap;
 use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Duration;
@@ -50,11 +59,15 @@ use cx::{After, Cx};
 use live::Live;
 use sessions::Sessions;
 
+pub use approve::Vote;
 pub use error::Error;
+pub use explain::{ExplainView, VariableExplained};
 pub use live::{Change, Changes};
+pub use promote::{Promoted, PromotedTo, RolledBack};
+pub use releases::NewRelease;
 pub use view::{
-    AgentView, AppliedView, AttemptView, DeploymentView, EventView, LockView, LogView, ProgressView, ProjectView,
-    StepView, VariableView,
+    AgentView, AppliedView, ApprovalView, AttemptView, DeploymentView, EventView, LockView, LogView, PackageView,
+    PlanView, ProgressView, ProjectView, ReleaseStepView, ReleaseView, StepView, VariableView,
 };
 
 type Result<T, E = Error> = std::result::Result<T, E>;
@@ -109,7 +122,7 @@ pub struct Parts {
 }
 
 /// A deployment that is asked for.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Default)]
 pub struct NewDeployment {
     /// Name of the project.
     pub project: String,
@@ -117,6 +130,16 @@ pub struct NewDeployment {
     pub environment: String,
     /// SHA-256 in hex of a stored package.
     pub package: Option<String>,
+    /// Version of a release; `None`: one is made on the spot.
+    pub release: Option<String>,
+    /// Values of the variables that are asked for.
+    pub variables: BTreeMap<String, String>,
+    /// Greater ones begin first; 0 is usual.
+    pub priority: i64,
+    /// It does not begin before.
+    pub not_before: Option<Timestamp>,
+    /// It is not begun after.
+    pub expires_at: Option<Timestamp>,
     /// Made by the client; the same one again answers with the same deployment.
     pub operation_id: String,
 }
@@ -164,6 +187,8 @@ struct Inner {
     dispatch: Notify,
     /// The next due time may have changed.
     timers: Notify,
+    /// There may be an address to ask.
+    checks: Notify,
     /// Messages were handed over and can be removed.
     outbox: Notify,
 }
@@ -178,12 +203,15 @@ impl Engine {
         let meta = meta.ok_or_else(|| Error::Internal("the installation's row is missing".to_owned()))?;
         let (began, began_at) = (parts.clock.elapsed(), parts.clock.now());
         let sessions = Sessions::new(parts.clock.clone());
-        let (dispatch, timers, outbox) = (Notify::new(), Notify::new(), Notify::new());
+        let (dispatch, timers, checks, outbox) = (Notify::new(), Notify::new(), Notify::new(), Notify::new());
         let live = Live::default();
-        let engine = Self(Arc::new(Inner { parts, meta, began, began_at, sessions, live, dispatch, timers, outbox }));
+        let engine =
+            Self(Arc::new(Inner { parts, meta, began, began_at, sessions, live, dispatch, timers, checks, outbox }));
         let tasks = &engine.0.parts.tasks;
         tasks.spawn_until_stop("dispatcher", OnError::Stop, engine.clone().dispatch_forever());
         tasks.spawn_until_stop("timers", OnError::Stop, engine.clone().time_forever());
+        tasks.spawn_until_stop("checks", OnError::Stop, engine.clone().check_forever());
+        engine.promote_all();
         tasks.spawn_until_stop("outbox", OnError::Stop, engine.clone().clear_outbox_forever());
         Ok(engine)
     }
@@ -233,7 +261,7 @@ impl Engine {
         E: From<store::Error> + Send + 'static,
         F: for<'t> FnOnce(&'t mut dyn Tx, &'t mut Cx) -> BoxFuture<'t, Result<T, E>> + Send + 'static,
     {
-        let mut cx = Cx::new(self.clock(), actor, self.settings().grace);
+        let mut cx = Cx::new(self.clock(), &self.0.parts.vault, actor, self.settings().grace);
         let (answer, answered) = oneshot::channel();
         let engine = self.clone();
         self.tasks().spawn("change", OnError::Log, async move {
@@ -287,6 +315,7 @@ impl Engine {
             metrics::counter!("longshore_deployments_ended_total", "state" => state.as_str()).increment(1);
             self.0.live.forget(id);
         }
+        self.promote_later(after.promote);
         for id in after.changed {
             self.0.live.changed(id);
         }
@@ -295,6 +324,7 @@ impl Engine {
         }
         if after.timers {
             self.0.timers.notify_one();
+            self.0.checks.notify_one();
         }
     }
 }

@@ -7,7 +7,9 @@ use longshore_core::job;
 use longshore_core::time::Timestamp;
 use serde_json::json;
 
-use super::cascade::{on_attempt, on_deployment, on_job};
+use super::approve::close_gates;
+use super::cascade::{on_attempt, on_job};
+use super::flow::follow;
 use super::{Engine, Error, Result};
 use crate::store::rows::{JoinTokenRow, TokenRow};
 
@@ -20,14 +22,24 @@ impl Engine {
         self.change(by, move |tx, cx| {
             Box::pin(async move {
                 let row = tx.deployment(id).await?.ok_or_else(|| Error::not_found("deployment", &id))?;
-                if row.deployment.cancel_asked.is_some() && !row.deployment.state.is_terminal() {
+                let from = row.deployment;
+                if from.cancel_asked.is_some() && !from.state.is_terminal() {
                     return Ok(());
                 }
-                on_deployment(tx, cx, id, &deployment::Event::CancelAsked).await?;
+                let next = deployment::ask_cancel(&from, cx.now)
+                    .map_err(|rejected| Error::conflict("ended", rejected.to_string(), None))?;
+                if !tx.update_deployment(&from, &next).await? {
+                    return Err(super::cascade::stale(&id));
+                }
+                cx.after.changed.insert(id);
                 cx.event(tx, "deployment.cancel_asked", Some(id), json!({})).await?;
-                let job =
-                    tx.job_of(id).await?.ok_or_else(|| Error::Internal(format!("the job of `{id}` is missing")))?;
-                on_job(tx, cx, &job, &job::Event::CancelAsked).await
+                for job in tx.jobs_of(id).await? {
+                    if !matches!(job.job.state, job::State::Ended { .. }) {
+                        on_job(tx, cx, &job, &job::Event::CancelAsked).await?;
+                    }
+                }
+                close_gates(tx, cx, id).await?;
+                follow(tx, cx, id).await
             })
         })
         .await
@@ -61,13 +73,13 @@ impl Engine {
                         "ask for an end with `longshore cancel`".to_owned(),
                     ));
                 }
-                let live = tx.live_attempts().await?.into_iter().find(|row| row.attempt.deployment == id);
-                let row = live.ok_or_else(|| Error::Internal(format!("the attempt of `{id}` is missing")))?;
-                if !matches!(row.attempt.state, State::Unknown { .. }) {
-                    return Err(Error::conflict("not_unknown", format!("attempt `{}` is known", row.attempt.id), None));
-                }
                 cx.event(tx, "deployment.resolved", Some(id), json!({ "reason": reason })).await?;
-                on_attempt(tx, cx, &row.attempt, &Event::Proven(Proof::Override { by: who, reason })).await?;
+                for row in tx.live_attempts_of(id).await? {
+                    if matches!(row.attempt.state, State::Unknown { .. }) {
+                        let proof = Proof::Override { by: who.clone(), reason: reason.clone() };
+                        on_attempt(tx, cx, &row.attempt, &Event::Proven(proof)).await?;
+                    }
+                }
                 Ok(())
             })
         })

@@ -34,6 +34,9 @@ pub enum Error {
         /// Bytes of the spool that there are.
         needed: u64,
     },
+    /// The wait before the next try is not over.
+    #[error("the wait before the next try is not over; ask again")]
+    NotDue,
     /// The join token does not count.
     #[error("the join token is not known, was used or has ended; make a new one")]
     JoinToken,

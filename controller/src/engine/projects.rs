@@ -144,17 +144,9 @@ impl Engine {
             Box::pin(async move {
                 let project = project(tx, &name).await?;
                 let revision = tx.revision(project.id, project.revision).await?;
-                let mut views: Vec<_> = tx.variables(project.id).await?.iter().map(variable_view).collect();
-                for (name, variable) in revision.map(|revision| revision.spec.variables).unwrap_or_default() {
-                    if views.iter().any(|view| view.name == name && view.environment.is_none()) {
-                        continue;
-                    }
-                    let value = if let Variable::Plain(value) = variable { Some(value) } else { None };
-                    let (secret, set) = (value.is_none(), value.is_some());
-                    views.push(VariableView { name, environment: None, secret, value, set, updated_at: None });
-                }
-                views.sort_by(|a, b| (&a.name, &a.environment).cmp(&(&b.name, &b.environment)));
-                Ok(views)
+                let set: Vec<_> = tx.variables(project.id).await?.iter().map(variable_view).collect();
+                let spec = revision.map(|revision| revision.spec);
+                Ok(spec.map_or_else(Vec::new, |spec| declared(&spec, set)))
             })
         })
         .await
@@ -207,7 +199,37 @@ async fn view(tx: &mut dyn Tx, row: ProjectRow) -> Result<ProjectView> {
     })
 }
 
-fn variable_view(row: &VariableRow) -> VariableView {
+/// What was set on the server, and what the spec says where nothing was.
+pub(super) fn declared(spec: &Project, set: Vec<VariableView>) -> Vec<VariableView> {
+    let mut views = set;
+    let mut add = |name: &String, environment: Option<&String>, secret: bool, value: Option<&String>| {
+        if views.iter().any(|view| view.name == *name && view.environment.as_ref() == environment) {
+            return;
+        }
+        let (name, environment, value) = (name.clone(), environment.cloned(), value.cloned());
+        let set = value.is_some();
+        views.push(VariableView { name, environment, secret, value, set, updated_at: None });
+    };
+    for (name, variable) in &spec.variables {
+        match variable {
+            Variable::Plain(value) => add(name, None, false, Some(value)),
+            Variable::Secret => add(name, None, true, None),
+            Variable::Prompt(prompt) => add(name, None, false, prompt.value.as_ref()),
+            Variable::Scoped(scoped) => {
+                add(name, None, false, scoped.value.as_ref());
+                scoped
+                    .environments
+                    .iter()
+                    .for_each(|(environment, value)| add(name, Some(environment), false, Some(value)));
+            }
+            _ => {}
+        }
+    }
+    views.sort_by(|a, b| (&a.name, &a.environment).cmp(&(&b.name, &b.environment)));
+    views
+}
+
+pub(super) fn variable_view(row: &VariableRow) -> VariableView {
     let (secret, value) = match &row.value {
         VariableValue::Plain(value) => (false, Some(value.clone())),
         VariableValue::Sealed(_) => (true, None),
@@ -228,7 +250,12 @@ fn check(spec: &Project, new: &NewVariable) -> Result<()> {
     }
     let name = &new.name;
     match (spec.variable(name), new.secret) {
-        (Some(Variable::Plain(_)), false) | (Some(Variable::Secret), true) => Ok(()),
+        (Some(Variable::Plain(_) | Variable::Scoped(_)), false) | (Some(Variable::Secret), true) => Ok(()),
+        (Some(Variable::Prompt(_)), _) => Err(Error::invalid(
+            "name",
+            format!("`{name}` is asked for with each deployment"),
+            format!("give it there: `longshore deploy ... --var {name}=VALUE`"),
+        )),
         (Some(Variable::Secret), false) => {
             Err(Error::invalid("secret", format!("`{name}` is declared as a secret"), "add `--secret`".to_owned()))
         }

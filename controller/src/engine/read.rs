@@ -6,7 +6,7 @@ use longshore_core::deployment::DeploymentState;
 use longshore_core::id::{AttemptId, DeploymentId};
 use longshore_core::init::MASK;
 use longshore_core::placement::{self, Candidate, Request};
-use longshore_core::step::StepState;
+use longshore_core::step::{StepState, index_of};
 use longshore_core::time::Timestamp;
 
 use super::dispatch::busy;
@@ -15,7 +15,8 @@ use super::view::{AgentView, AttemptView, DeploymentView, EventView, LockView, L
 use super::{Engine, Result, StepLog};
 use crate::store::Tx;
 use crate::store::rows::{
-    AttemptRow, DeploymentFilter, DeploymentRow, JobRow, LockRow, OutputRow, StepAttemptRow, StepRow,
+    ApprovalFilter, ApprovalRow, AttemptRow, DeploymentFilter, DeploymentRow, JobRow, OutputRow, ReservationRow,
+    StepAttemptRow, StepRow,
 };
 
 /// Agents whose rejections are listed.
@@ -30,9 +31,12 @@ struct Whole {
 
 /// Everything that waiting depends on.
 struct Queue {
+    pending: Vec<DeploymentRow>,
+    kept: Vec<ReservationRow>,
     jobs: Vec<JobRow>,
-    locks: Vec<LockRow>,
     live: Vec<AttemptRow>,
+    approvals: Vec<ApprovalRow>,
+    now: Timestamp,
 }
 
 fn shown(at: Option<Timestamp>) -> Option<String> {
@@ -44,8 +48,15 @@ async fn whole(tx: &mut dyn Tx, row: DeploymentRow) -> Result<Whole> {
     Ok(Whole { row, steps: tx.steps(id).await?, starts: tx.step_attempts(id).await? })
 }
 
-async fn queue(tx: &mut dyn Tx) -> Result<Queue> {
-    Ok(Queue { jobs: tx.queued_jobs().await?, locks: tx.locks().await?, live: tx.live_attempts().await? })
+async fn queue(tx: &mut dyn Tx, now: Timestamp) -> Result<Queue> {
+    Ok(Queue {
+        pending: tx.pending_deployments().await?,
+        kept: tx.reservations().await?,
+        jobs: tx.queued_jobs().await?,
+        live: tx.live_attempts().await?,
+        approvals: tx.approvals(&ApprovalFilter::default()).await?,
+        now,
+    })
 }
 
 impl Queue {
@@ -53,24 +64,45 @@ impl Queue {
         self.live.iter().find(|row| row.attempt.deployment == deployment)
     }
 
-    /// State and words for a deployment that is in the queue.
-    fn waiting(&self, id: DeploymentId, candidates: &[Candidate]) -> (&'static str, Option<String>) {
-        let Some(at) = self.jobs.iter().position(|row| row.job.deployment == id) else { return ("queued", None) };
-        let Some((job, ahead)) = self.jobs.get(at).zip(self.jobs.get(..at)) else { return ("queued", None) };
-        for key in &job.locks {
-            if let Some(lock) = self.locks.iter().find(|lock| lock.key == *key) {
-                return ("waiting", Some(self.held(lock)));
+    /// State and words for a deployment that has not begun.
+    fn not_begun(&self, row: &DeploymentRow) -> (&'static str, Option<String>) {
+        if let Some(at) = row.not_before.filter(|at| *at > self.now) {
+            return ("waiting", Some(format!("its time: it is scheduled for {at}")));
+        }
+        for key in &row.locks {
+            if let Some(kept) = self.kept.iter().find(|kept| kept.key == *key) {
+                return ("waiting", Some(self.held(kept)));
             }
         }
-        for key in &job.locks {
-            if let Some(first) = ahead.iter().find(|row| row.locks.contains(key)) {
+        let ahead = || self.pending.iter().take_while(|other| other.deployment.id != row.deployment.id);
+        for key in &row.locks {
+            if let Some(first) = ahead().find(|other| other.locks.contains(key)) {
                 let words = format!(
-                    "lock `{key}`, which deployment `{}` gets first: it was asked for earlier",
-                    first.job.deployment
+                    "lock `{key}`, which deployment `{}` gets first: it waits longer or has more priority",
+                    first.deployment.id
                 );
                 return ("waiting", Some(words));
             }
         }
+        ("queued", Some("its turn: nothing stands in its way".to_owned()))
+    }
+
+    /// State and words for a deployment of which nothing runs now.
+    fn waiting(&self, row: &DeploymentRow, candidates: &[Candidate]) -> (&'static str, Option<String>) {
+        let id = row.deployment.id;
+        if row.begun_at.is_none() {
+            return self.not_begun(row);
+        }
+        if let Some(row) = self.approvals.iter().find(|row| row.deployment == id) {
+            let teams = row.approval.teams.join("`, `");
+            let of = if teams.is_empty() { String::new() } else { format!(" of team `{teams}`") };
+            let (approval, needs) = (row.approval.id, row.approval.needs);
+            return (
+                "waiting",
+                Some(format!("approval `{approval}` of step `{}`: {needs}{of} have to agree", row.step_name)),
+            );
+        }
+        let Some(job) = self.jobs.iter().find(|row| row.job.deployment == id) else { return ("queued", None) };
         let request = Request { pool: &job.pool, steps: &job.steps };
         if candidates.is_empty() {
             return ("queued", Some(format!("an agent in pool `{}`: none is connected", job.pool)));
@@ -90,7 +122,7 @@ impl Queue {
         ("queued", Some(format!("an agent: {}{more}", agents.join("; "))))
     }
 
-    fn held(&self, lock: &LockRow) -> String {
+    fn held(&self, lock: &ReservationRow) -> String {
         let holder = match self.attempt_of(lock.deployment) {
             Some(row) => format!(
                 "attempt `{}` ({}) of deployment `{}`",
@@ -110,12 +142,13 @@ impl Engine {
     /// # Errors
     /// When rows cannot be read.
     pub async fn deployment_view(&self, id: DeploymentId) -> Result<Option<DeploymentView>> {
+        let now = self.clock().now();
         let found = self
             .read(move |tx| {
                 Box::pin(async move {
                     let Some(row) = tx.deployment(id).await? else { return Ok(None) };
-                    let queue =
-                        if row.deployment.state == DeploymentState::Queued { Some(queue(tx).await?) } else { None };
+                    let over = row.deployment.state.is_terminal();
+                    let queue = if over { None } else { Some(queue(tx, now).await?) };
                     Ok(Some((whole(tx, row).await?, queue)))
                 })
             })
@@ -128,6 +161,7 @@ impl Engine {
     /// # Errors
     /// When rows cannot be read.
     pub async fn deployments(&self, filter: DeploymentFilter) -> Result<Vec<DeploymentView>> {
+        let now = self.clock().now();
         let (found, queue) = self
             .read(move |tx| {
                 Box::pin(async move {
@@ -135,7 +169,7 @@ impl Engine {
                     for row in tx.deployments(&filter).await? {
                         found.push(whole(tx, row).await?);
                     }
-                    Ok((found, queue(tx).await?))
+                    Ok((found, queue(tx, now).await?))
                 })
             })
             .await?;
@@ -144,23 +178,35 @@ impl Engine {
 
     fn view(&self, whole: Whole, queue: Option<&Queue>) -> DeploymentView {
         let Whole { row, steps, starts } = whole;
-        let deployment = row.deployment;
-        let (mut state, mut waiting_for) = (deployment.state.as_str(), None);
-        if deployment.state == DeploymentState::Queued
-            && let Some(queue) = queue
-        {
-            (state, waiting_for) = queue.waiting(deployment.id, &self.0.sessions.candidates(&busy(&queue.live)));
+        let (mut state, mut waiting_for) = (row.deployment.state.as_str(), None);
+        if let Some(queue) = queue {
+            let idle = queue.attempt_of(row.deployment.id).is_none()
+                && !steps.iter().any(|step| step.state == StepState::Running);
+            match row.deployment.state {
+                DeploymentState::Queued => {
+                    (state, waiting_for) = queue.waiting(&row, &self.0.sessions.candidates(&busy(&queue.live)));
+                }
+                DeploymentState::Running if idle => {
+                    let found = queue.waiting(&row, &self.0.sessions.candidates(&busy(&queue.live)));
+                    (state, waiting_for) = (if found.0 == "waiting" { "waiting" } else { state }, found.1);
+                }
+                _ => {}
+            }
         }
+        let deployment = row.deployment;
         let canceling = deployment.state == DeploymentState::Canceling;
         let steps = steps.into_iter().map(|step| self.step_view(step, &starts, canceling)).collect();
         DeploymentView {
             id: deployment.id.to_string(),
             project: row.project_name,
             environment: row.environment,
+            release: row.version,
             state: state.to_owned(),
             reason: deployment.reason,
             waiting_for,
+            created_by: row.created_by,
             created_at: row.created_at.to_string(),
+            not_before: shown(row.not_before),
             ended_at: shown(deployment.ended_at),
             steps,
         }
@@ -169,12 +215,12 @@ impl Engine {
     fn step_view(&self, step: StepRow, starts: &[StepAttemptRow], canceling: bool) -> StepView {
         let word =
             |state: StepState| if canceling && state == StepState::Running { "canceling" } else { state.as_str() };
-        let mine: Vec<_> = starts.iter().filter(|start| start.step == step.index).collect();
+        let mine: Vec<_> = starts.iter().filter(|start| index_of(start.step) == step.index).collect();
         // Until the step has ended its log is only known in memory, and may not be open there.
         let so_far = mine
             .last()
             .filter(|_| step.log_sha256.is_none())
-            .and_then(|start| self.logs().bytes_so_far(start.attempt, step.index));
+            .and_then(|start| self.logs().bytes_so_far(start.attempt, start.step));
         let output = |(name, output): (String, OutputRow)| match output {
             OutputRow::Plain(value) => (name, value),
             OutputRow::Sealed(_) => (name, MASK.into()),
@@ -237,15 +283,21 @@ impl Engine {
             })
             .await?;
         let logs = |whole: Whole| {
-            let attempt =
-                |index| whole.starts.iter().rev().find(|start| start.step == index).map(|start| start.attempt);
-            let log = |step: &StepRow| StepLog {
-                name: step.name.clone(),
-                index: step.index,
-                attempt: attempt(step.index),
-                ended: step.state.is_terminal(),
-            };
-            whole.steps.iter().map(log).collect()
+            let mut logs = Vec::new();
+            for step in &whole.steps {
+                let starts: Vec<_> = whole.starts.iter().filter(|start| index_of(start.step) == step.index).collect();
+                let ended = step.state.is_terminal();
+                let log = |start: &StepAttemptRow, ended| {
+                    let (index, attempt) = (start.step, Some(start.attempt));
+                    StepLog { name: step.name.clone(), index, attempt, ended }
+                };
+                let (last, before) = starts.split_last().map_or((None, &[][..]), |(last, before)| (Some(last), before));
+                // A try that was followed by another has a log that nothing is added to.
+                logs.extend(before.iter().map(|start| log(start, true)));
+                let none = StepLog { name: step.name.clone(), index: step.index, attempt: None, ended };
+                logs.push(last.map_or(none, |start| log(start, ended)));
+            }
+            logs
         };
         Ok(found.map(logs))
     }
@@ -309,7 +361,7 @@ impl Engine {
             Box::pin(async move {
                 let live = tx.live_attempts().await?;
                 let mut views = Vec::new();
-                for lock in tx.locks().await? {
+                for lock in tx.reservations().await? {
                     let row = tx.deployment(lock.deployment).await?;
                     let attempt = live.iter().find(|row| row.attempt.deployment == lock.deployment);
                     views.push(LockView {

@@ -7,6 +7,7 @@ use longshore_core::attempt::{Event, Limit, State};
 use longshore_core::id::AgentId;
 use longshore_core::job;
 use longshore_core::lease;
+use longshore_core::step::index_of;
 use longshore_core::time::Timestamp;
 
 use super::cascade::{on_attempt, on_job};
@@ -70,7 +71,10 @@ impl Engine {
         let leases = self.leases(&live).await?;
         let limits = self.limits(live).await?;
         let waits = self.queue(queued).await?;
-        Ok(NAP.min(leases).min(limits).min(waits))
+        let now = self.clock().now();
+        let approvals = self.expire_approvals().await?.map_or(NAP, |at| at.since(now) + Duration::from_millis(1));
+        let schedule = self.schedule(now).await?;
+        Ok(NAP.min(leases).min(limits).min(waits).min(approvals).min(schedule))
     }
 
     /// Attempts of agents whose lease has lapsed.
@@ -130,6 +134,22 @@ impl Engine {
         Ok(next)
     }
 
+    /// Wakes the dispatcher for deployments whose time has come, or is over.
+    async fn schedule(&self, now: Timestamp) -> Result<Duration> {
+        let pending = self.read(|tx| Box::pin(async move { Ok(tx.pending_deployments().await?) })).await?;
+        let mut next = NAP;
+        for row in pending {
+            for at in [row.not_before, row.expires_at].into_iter().flatten() {
+                if at > now {
+                    next = next.min(at.since(now) + Duration::from_millis(1));
+                } else {
+                    self.0.dispatch.notify_one();
+                }
+            }
+        }
+        Ok(next)
+    }
+
     async fn queue(&self, queued: Vec<JobRow>) -> Result<Duration> {
         let mut next = NAP;
         for row in queued {
@@ -167,8 +187,8 @@ impl Engine {
                 Box::pin(async move {
                     let row = tx.deployment(id).await?.ok_or_else(|| Error::not_found("deployment", &id))?;
                     let revision = tx.revision(row.project, row.revision).await?;
-                    let spec =
-                        revision.and_then(|revision| revision.spec.steps.get(usize::try_from(step).ok()?).cloned());
+                    let index = usize::try_from(index_of(step)).unwrap_or(usize::MAX);
+                    let spec = revision.and_then(|revision| revision.spec.steps.get(index).cloned());
                     Ok(spec.and_then(|step| step.timeout).unwrap_or(longshore_core::spec::DEFAULT_TIMEOUT))
                 })
             })

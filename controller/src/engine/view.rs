@@ -14,18 +14,123 @@ pub struct DeploymentView {
     pub project: String,
     /// Name of the environment.
     pub environment: String,
+    /// Version of the release.
+    pub release: String,
     /// `queued`, `waiting`, `running`, `canceling`, `unknown`, `succeeded`, `failed`, `canceled` or `lost`.
     pub state: String,
     /// Why it is in this state, where that needs words.
     pub reason: Option<String>,
     /// What it waits for.
     pub waiting_for: Option<String>,
+    /// Who asked for it.
+    pub created_by: String,
     /// RFC 3339 in UTC, milliseconds.
     pub created_at: String,
+    /// RFC 3339 in UTC, milliseconds: it does not begin before.
+    pub not_before: Option<String>,
     /// RFC 3339 in UTC, milliseconds.
     pub ended_at: Option<String>,
     /// In order.
     pub steps: Vec<StepView>,
+}
+
+/// One approval.
+#[derive(Debug, Clone, PartialEq, Serialize, ToSchema)]
+pub struct ApprovalView {
+    /// `apr_...`.
+    pub id: String,
+    /// `dep_...`.
+    pub deployment: String,
+    /// Name of the project.
+    pub project: String,
+    /// Name of the environment.
+    pub environment: String,
+    /// Version of the release.
+    pub release: String,
+    /// Name of the step.
+    pub step: String,
+    /// `pending`, `granted`, `rejected`, `void` or `expired`.
+    pub state: String,
+    /// How many people have to agree.
+    pub needs: u32,
+    /// Teams whose members may decide; none: whoever may approve there.
+    pub teams: Vec<String>,
+    /// Who agreed.
+    pub granted_by: Vec<String>,
+    /// Who refused.
+    pub rejected_by: Vec<String>,
+    /// What people said, as `NAME: WORDS`.
+    pub comments: Vec<String>,
+    /// What would change, where it is bound to a plan.
+    pub plan: Option<PlanView>,
+    /// What moved.
+    pub void_reason: Option<String>,
+    /// RFC 3339 in UTC, milliseconds.
+    pub created_at: String,
+    /// RFC 3339 in UTC, milliseconds.
+    pub expires_at: String,
+}
+
+/// What a preview said would change.
+#[derive(Debug, Clone, PartialEq, Serialize, ToSchema)]
+pub struct PlanView {
+    /// SHA-256 in hex.
+    pub digest: String,
+    /// Resources per operation.
+    pub resources: BTreeMap<String, u64>,
+}
+
+/// A package that is held.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
+pub struct PackageView {
+    /// SHA-256 in hex.
+    pub sha256: String,
+    /// Its length.
+    pub bytes: u64,
+}
+
+/// A step as a release holds it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
+pub struct ReleaseStepView {
+    /// Its name.
+    pub name: String,
+    /// `run`, `pulumi`, `approval`, `http` or `deploy-release`.
+    pub kind: String,
+    /// Its image, as it was written.
+    pub image: Option<String>,
+    /// What it comes after, where that was written.
+    pub needs: Option<Vec<String>>,
+    /// The `parallel` group it stands in.
+    pub group: Option<String>,
+    /// Its condition, where that was written.
+    pub when: Option<String>,
+}
+
+/// One release, and what it holds.
+#[derive(Debug, Clone, PartialEq, Serialize, ToSchema)]
+pub struct ReleaseView {
+    /// `rel_...`.
+    pub id: String,
+    /// Name of the project.
+    pub project: String,
+    /// Its version.
+    pub version: String,
+    /// Revision of the spec.
+    pub revision: u64,
+    /// The package, if there is one. Not in lists.
+    pub package: Option<PackageView>,
+    /// Digests of images by the name in the spec, as far as they are pinned: by the first start of a container of the release. Not in lists.
+    pub images: BTreeMap<String, String>,
+    /// Steps in order. Not in lists.
+    pub steps: Vec<ReleaseStepView>,
+    /// Variables as they were frozen. Not in lists.
+    pub variables: Vec<VariableView>,
+    /// Why it may not be deployed, if so.
+    pub blocked: Option<String>,
+    /// RFC 3339 in UTC, milliseconds.
+    pub created_at: String,
+    /// Who made it.
+    pub created_by: String,
 }
 
 /// One step of a deployment.

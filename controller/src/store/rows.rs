@@ -285,6 +285,8 @@ pub struct StepRow {
     pub skipped: Option<SkippedBy>,
     /// It is not begun (again) before.
     pub due_at: Option<Timestamp>,
+    /// Tries that the controller made itself.
+    pub tries: u32,
     /// When it was confirmed.
     pub started_at: Option<Timestamp>,
     /// When it ended.
@@ -311,6 +313,7 @@ impl StepRow {
             log_truncated: false,
             skipped: None,
             due_at: None,
+            tries: 0,
             started_at: None,
             ended_at: None,
         }

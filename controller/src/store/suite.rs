@@ -5,14 +5,15 @@ use std::sync::Arc;
 
 use longshore_core::attempt::{Attempt, State};
 use longshore_core::deployment::{Deployment, DeploymentState};
-use longshore_core::id::{AgentId, AttemptId, ControllerId, DeploymentId, JobId, ProjectId, TokenId};
+use longshore_core::id::{AgentId, AttemptId, ControllerId, DeploymentId, JobId, ProjectId, ReleaseId, TokenId};
 use longshore_core::job::{self, Job};
 use longshore_core::step::StepState;
 use longshore_core::time::Timestamp;
 
 use super::rows::{
     AgentRow, AttemptRow, DeploymentFilter, DeploymentRow, EventRow, JobRow, JoinTokenRow, LockRow, MetaRow, OutboxRow,
-    OutputRow, ProjectRow, RevisionRow, StepAttemptRow, StepRow, ToAgent, TokenRow, VariableRow, VariableValue,
+    OutputRow, ProjectRow, ReleaseRow, RevisionRow, StepAttemptRow, StepRow, ToAgent, TokenRow, VariableRow,
+    VariableValue,
 };
 use super::{Error, Store};
 
@@ -65,6 +66,27 @@ fn agent(n: u8) -> AgentRow {
     }
 }
 
+fn release_id(n: u8) -> ReleaseId {
+    ReleaseId::new(at(1), [n; 10])
+}
+
+fn release(n: u8, version: &str) -> ReleaseRow {
+    ReleaseRow {
+        id: release_id(n),
+        project: project_id(),
+        project_name: "shop".to_owned(),
+        version: version.to_owned(),
+        sort_key: longshore_core::version::sort_key(&longshore_core::version::parse(version).unwrap()),
+        revision: 1,
+        package: None,
+        variables: vec![1, 2],
+        digest: format!("digest-{n}"),
+        blocked: None,
+        created_at: at(2),
+        created_by: "anna".to_owned(),
+    }
+}
+
 fn deployment(n: u8) -> DeploymentRow {
     DeploymentRow {
         deployment: Deployment {
@@ -80,7 +102,16 @@ fn deployment(n: u8) -> DeploymentRow {
         environment: if n.is_multiple_of(2) { "dev" } else { "live" }.to_owned(),
         package: None,
         operation_id: format!("op-{n}"),
+        release: release_id(0),
+        version: "0.0.1".to_owned(),
         variables: BTreeMap::from([("region".to_owned(), "eu".to_owned())]),
+        step_variables: BTreeMap::from([("one".to_owned(), BTreeMap::from([("n".to_owned(), "2".to_owned())]))]),
+        locks: vec!["project/shop/dev".to_owned()],
+        stacks: BTreeMap::from([(0, "pulumi/x".to_owned())]),
+        priority: i64::from(n == 2),
+        not_before: Some(at(1)),
+        expires_at: None,
+        begun_at: None,
         secrets: BTreeMap::from([("key".to_owned(), 7)]),
         created_at: at(3),
         created_by: "anna".to_owned(),
@@ -145,6 +176,7 @@ async fn filled(store: &Arc<dyn Store>) {
                 })
                 .await?;
                 tx.insert_agent(&agent(1)).await?;
+                tx.insert_release(&release(0, "0.0.1")).await?;
                 for n in 1..=3 {
                     tx.insert_deployment(&deployment(n)).await?;
                     tx.insert_job(&job(n)).await?;
@@ -164,6 +196,8 @@ macro_rules! write {
     }};
 }
 
+mod releases;
+
 pub(crate) async fn run(mut make: impl AsyncFnMut() -> Arc<dyn Store>) {
     rows_come_back_as_they_went_in(&make().await).await;
     an_error_undoes_all_of_its_operation_and_nothing_else(&make().await).await;
@@ -175,6 +209,10 @@ pub(crate) async fn run(mut make: impl AsyncFnMut() -> Arc<dyn Store>) {
     what_has_ended_stays_as_it_is(&make().await).await;
     a_join_token_is_used_once(&make().await).await;
     lists_are_in_order(&make().await).await;
+    releases::a_release_is_made_once_and_images_are_pinned_once(&make().await).await;
+    releases::what_succeeded_where_is_known(&make().await).await;
+    releases::a_reservation_has_one_holder_and_a_deployment_begins_once(&make().await).await;
+    releases::a_person_speaks_once_and_an_approval_is_decided_once(&make().await).await;
 }
 
 async fn rows_come_back_as_they_went_in(store: &Arc<dyn Store>) {

@@ -123,7 +123,7 @@ async fn many_silent_at_once_are_our_own_fault() {
         let (project, environment, operation_id) = (format!("shop-{n}"), "dev".to_owned(), format!("mass-{n}"));
         let id = world
             .engine
-            .create_deployment(NewDeployment { project, environment, package: None, operation_id }, "anna")
+            .create_deployment(NewDeployment { project, environment, operation_id, ..NewDeployment::default() }, "anna")
             .await
             .unwrap();
         let offer = sim.offer().await;

@@ -81,7 +81,10 @@ async fn what_cannot_work_is_refused_with_what_to_do() {
         let (project, environment, operation_id) = (project.to_owned(), environment.to_owned(), "op".to_owned());
         world
             .engine
-            .create_deployment(NewDeployment { project, environment, package, operation_id }, "anna")
+            .create_deployment(
+                NewDeployment { project, environment, package, operation_id, ..NewDeployment::default() },
+                "anna",
+            )
             .await
             .unwrap_err()
     };
@@ -108,7 +111,7 @@ async fn the_same_operation_makes_one_deployment() {
         let (project, environment, operation_id) = ("shop".to_owned(), environment.to_owned(), "op".to_owned());
         world
             .engine
-            .create_deployment(NewDeployment { project, environment, package: None, operation_id }, "anna")
+            .create_deployment(NewDeployment { project, environment, operation_id, ..NewDeployment::default() }, "anna")
             .await
     };
     let (first, second) = tokio::join!(ask("dev"), ask("dev"));
@@ -145,7 +148,7 @@ async fn who_asks_and_goes_away_at_once_is_served_all_the_same() {
     let mut world = World::new().await;
     let mut sim = world.agent().await;
     let (project, environment, operation_id) = ("shop".to_owned(), "dev".to_owned(), "op".to_owned());
-    let wish = NewDeployment { project, environment, package: None, operation_id };
+    let wish = NewDeployment { project, environment, operation_id, ..NewDeployment::default() };
     for polls in 0..200 {
         let mut asked = Box::pin(world.engine.create_deployment(wish.clone(), "anna"));
         for _ in 0..polls {

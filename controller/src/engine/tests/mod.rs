@@ -87,7 +87,7 @@ impl World {
         let operation_id = format!("op-{}", self.operations);
         let (project, environment) = ("shop".to_owned(), environment.to_owned());
         self.engine
-            .create_deployment(NewDeployment { project, environment, package: None, operation_id }, "anna")
+            .create_deployment(NewDeployment { project, environment, operation_id, ..NewDeployment::default() }, "anna")
             .await
             .unwrap()
     }

@@ -2,6 +2,7 @@
 
 use longshore_core::deployment::{Deployment, DeploymentState};
 use longshore_core::id::DeploymentId;
+use longshore_core::time::Timestamp;
 use sqlx::sqlite::{SqliteConnection, SqliteRow};
 use sqlx::{QueryBuilder, query};
 
@@ -84,7 +85,7 @@ pub(super) async fn insert_deployment(c: &mut SqliteConnection, row: &Deployment
 }
 
 pub(super) async fn pending_deployments(c: &mut SqliteConnection) -> Result<Vec<DeploymentRow>> {
-    query("SELECT * FROM deployment WHERE begun_at IS NULL AND ended_at IS NULL ORDER BY priority DESC, id")
+    query("SELECT * FROM deployment WHERE begun_at IS NULL AND ended_at IS NULL ORDER BY priority DESC, rowid")
         .fetch_all(c)
         .await?
         .iter()

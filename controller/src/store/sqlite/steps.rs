@@ -39,6 +39,7 @@ fn step_row(row: &SqliteRow) -> Result<StepRow> {
         log_truncated: int(row, "log_truncated")? != 0,
         skipped: opt_word(row, "skipped")?,
         due_at: opt_time(row, "due_at")?,
+        tries: count(row, "tries")?,
         started_at: opt_time(row, "started_at")?,
         ended_at: opt_time(row, "ended_at")?,
     })
@@ -47,8 +48,8 @@ fn step_row(row: &SqliteRow) -> Result<StepRow> {
 pub(super) async fn insert_step(c: &mut SqliteConnection, row: &StepRow) -> Result<()> {
     query(
         "INSERT INTO step (deployment, idx, name, state, exit_code, signal, reason, outputs, resources, plugin_downloads, \
-         log_bytes, log_sha256, log_truncated, started_at, ended_at, skipped, due_at) \
-         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17)",
+         log_bytes, log_sha256, log_truncated, started_at, ended_at, skipped, due_at, tries) \
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18)",
     )
     .bind(row.deployment.to_string())
     .bind(i64::from(row.index))
@@ -67,6 +68,7 @@ pub(super) async fn insert_step(c: &mut SqliteConnection, row: &StepRow) -> Resu
     .bind(opt_micros(row.ended_at))
     .bind(row.skipped.map(SkippedBy::as_str))
     .bind(opt_micros(row.due_at))
+    .bind(i64::from(row.tries))
     .execute(c)
     .await?;
     Ok(())
@@ -93,7 +95,7 @@ pub(super) async fn update_step(c: &mut SqliteConnection, row: &StepRow) -> Resu
     let done = query(concat!(
         "UPDATE step SET state = $3, exit_code = $4, signal = $5, reason = $6, outputs = $7, resources = $8, \
          plugin_downloads = $9, log_bytes = $10, log_sha256 = $11, log_truncated = $12, started_at = $13, ended_at = $14, \
-         skipped = $15, due_at = $16 \
+         skipped = $15, due_at = $16, tries = $17 \
          WHERE deployment = $1 AND idx = $2 AND state NOT IN ",
         terminal!()
     ))
@@ -113,6 +115,7 @@ pub(super) async fn update_step(c: &mut SqliteConnection, row: &StepRow) -> Resu
     .bind(opt_micros(row.ended_at))
     .bind(row.skipped.map(SkippedBy::as_str))
     .bind(opt_micros(row.due_at))
+    .bind(i64::from(row.tries))
     .execute(c)
     .await?;
     Ok(done.rows_affected() == 1)

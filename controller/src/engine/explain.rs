@@ -1,0 +1,292 @@
+//! Why something waits, and where a value comes from: every rule and every agent, with the words for people (promise P11).
+
+use std::collections::BTreeMap;
+
+use longshore_core::id::{AgentId, DeploymentId};
+use longshore_core::placement::{self, Candidate, Request};
+use longshore_core::spec::Variable;
+use longshore_core::variables::{self, Place};
+use serde::Serialize;
+use utoipa::ToSchema;
+
+use super::create::{gate, project, set_value};
+use super::dispatch::busy;
+use super::flow::spec_of;
+use super::offers::offer_steps;
+use super::{Engine, Error, Result};
+use crate::store::Tx;
+use crate::store::rows::{ApprovalFilter, DeploymentRow};
+use longshore_core::approval::ApprovalState;
+
+/// One rule that a deployment has to pass.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
+pub struct RuleView {
+    /// Its name, stable.
+    pub rule: String,
+    /// Whether it lets the deployment go on now.
+    pub ok: bool,
+    /// For people.
+    pub message: String,
+}
+
+/// A predicate that rejects an agent.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
+pub struct RejectionView {
+    /// Its name, stable.
+    pub predicate: String,
+    /// For people.
+    pub message: String,
+}
+
+/// An agent, and why it does not get the job.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
+pub struct AgentExplained {
+    /// `agt_...`.
+    pub agent: String,
+    /// Empty: it may have the job.
+    pub rejected_by: Vec<RejectionView>,
+}
+
+/// Why a deployment waits.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
+pub struct ExplainView {
+    /// `dep_...`.
+    pub id: String,
+    /// As `deployment show` has it.
+    pub state: String,
+    /// Every rule.
+    pub rules: Vec<RuleView>,
+    /// Every agent that is not revoked.
+    pub agents: Vec<AgentExplained>,
+}
+
+/// A value that another one beat.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
+pub struct Beaten {
+    /// The value.
+    pub value: Option<String>,
+    /// Where it was written, and for what.
+    pub from: String,
+}
+
+/// Where a variable's value comes from.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
+pub struct VariableExplained {
+    /// Its name.
+    pub name: String,
+    /// The value; always `null` for a secret.
+    pub value: Option<String>,
+    /// Where it was written, and for what.
+    pub from: String,
+    /// Values that it beat, the nearest first.
+    pub beaten: Vec<Beaten>,
+}
+
+impl Engine {
+    /// Every rule and every agent that stands between a deployment and its next step.
+    ///
+    /// # Errors
+    /// When there is none of that id.
+    pub async fn explain(&self, id: DeploymentId) -> Result<ExplainView> {
+        let view = self.deployment_view(id).await?.ok_or_else(|| Error::not_found("deployment", &id))?;
+        let now = self.clock().now();
+        let (mut rules, agents, request) = self
+            .read(move |tx| {
+                Box::pin(async move {
+                    let row = tx.deployment(id).await?.ok_or_else(|| Error::not_found("deployment", &id))?;
+                    let spec = spec_of(tx, &row).await?;
+                    let mut rules = Vec::new();
+                    if row.begun_at.is_none() && !row.deployment.state.is_terminal() {
+                        rules.push(match gate(tx, &row, &spec, now).await? {
+                            Some(denied) => rule(denied.rule(), false, format!("{denied}; {}", denied.hint())),
+                            None => rule("gate", true, "release, lifecycle and schedule let it begin".to_owned()),
+                        });
+                    }
+                    rules.extend(locks(tx, &row).await?);
+                    rules.extend(approvals(tx, id).await?);
+                    let jobs = tx.queued_jobs().await?;
+                    let steps = match jobs.into_iter().find(|job| job.job.deployment == id) {
+                        Some(job) => job.steps,
+                        None if row.begun_at.is_none() => {
+                            let containers: Vec<usize> = (0..spec.steps.len())
+                                .filter(|at| spec.steps.get(*at).is_some_and(longshore_core::spec::Step::in_container))
+                                .collect();
+                            offer_steps(&spec, &row, &containers)?
+                        }
+                        None => Vec::new(),
+                    };
+                    let (agents, live) = (tx.agents().await?, tx.live_attempts().await?);
+                    Ok((rules, (agents, live), (spec.pool, steps)))
+                })
+            })
+            .await?;
+        let (agents, live) = agents;
+        let connected = self.0.sessions.candidates(&busy(&live));
+        let (pool, steps) = request;
+        let known: Vec<Candidate> = agents
+            .into_iter()
+            .filter(|row| row.revoked_at.is_none())
+            .map(|row| {
+                let found = connected.iter().find(|candidate| candidate.id == row.id).cloned();
+                found.unwrap_or_else(|| disconnected(row.id, row.pool))
+            })
+            .collect();
+        let agents: Vec<AgentExplained> = if steps.is_empty() {
+            Vec::new()
+        } else {
+            known.iter().map(|candidate| explained(candidate, &Request { pool: &pool, steps: &steps })).collect()
+        };
+        if !steps.is_empty() {
+            let free = agents.iter().filter(|agent| agent.rejected_by.is_empty()).count();
+            rules.push(rule("agent", free > 0, format!("{free} of {} agents may have the next job", agents.len())));
+        }
+        Ok(ExplainView { id: view.id, state: view.state, rules, agents })
+    }
+
+    /// Where the value of a variable comes from in an environment.
+    ///
+    /// # Errors
+    /// When there is no such project, environment, step or variable.
+    pub async fn explain_variable(
+        &self,
+        name: &str,
+        variable: &str,
+        environment: &str,
+        step: Option<String>,
+    ) -> Result<VariableExplained> {
+        let (name, variable, environment) = (name.to_owned(), variable.to_owned(), environment.to_owned());
+        self.read(move |tx| {
+            Box::pin(async move {
+                let project = project(tx, &name).await?;
+                let spec = tx.revision(project.id, project.revision).await?.map(|revision| revision.spec);
+                let spec = spec.ok_or_else(|| Error::not_found("revision of project", &name))?;
+                if spec.environment(&environment).is_none() {
+                    return Err(Error::not_found("environment", &environment));
+                }
+                if let Some(step) = step.as_ref().filter(|step| spec.step(step).is_none()) {
+                    return Err(Error::not_found("step", step));
+                }
+                let rows = tx.variables(project.id).await?;
+                match spec.variable(&variable) {
+                    None => Err(Error::not_found("variable", &variable)),
+                    Some(Variable::Secret) => Ok(secret(&rows, &variable, &environment)),
+                    Some(_) => {
+                        let set: Vec<_> = rows.iter().filter_map(set_value).collect();
+                        let given = BTreeMap::new();
+                        let place = Place { environment: &environment, step: step.as_deref(), given: &given };
+                        Ok(plain(variables::candidates(&spec, &set, &variable, &place), variable))
+                    }
+                }
+            })
+        })
+        .await
+    }
+}
+
+fn rule(name: &str, ok: bool, message: String) -> RuleView {
+    RuleView { rule: name.to_owned(), ok, message }
+}
+
+async fn locks(tx: &mut dyn Tx, row: &DeploymentRow) -> Result<Vec<RuleView>> {
+    let id = row.deployment.id;
+    if row.begun_at.is_some() || row.deployment.state.is_terminal() {
+        return Ok(Vec::new());
+    }
+    let (kept, pending) = (tx.reservations().await?, tx.pending_deployments().await?);
+    let mut rules = Vec::new();
+    for key in &row.locks {
+        let holder = kept.iter().find(|kept| kept.key == *key);
+        let ahead =
+            pending.iter().take_while(|other| other.deployment.id != id).find(|other| other.locks.contains(key));
+        rules.push(match (holder, ahead) {
+            (Some(kept), _) => rule(
+                "lock",
+                false,
+                format!("`{key}` is kept by deployment `{}` since {}", kept.deployment, kept.taken_at),
+            ),
+            (None, Some(other)) => rule(
+                "queue",
+                false,
+                format!(
+                    "`{key}` goes to deployment `{}` first: it waits longer or has more priority",
+                    other.deployment.id
+                ),
+            ),
+            (None, None) => rule("lock", true, format!("`{key}` is free")),
+        });
+    }
+    Ok(rules)
+}
+
+async fn approvals(tx: &mut dyn Tx, id: DeploymentId) -> Result<Vec<RuleView>> {
+    let rows = tx.approvals(&ApprovalFilter { deployment: Some(id) }).await?;
+    let mut rules = Vec::new();
+    for row in rows {
+        let state = row.approval.state;
+        let teams = if row.approval.teams.is_empty() {
+            "whoever may approve there".to_owned()
+        } else {
+            row.approval.teams.join(", ")
+        };
+        let message = format!(
+            "approval `{}` of step `{}` is {}; {} of {teams} have to agree",
+            row.approval.id,
+            row.step_name,
+            state.as_str(),
+            row.approval.needs
+        );
+        rules.push(rule("approval", state == ApprovalState::Granted, message));
+    }
+    Ok(rules)
+}
+
+fn disconnected(id: AgentId, pool: String) -> Candidate {
+    Candidate {
+        id,
+        pool,
+        connected: false,
+        draining: false,
+        slots: 1,
+        busy: 0,
+        mounts: std::collections::BTreeSet::new(),
+        weakest_profile: longshore_core::offer::Profile::Standard,
+        engine: false,
+        declined: None,
+    }
+}
+
+fn explained(candidate: &Candidate, request: &Request<'_>) -> AgentExplained {
+    let rejections = placement::rejections(candidate, request).into_iter();
+    // What a disconnected agent has is not known, so only what it certainly lacks is said.
+    let known = rejections.filter(|found| candidate.connected || matches!(found.predicate, "pool" | "connected"));
+    let rejected_by =
+        known.map(|found| RejectionView { predicate: found.predicate.to_owned(), message: found.message }).collect();
+    AgentExplained { agent: candidate.id.to_string(), rejected_by }
+}
+
+fn plain(found: Vec<variables::Candidate>, name: String) -> VariableExplained {
+    let from = |found: &variables::Candidate| format!("{} for {}", found.source.words(), found.scope);
+    let mut found = found.into_iter();
+    let first = found.next();
+    VariableExplained {
+        name,
+        from: first.as_ref().map_or_else(|| "nowhere: it has no value there".to_owned(), from),
+        value: first.map(|found| found.value),
+        beaten: found.map(|found| Beaten { from: from(&found), value: Some(found.value) }).collect(),
+    }
+}
+
+fn secret(rows: &[crate::store::rows::VariableRow], name: &str, environment: &str) -> VariableExplained {
+    let words = |environment: Option<&str>| match environment {
+        Some(environment) => format!("`longshore variable set` for environment `{environment}`"),
+        None => "`longshore variable set` for everything".to_owned(),
+    };
+    let own = super::create::newest(rows, name, environment, true);
+    let all = rows.iter().find(|row| row.name == name && row.environment.is_none());
+    let beaten = match (own, all) {
+        (Some(own), Some(all)) if own.id != all.id => vec![Beaten { value: None, from: words(None) }],
+        _ => Vec::new(),
+    };
+    let from = own.map_or_else(|| "nowhere: it was not set".to_owned(), |row| words(row.environment.as_deref()));
+    VariableExplained { name: name.to_owned(), value: None, from, beaten }
+}

@@ -1,0 +1,258 @@
+//! Carries a deployment on: what core says follows from the rows is put into rows, in the transaction of what made it follow.
+//!
+//! [`follow`] is called after every change of a deployment's parts and looks at rows alone, so it does not matter who calls it how
+//! often, and a controller that was killed finds the way on.
+
+use std::collections::BTreeSet;
+
+use longshore_core::approval::{Approval, ApprovalState};
+use longshore_core::deployment::{self, Facts, StepFact};
+use longshore_core::id::DeploymentId;
+use longshore_core::job::{self, Job};
+use longshore_core::process::{Graph, Move, StepNow};
+use longshore_core::spec::{Action, DEFAULT_EXPIRY, Project, Step};
+use longshore_core::step::{End, SkippedBy, StepEvent, StepState, index_of};
+use serde_json::json;
+
+use super::cascade::{move_step, stale};
+use super::context::Values;
+use super::cx::Cx;
+use super::offers::offer_steps;
+use super::{Error, Result};
+use crate::store::Tx;
+use crate::store::rows::{ApprovalRow, DeploymentRow, JobRow, ReservationRow, StepRow};
+
+/// The spec that a deployment goes by.
+pub(super) async fn spec_of(tx: &mut dyn Tx, row: &DeploymentRow) -> Result<Project> {
+    let revision = tx.revision(row.project, row.revision).await?;
+    let spec = revision.map(|revision| revision.spec);
+    spec.ok_or_else(|| Error::Internal(format!("revision {} of `{}` is missing", row.revision, row.project_name)))
+}
+
+/// Whether nobody keeps what the deployment needs, nor waits for it since earlier.
+pub(super) async fn may_begin(tx: &mut dyn Tx, row: &DeploymentRow) -> Result<bool> {
+    let taken: BTreeSet<String> = tx.reservations().await?.into_iter().map(|kept| kept.key).collect();
+    if row.locks.iter().any(|key| taken.contains(key)) {
+        return Ok(false);
+    }
+    let pending = tx.pending_deployments().await?;
+    let mut ahead = pending.iter().take_while(|other| other.deployment.id != row.deployment.id);
+    Ok(!ahead.any(|other| other.locks.iter().any(|key| row.locks.contains(key))))
+}
+
+/// Takes what the deployment keeps to itself, all or nothing, and begins it.
+pub(super) async fn begin(tx: &mut dyn Tx, cx: &mut Cx, row: &DeploymentRow) -> Result<()> {
+    let id = row.deployment.id;
+    for key in &row.locks {
+        if !tx.reserve(&ReservationRow { key: key.clone(), deployment: id, taken_at: cx.now }).await? {
+            return Err(stale(key));
+        }
+    }
+    if !tx.begin_deployment(id, cx.now).await? {
+        return Err(stale(&id));
+    }
+    cx.event(tx, "deployment.begun", Some(id), json!({ "locks": row.locks })).await?;
+    follow(tx, cx, id).await
+}
+
+/// Works out what follows in a deployment and does it.
+pub(super) async fn follow(tx: &mut dyn Tx, cx: &mut Cx, id: DeploymentId) -> Result<()> {
+    let row = tx.deployment(id).await?.ok_or_else(|| Error::not_found("deployment", &id))?;
+    if row.deployment.state.is_terminal() {
+        return Ok(());
+    }
+    let spec = spec_of(tx, &row).await?;
+    let mut steps = tx.steps(id).await?;
+    let canceled = row.deployment.cancel_asked.is_some();
+    if row.begun_at.is_some() || canceled {
+        let graph = Graph::new(&spec.steps);
+        let now = standing(tx, id, &steps).await?;
+        let values = values_for(tx, cx, &row, &spec, &steps).await?;
+        let holds =
+            |step: usize, failed: bool| match (spec.steps.get(step).and_then(|step| step.when.as_ref()), &values) {
+                (Some(when), Some(values)) => when.holds(values, failed).map_err(|error| format!("`when`: {error}")),
+                _ => Ok(!failed),
+            };
+        for next in graph.advance(&now, canceled, holds) {
+            carry_on(tx, cx, &row, &spec, &mut steps, next).await?;
+        }
+    }
+    settle(tx, cx, &row, &spec, None).await
+}
+
+async fn standing(tx: &mut dyn Tx, id: DeploymentId, steps: &[StepRow]) -> Result<Vec<StepNow>> {
+    let jobs = tx.jobs_of(id).await?;
+    let live = jobs.iter().filter(|row| !matches!(row.job.state, job::State::Ended { .. }));
+    let held: BTreeSet<u32> = live.flat_map(|row| row.steps.iter().map(|step| index_of(step.index))).collect();
+    let now = |row: &StepRow| StepNow { state: row.state, skipped: row.skipped, in_job: held.contains(&row.index) };
+    Ok(steps.iter().map(now).collect())
+}
+
+/// Values for conditions; none where no step asks for any.
+async fn values_for(
+    tx: &mut dyn Tx,
+    cx: &Cx,
+    row: &DeploymentRow,
+    spec: &Project,
+    steps: &[StepRow],
+) -> Result<Option<Values>> {
+    let asked = spec.steps.iter().zip(steps).any(|(step, row)| step.when.is_some() && row.state == StepState::Queued);
+    if asked { Ok(Some(Values::load(tx, &cx.vault, row, None, steps).await?)) } else { Ok(None) }
+}
+
+async fn carry_on(
+    tx: &mut dyn Tx,
+    cx: &mut Cx,
+    row: &DeploymentRow,
+    spec: &Project,
+    steps: &mut [StepRow],
+    next: Move,
+) -> Result<()> {
+    let missing = || Error::Internal(format!("a step of `{}` is missing", row.deployment.id));
+    match next {
+        Move::Skip { step, by } => {
+            let step = steps.get_mut(step).ok_or_else(missing)?;
+            step.skipped = Some(by);
+            step.reason = Some(
+                match by {
+                    SkippedBy::Condition => "not run: its condition did not hold",
+                    SkippedBy::Failure => "not started: a step before it did not end well",
+                    SkippedBy::Cancel => "not started: the deployment was canceled",
+                }
+                .to_owned(),
+            );
+            move_step(tx, cx, step, StepState::Skipped).await
+        }
+        Move::Fail { step, reason } => {
+            let step = steps.get_mut(step).ok_or_else(missing)?;
+            step.reason = Some(reason);
+            move_step(tx, cx, step, StepState::Failed).await
+        }
+        Move::Open { step } => {
+            let step = steps.get_mut(step).ok_or_else(missing)?;
+            let spec = usize::try_from(step.index).ok().and_then(|index| spec.steps.get(index)).ok_or_else(missing)?;
+            open(tx, cx, row, spec, step).await
+        }
+        Move::Job { steps: indices } => {
+            let job = queued(cx, row, spec, &indices)?;
+            tx.insert_job(&job).await?;
+            cx.after.dispatch = true;
+            cx.after.timers = true;
+            let names: Vec<_> = indices.iter().filter_map(|index| Some(&spec.steps.get(*index)?.name)).collect();
+            let detail = json!({ "job": job.job.id, "steps": names, "locks": job.locks });
+            cx.event(tx, "job.queued", Some(row.deployment.id), detail).await
+        }
+    }
+}
+
+fn queued(cx: &Cx, row: &DeploymentRow, spec: &Project, indices: &[usize]) -> Result<JobRow> {
+    let steps = offer_steps(spec, row, indices)?;
+    let index = |index: &usize| u32::try_from(*index).ok();
+    let locks: BTreeSet<String> =
+        indices.iter().filter_map(index).filter_map(|i| row.stacks.get(&i).cloned()).collect();
+    let job = Job {
+        id: cx.clock.job_id(),
+        deployment: row.deployment.id,
+        state: job::State::Queued,
+        since: cx.now,
+        epoch: 0,
+        abandoned: 0,
+    };
+    Ok(JobRow { job, seq: 0, pool: spec.pool.clone(), steps, locks: locks.into_iter().collect() })
+}
+
+/// Begins a step that the controller does itself.
+async fn open(tx: &mut dyn Tx, cx: &mut Cx, row: &DeploymentRow, spec: &Step, step: &mut StepRow) -> Result<()> {
+    let id = row.deployment.id;
+    step.started_at = Some(cx.now);
+    cx.after.timers = true;
+    match &spec.action {
+        Action::Approval(asked) => {
+            let approval = Approval {
+                id: cx.clock.approval_id(),
+                state: ApprovalState::Pending,
+                needs: asked.needs,
+                teams: asked.teams.clone(),
+                expires_at: cx.now.after(asked.expires.unwrap_or(DEFAULT_EXPIRY)),
+                void_reason: None,
+                decided_at: None,
+            };
+            let approval = ApprovalRow {
+                approval,
+                deployment: id,
+                step: step.index,
+                step_name: step.name.clone(),
+                created_at: cx.now,
+            };
+            tx.insert_approval(&approval).await?;
+            move_step(tx, cx, step, StepState::Waiting).await?;
+            let detail = json!({ "approval": approval.approval.id, "step": step.name, "needs": asked.needs, "teams": asked.teams });
+            cx.event(tx, "approval.asked", Some(id), detail).await
+        }
+        Action::Http(_) => {
+            step.due_at = Some(cx.now);
+            move_step(tx, cx, step, StepState::Running).await
+        }
+        _ => {
+            let state = step.state.after(StepEvent::Ended(End::Failed)).ok_or_else(|| stale(&step.name))?;
+            step.reason = Some("this controller does not know what the step does".to_owned());
+            move_step(tx, cx, step, state).await
+        }
+    }
+}
+
+/// Puts a deployment where its parts stand, and lets go of what it keeps when it has ended.
+pub(super) async fn settle(
+    tx: &mut dyn Tx,
+    cx: &mut Cx,
+    row: &DeploymentRow,
+    spec: &Project,
+    requeued: Option<&str>,
+) -> Result<()> {
+    let id = row.deployment.id;
+    let (steps, jobs, live) = (tx.steps(id).await?, tx.jobs_of(id).await?, tx.live_attempts_of(id).await?);
+    let facts: Vec<StepFact<'_>> = steps.iter().zip(&spec.steps).map(|(row, step)| fact(row, step)).collect();
+    let jobs: Vec<_> = jobs.into_iter().map(|row| row.job.state).collect();
+    let attempts: Vec<_> = live.into_iter().map(|row| row.attempt.state).collect();
+    let from = &row.deployment;
+    let mut next = deployment::settle(from, &Facts { steps: &facts, jobs: &jobs, attempts: &attempts }, cx.now);
+    if let Some(reason) = requeued
+        && next.state == deployment::DeploymentState::Queued
+    {
+        next.reason = Some(reason.to_owned());
+    }
+    if next == *from {
+        return Ok(());
+    }
+    if !tx.update_deployment(from, &next).await? {
+        return Err(stale(&id));
+    }
+    cx.after.changed.insert(id);
+    if next.state.is_terminal() {
+        cx.after.ended.insert(id, next.state);
+        cx.after.dispatch = true;
+        if next.state == deployment::DeploymentState::Succeeded {
+            cx.after.promote.insert(row.release);
+        }
+        let freed = tx.release_reservations(id, cx.now).await?;
+        if !freed.is_empty() {
+            cx.event(tx, "locks.released", Some(id), json!({ "keys": freed })).await?;
+        }
+    }
+    if next.state != from.state {
+        let action = format!("deployment.{}", next.state.as_str());
+        cx.event(tx, &action, Some(id), json!({ "reason": next.reason })).await?;
+    }
+    Ok(())
+}
+
+fn fact<'a>(row: &'a StepRow, step: &Step) -> StepFact<'a> {
+    StepFact {
+        name: &row.name,
+        state: row.state,
+        skipped: row.skipped,
+        reason: row.reason.as_deref(),
+        begun: row.started_at.is_some(),
+        in_container: step.in_container(),
+    }
+}

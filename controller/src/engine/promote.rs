@@ -1,0 +1,250 @@
+//! Takes releases further: to the next phase when people ask, through automatic phases by itself, and back.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use longshore_core::gate;
+use longshore_core::id::ReleaseId;
+use longshore_core::spec::Mode;
+use serde::Serialize;
+use serde_json::json;
+use utoipa::ToSchema;
+
+use super::create::project;
+use super::releases::{self, held_spec, reached};
+use super::{Engine, Error, NewDeployment, Result};
+use crate::store::rows::{DeploymentFilter, ReleaseFilter, ReleaseRow};
+use crate::tasks::OnError;
+
+/// Releases of a project that are looked at when the controller starts: what it was about to do is found among the newest.
+const NEWEST: u32 = 20;
+
+/// A deployment of a promotion.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
+pub struct PromotedTo {
+    /// `dep_...`.
+    pub deployment: String,
+    /// Where it goes.
+    pub environment: String,
+}
+
+/// What a promotion began.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
+pub struct Promoted {
+    /// Name of the phase.
+    pub phase: String,
+    /// One for each environment that did not have the release.
+    pub deployments: Vec<PromotedTo>,
+}
+
+/// What a rollback began.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
+pub struct RolledBack {
+    /// `dep_...`.
+    pub deployment: String,
+    /// Version of the release.
+    pub release: String,
+}
+
+impl Engine {
+    /// Deploys a release to the environments of its next phase.
+    ///
+    /// # Errors
+    /// When there is no next phase, or everything of it is under way.
+    pub async fn promote(
+        &self,
+        name: &str,
+        version: &str,
+        operation: &str,
+        given: BTreeMap<String, String>,
+        by: &str,
+    ) -> Result<Promoted> {
+        let (project_name, release_version) = (name.to_owned(), version.to_owned());
+        let (phase, open) = self
+            .read(move |tx| {
+                Box::pin(async move {
+                    let project = project(tx, &project_name).await?;
+                    let release = releases::find(tx, &project, &release_version).await?;
+                    let spec = held_spec(tx, &release).await?;
+                    if spec.lifecycle.is_empty() {
+                        let message = format!("project `{project_name}` has no lifecycle, so there is no next phase");
+                        let hint = "write `lifecycle` into its spec, or deploy to an environment by name".to_owned();
+                        return Err(Error::refused("no_lifecycle", message, hint));
+                    }
+                    let succeeded = reached(tx, release.id, &spec.lifecycle).await?;
+                    let Some(phase) = gate::next_phase(&spec.lifecycle, &succeeded) else {
+                        let message = format!("release `{release_version}` has passed every phase");
+                        return Err(Error::conflict("passed_every_phase", message, None));
+                    };
+                    let busy = under_way(tx, &release).await?;
+                    let open: Vec<String> = phase
+                        .environments
+                        .iter()
+                        .filter(|name| !succeeded.contains(*name) && !busy.contains(*name))
+                        .cloned()
+                        .collect();
+                    if open.is_empty() {
+                        let message =
+                            format!("release `{release_version}` is on its way through phase `{}` already", phase.name);
+                        let hint = "wait for its deployments: `longshore deployment list`".to_owned();
+                        return Err(Error::conflict("under_way", message, hint));
+                    }
+                    Ok((phase.name.clone(), open))
+                })
+            })
+            .await?;
+        let mut deployments = Vec::new();
+        for environment in open {
+            let new = NewDeployment {
+                project: name.to_owned(),
+                environment: environment.clone(),
+                release: Some(version.to_owned()),
+                variables: given.clone(),
+                operation_id: format!("{operation}/{environment}"),
+                ..NewDeployment::default()
+            };
+            let deployment = self.create_deployment(new, by).await?.to_string();
+            deployments.push(PromotedTo { deployment, environment });
+        }
+        Ok(Promoted { phase, deployments })
+    }
+
+    /// Deploys the release that last succeeded in an environment before the one that is there now.
+    ///
+    /// # Errors
+    /// When there is none.
+    pub async fn rollback(&self, name: &str, environment: &str, operation: &str, by: &str) -> Result<RolledBack> {
+        let (project_name, target) = (name.to_owned(), environment.to_owned());
+        let release = self
+            .read(move |tx| {
+                Box::pin(async move {
+                    let project = project(tx, &project_name).await?;
+                    let filter = DeploymentFilter {
+                        project: Some(project_name.clone()),
+                        environment: Some(target.clone()),
+                        before: None,
+                        limit: 100,
+                    };
+                    let newest = tx.deployments(&filter).await?.into_iter().find(|row| row.begun_at.is_some());
+                    let current = newest.map(|row| row.release);
+                    for (_, id) in tx.last_good(project.id, &target).await? {
+                        let release = tx.release_by_id(id).await?.ok_or_else(|| Error::not_found("release", &id))?;
+                        if Some(id) != current && release.blocked.is_none() {
+                            return Ok(release);
+                        }
+                    }
+                    let message = format!(
+                        "no other release of `{project_name}` that is not blocked has succeeded in `{target}`, so there is nothing to go back to"
+                    );
+                    let hint = format!("`longshore deployment list --project {project_name} --env {target}` shows what was there");
+                    Err(Error::conflict("nothing_to_roll_back_to", message, hint))
+                })
+            })
+            .await?;
+        let new = NewDeployment {
+            project: name.to_owned(),
+            environment: environment.to_owned(),
+            release: Some(release.version.clone()),
+            operation_id: operation.to_owned(),
+            ..NewDeployment::default()
+        };
+        let deployment = self.create_deployment(new, by).await?.to_string();
+        Ok(RolledBack { deployment, release: release.version })
+    }
+
+    /// Looks, in a task of its own, whether releases go further by themselves.
+    pub(super) fn promote_later(&self, releases: BTreeSet<ReleaseId>) {
+        if releases.is_empty() {
+            return;
+        }
+        let engine = self.clone();
+        self.tasks().spawn("automatic phases", OnError::Log, async move {
+            for release in releases {
+                engine.promote_by_itself(release).await?;
+            }
+            Ok::<(), Error>(())
+        });
+    }
+
+    /// What may have been cut off by the end of the process before this one.
+    pub(super) fn promote_all(&self) {
+        let engine = self.clone();
+        self.tasks().spawn("automatic phases", OnError::Log, async move {
+            let newest = engine
+                .read(|tx| {
+                    Box::pin(async move {
+                        let mut found = BTreeSet::new();
+                        for project in tx.projects().await? {
+                            let rows = tx.releases(project.id, &ReleaseFilter { before: None, limit: NEWEST }).await?;
+                            found.extend(rows.into_iter().map(|row| row.id));
+                        }
+                        Ok(found)
+                    })
+                })
+                .await?;
+            for release in newest {
+                engine.promote_by_itself(release).await?;
+            }
+            Ok::<(), Error>(())
+        });
+    }
+
+    /// Starts the deployments of the next phase if that is automatic. Each environment is asked for once a release.
+    async fn promote_by_itself(&self, id: ReleaseId) -> Result<()> {
+        let found = self
+            .read(move |tx| {
+                Box::pin(async move {
+                    let release = tx.release_by_id(id).await?.ok_or_else(|| Error::not_found("release", &id))?;
+                    let spec = held_spec(tx, &release).await?;
+                    if release.blocked.is_some() || spec.lifecycle.iter().all(|phase| phase.mode == Mode::Manual) {
+                        return Ok(None);
+                    }
+                    let succeeded = reached(tx, id, &spec.lifecycle).await?;
+                    let mut due = Vec::new();
+                    for environment in gate::automatic(&spec.lifecycle, &succeeded) {
+                        if !tx.asked_for_in(id, environment).await? {
+                            due.push(environment.to_owned());
+                        }
+                    }
+                    Ok(Some((release, due)))
+                })
+            })
+            .await?;
+        let Some((release, due)) = found else { return Ok(()) };
+        for environment in due {
+            let new = NewDeployment {
+                project: release.project_name.clone(),
+                environment: environment.clone(),
+                release: Some(release.version.clone()),
+                operation_id: format!("automatic/{id}/{environment}"),
+                ..NewDeployment::default()
+            };
+            if let Err(error) = self.create_deployment(new, "controller").await {
+                self.not_promoted(&release, environment, &error).await?;
+            }
+        }
+        Ok(())
+    }
+
+    async fn not_promoted(&self, release: &ReleaseRow, environment: String, error: &Error) -> Result<()> {
+        let (project, version) = (release.project_name.clone(), release.version.clone());
+        tracing::warn!(project, version, environment, %error, "a release cannot go on by itself");
+        let reason = error.to_string();
+        self.change("controller", move |tx, cx| {
+            Box::pin(async move {
+                let detail =
+                    json!({ "project": project, "version": version, "environment": environment, "reason": reason });
+                cx.event(tx, "release.not_promoted", None, detail).await
+            })
+        })
+        .await
+    }
+}
+
+/// Environments to which a release is on its way.
+async fn under_way(tx: &mut dyn crate::store::Tx, release: &ReleaseRow) -> Result<BTreeSet<String>> {
+    let filter =
+        DeploymentFilter { project: Some(release.project_name.clone()), limit: 500, ..DeploymentFilter::default() };
+    let rows = tx.deployments(&filter).await?;
+    let live = rows.into_iter().filter(|row| row.release == release.id && !row.deployment.state.is_terminal());
+    Ok(live.map(|row| row.environment).collect())
+}

@@ -1,0 +1,277 @@
+//! Releases: made once, shown, blocked. What a release holds is the revision of the spec, versions of variables, the package and images.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use longshore_core::id::ReleaseId;
+use longshore_core::spec::{Phase, Project};
+use longshore_core::version;
+use serde_json::json;
+
+use super::create::project;
+use super::cx::Cx;
+use super::view::{PackageView, ReleaseStepView, ReleaseView, VariableView};
+use super::{Engine, Error, Result};
+use crate::hex;
+use crate::store::Tx;
+use crate::store::rows::{ProjectRow, ReleaseFilter, ReleaseRow, VariableRow};
+
+/// Longest reason.
+const MAX_REASON: usize = 2_000;
+
+/// A release that is asked for.
+#[derive(Debug, Clone, Default)]
+pub struct NewRelease {
+    /// Its version; `None`: the next one.
+    pub version: Option<String>,
+    /// SHA-256 in hex of a stored package.
+    pub package: Option<String>,
+}
+
+impl Engine {
+    /// Freezes a project as it is now.
+    ///
+    /// # Errors
+    /// A version that is none or is there already, a package that is not stored; nothing was made then.
+    pub async fn create_release(&self, name: &str, new: NewRelease, by: &str) -> Result<ReleaseView> {
+        let (name, by_name) = (name.to_owned(), by.to_owned());
+        let view = self
+            .change(by, move |tx, cx| {
+                Box::pin(async move {
+                    let project = project(tx, &name).await?;
+                    let row = make(tx, cx, &project, &new, &by_name).await?;
+                    view(tx, row).await
+                })
+            })
+            .await?;
+        Ok(view)
+    }
+
+    /// A release.
+    ///
+    /// # Errors
+    /// When there is no such project or version.
+    pub async fn release(&self, name: &str, version: &str) -> Result<ReleaseView> {
+        let (name, version) = (name.to_owned(), version.to_owned());
+        self.read(move |tx| {
+            Box::pin(async move {
+                let project = project(tx, &name).await?;
+                let row = find(tx, &project, &version).await?;
+                view(tx, row).await
+            })
+        })
+        .await
+    }
+
+    /// Releases of a project, newest version first, without what they hold.
+    ///
+    /// # Errors
+    /// When there is no such project; a version to begin before that is none.
+    pub async fn releases(&self, name: &str, before: Option<String>, limit: u32) -> Result<Vec<ReleaseView>> {
+        let before = match before {
+            Some(text) => Some(version::sort_key(&parsed(&text, "before")?)),
+            None => None,
+        };
+        let name = name.to_owned();
+        self.read(move |tx| {
+            Box::pin(async move {
+                let project = project(tx, &name).await?;
+                let rows = tx.releases(project.id, &ReleaseFilter { before, limit }).await?;
+                Ok(rows.into_iter().map(bare).collect())
+            })
+        })
+        .await
+    }
+
+    /// Forbids every further deployment of a release, or allows it again.
+    ///
+    /// # Errors
+    /// When there is no such release, or a reason is missing.
+    pub async fn block_release(
+        &self,
+        name: &str,
+        version: &str,
+        reason: Option<String>,
+        by: &str,
+    ) -> Result<ReleaseView> {
+        if let Some(reason) = &reason
+            && (reason.trim().len() < 3 || reason.len() > MAX_REASON)
+        {
+            return Err(Error::invalid("reason", format!("say why in 3 to {MAX_REASON} bytes"), None));
+        }
+        let (name, version) = (name.to_owned(), version.to_owned());
+        self.change(by, move |tx, cx| {
+            Box::pin(async move {
+                let project = project(tx, &name).await?;
+                let row = find(tx, &project, &version).await?;
+                tx.block_release(row.id, reason.as_deref()).await?;
+                let action = if reason.is_some() { "release.blocked" } else { "release.unblocked" };
+                let detail = json!({ "project": name, "version": version, "reason": reason });
+                cx.event(tx, action, None, detail).await?;
+                view(tx, ReleaseRow { blocked: reason, ..row }).await
+            })
+        })
+        .await
+    }
+}
+
+fn parsed(text: &str, field: &str) -> Result<version::Version> {
+    version::parse(text).map_err(|message| Error::invalid(field, message, None))
+}
+
+/// A release by its version, or what to do.
+pub(super) async fn find(tx: &mut dyn Tx, project: &ProjectRow, version: &str) -> Result<ReleaseRow> {
+    tx.release(project.id, version).await?.ok_or_else(|| Error::NotFound {
+        kind: "release",
+        name: format!("{} {version}", project.name),
+        hint: Some(format!(
+            "`longshore release list {0}` shows them; make one with `longshore release create {0}`",
+            project.name
+        )),
+    })
+}
+
+/// Values that were set on the server, at the versions that a release holds.
+pub(super) async fn held_variables(tx: &mut dyn Tx, release: &ReleaseRow) -> Result<Vec<VariableRow>> {
+    let mut rows = Vec::new();
+    for id in &release.variables {
+        rows.push(tx.variable(*id).await?.ok_or_else(|| Error::not_found("version of a variable", id))?);
+    }
+    Ok(rows)
+}
+
+/// The spec that a release holds.
+pub(super) async fn held_spec(tx: &mut dyn Tx, release: &ReleaseRow) -> Result<Project> {
+    let revision = tx.revision(release.project, release.revision).await?;
+    let missing = || Error::Internal(format!("revision {} of `{}` is missing", release.revision, release.project_name));
+    Ok(revision.ok_or_else(missing)?.spec)
+}
+
+fn digest(project: &ProjectRow, package: Option<&str>, variables: &[i64]) -> String {
+    let held = json!({ "revision": project.revision, "package": package, "variables": variables }).to_string();
+    hex::encode(aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, held.as_bytes()).as_ref())
+}
+
+/// The newest release that holds what the project is now, or a new one.
+pub(super) async fn on_the_spot(
+    tx: &mut dyn Tx,
+    cx: &mut Cx,
+    project: &ProjectRow,
+    package: Option<String>,
+    by: &str,
+) -> Result<ReleaseRow> {
+    let variables: Vec<i64> = tx.variables(project.id).await?.iter().map(|row| row.id).collect();
+    match tx.release_same(project.id, &digest(project, package.as_deref(), &variables)).await? {
+        Some(row) if row.blocked.is_none() => Ok(row),
+        _ => make(tx, cx, project, &NewRelease { version: None, package }, by).await,
+    }
+}
+
+async fn make(tx: &mut dyn Tx, cx: &mut Cx, project: &ProjectRow, new: &NewRelease, by: &str) -> Result<ReleaseRow> {
+    if let Some(sha256) = &new.package
+        && tx.package(sha256).await?.is_none()
+    {
+        let hint = Some("upload it first with PUT /api/v1/packages/SHA256".to_owned());
+        return Err(Error::NotFound { kind: "package", name: sha256.clone(), hint });
+    }
+    let newest = tx.releases(project.id, &ReleaseFilter { before: None, limit: 1 }).await?;
+    let newest = newest.first().and_then(|row| version::parse(&row.version).ok());
+    let version = match &new.version {
+        Some(text) => parsed(text, "version")?,
+        None => version::next(newest.as_ref()),
+    };
+    let variables: Vec<i64> = tx.variables(project.id).await?.iter().map(|row| row.id).collect();
+    let row = ReleaseRow {
+        id: cx.clock.release_id(),
+        project: project.id,
+        project_name: project.name.clone(),
+        sort_key: version::sort_key(&version),
+        version: version.to_string(),
+        revision: project.revision,
+        package: new.package.clone(),
+        digest: digest(project, new.package.as_deref(), &variables),
+        variables,
+        blocked: None,
+        created_at: cx.now,
+        created_by: by.to_owned(),
+    };
+    if !tx.insert_release(&row).await? {
+        let message = format!(
+            "release `{}` of project `{}` is there already, and a release never changes",
+            row.version, row.project_name
+        );
+        return Err(Error::conflict(
+            "version_taken",
+            message,
+            "choose another version, or leave `--version` out for the next one".to_owned(),
+        ));
+    }
+    let detail = json!({ "project": row.project_name, "version": row.version, "revision": row.revision, "package": row.package });
+    cx.event(tx, "release.created", None, detail).await?;
+    cx.after.promote.insert(row.id);
+    Ok(row)
+}
+
+/// A release without what it holds.
+fn bare(row: ReleaseRow) -> ReleaseView {
+    ReleaseView {
+        id: row.id.to_string(),
+        project: row.project_name,
+        version: row.version,
+        revision: row.revision,
+        package: None,
+        images: BTreeMap::new(),
+        steps: Vec::new(),
+        variables: Vec::new(),
+        blocked: row.blocked,
+        created_at: row.created_at.to_string(),
+        created_by: row.created_by,
+    }
+}
+
+async fn view(tx: &mut dyn Tx, row: ReleaseRow) -> Result<ReleaseView> {
+    let spec = held_spec(tx, &row).await?;
+    let package = match &row.package {
+        Some(sha256) => {
+            let stored = tx.package(sha256).await?.ok_or_else(|| Error::not_found("package", sha256))?;
+            Some(PackageView { sha256: stored.sha256, bytes: stored.bytes })
+        }
+        None => None,
+    };
+    let set: Vec<VariableView> = held_variables(tx, &row).await?.iter().map(super::projects::variable_view).collect();
+    let images = tx.images(row.id).await?;
+    let steps = spec.steps.iter().map(|step| ReleaseStepView {
+        name: step.name.clone(),
+        kind: kind(step).to_owned(),
+        image: step.image.as_ref().map(|image| image.source().to_owned()),
+        needs: step.needs.clone(),
+        group: step.group.clone(),
+        when: step.when.as_ref().map(|when| when.source().to_owned()),
+    });
+    let (steps, variables) = (steps.collect(), super::projects::declared(&spec, set));
+    Ok(ReleaseView { package, images, steps, variables, ..bare(row) })
+}
+
+fn kind(step: &longshore_core::spec::Step) -> &'static str {
+    use longshore_core::spec::Action;
+    match &step.action {
+        Action::Run { .. } => "run",
+        Action::Pulumi(_) => "pulumi",
+        Action::Approval(_) => "approval",
+        Action::Http(_) => "http",
+        Action::DeployRelease(_) => "deploy-release",
+        _ => "other",
+    }
+}
+
+/// Environments of a lifecycle in which a release succeeded.
+pub(super) async fn reached(tx: &mut dyn Tx, release: ReleaseId, lifecycle: &[Phase]) -> Result<BTreeSet<String>> {
+    let mut reached = BTreeSet::new();
+    for phase in lifecycle {
+        for environment in &phase.environments {
+            if tx.succeeded_in(release, environment).await? {
+                reached.insert(environment.clone());
+            }
+        }
+    }
+    Ok(reached)
+}

@@ -1,0 +1,102 @@
+//! Releases, approvals and what deployments keep to themselves.
+
+use longshore_core::approval::{Approval, ApprovalState};
+use longshore_core::id::ApprovalId;
+
+use super::*;
+use crate::store::rows::{ApprovalFilter, ApprovalRow, ReleaseFilter, ReservationRow, VoteRow};
+
+pub(super) async fn a_release_is_made_once_and_images_are_pinned_once(store: &Arc<dyn Store>) {
+    filled(store).await;
+    write!(store, tx => {
+        let (one, ten) = (release(1, "1.9.0"), release(2, "1.10.0"));
+        assert!(tx.insert_release(&one).await? && tx.insert_release(&ten).await?);
+        assert!(!tx.insert_release(&ReleaseRow { id: release_id(3), ..one.clone() }).await?, "a version twice");
+        assert_eq!(tx.release(project_id(), "1.9.0").await?, Some(one.clone()));
+        assert_eq!(tx.release_by_id(ten.id).await?, Some(ten.clone()));
+        assert_eq!(tx.release_same(project_id(), "digest-1").await?, Some(one.clone()));
+        assert_eq!(tx.releases(project_id(), &ReleaseFilter::default()).await?[..2], [ten.clone(), one.clone()], "as versions");
+        let filter = ReleaseFilter { before: Some(ten.sort_key), limit: 1 };
+        assert_eq!(tx.releases(project_id(), &filter).await?, [one.clone()]);
+        tx.block_release(one.id, Some("CVE")).await?;
+        assert_eq!(tx.release_by_id(one.id).await?.unwrap().blocked.as_deref(), Some("CVE"));
+        tx.pin_image(one.id, ("tiny", "sha256:1"), at(5)).await?;
+        tx.pin_image(one.id, ("tiny", "sha256:2"), at(6)).await?;
+        assert_eq!(tx.images(one.id).await?, BTreeMap::from([("tiny".to_owned(), "sha256:1".to_owned())]));
+        Ok(())
+    })
+    .unwrap();
+}
+
+pub(super) async fn what_succeeded_where_is_known(store: &Arc<dyn Store>) {
+    filled(store).await;
+    write!(store, tx => {
+        let from = deployment(1).deployment;
+        assert!(!tx.succeeded_in(release_id(0), "live").await? && tx.asked_for_in(release_id(0), "live").await?);
+        let to = Deployment { state: DeploymentState::Succeeded, ended_at: Some(at(9)), ..from.clone() };
+        assert!(tx.update_deployment(&from, &to).await?);
+        assert!(tx.succeeded_in(release_id(0), "live").await? && !tx.succeeded_in(release_id(0), "dev").await?);
+        assert_eq!(tx.last_good(project_id(), "live").await?, [(deployment_id(1), release_id(0))]);
+        assert!(!tx.asked_for_in(release_id(0), "staging").await?);
+        Ok(())
+    })
+    .unwrap();
+}
+
+pub(super) async fn a_reservation_has_one_holder_and_a_deployment_begins_once(store: &Arc<dyn Store>) {
+    filled(store).await;
+    let row = |key: &str, n| ReservationRow { key: key.to_owned(), deployment: deployment_id(n), taken_at: at(4) };
+    write!(store, tx => {
+        let waiting: Vec<_> = tx.pending_deployments().await?.into_iter().map(|row| row.deployment.id).collect();
+        assert_eq!(waiting, [deployment_id(2), deployment_id(1), deployment_id(3)], "by priority, then by age");
+        assert!(tx.reserve(&row("a", 1)).await? && !tx.reserve(&row("a", 2)).await?);
+        assert!(tx.begin_deployment(deployment_id(1), at(5)).await? && !tx.begin_deployment(deployment_id(1), at(6)).await?);
+        assert_eq!(tx.pending_deployments().await?.len(), 2);
+        assert_eq!(tx.reservations().await?, [row("a", 1)]);
+        assert_eq!(tx.release_reservations(deployment_id(1), at(7)).await?, ["a"]);
+        assert!(tx.reserve(&row("a", 2)).await?);
+        assert_eq!(tx.jobs_of(deployment_id(2)).await?.len(), 1);
+        Ok(())
+    })
+    .unwrap();
+}
+
+pub(super) async fn a_person_speaks_once_and_an_approval_is_decided_once(store: &Arc<dyn Store>) {
+    filled(store).await;
+    let row = ApprovalRow {
+        approval: Approval {
+            id: ApprovalId::new(at(1), [1; 10]),
+            state: ApprovalState::Pending,
+            needs: 2,
+            teams: vec!["ops".to_owned()],
+            expires_at: at(99),
+            void_reason: None,
+            decided_at: None,
+        },
+        deployment: deployment_id(1),
+        step: 0,
+        step_name: "go".to_owned(),
+        created_at: at(3),
+    };
+    write!(store, tx => {
+        tx.insert_approval(&row).await?;
+        assert_eq!(tx.approvals(&ApprovalFilter::default()).await?, [row.clone()]);
+        let vote = VoteRow {
+            approval: row.approval.id,
+            person: "bob".to_owned(),
+            granted: true,
+            comment: "fine".to_owned(),
+            at: at(5),
+        };
+        assert!(tx.insert_vote(&vote).await?);
+        assert!(!tx.insert_vote(&VoteRow { granted: false, ..vote.clone() }).await?, "a second word");
+        assert_eq!(tx.votes(row.approval.id).await?, [vote]);
+        let to = Approval { state: ApprovalState::Granted, decided_at: Some(at(6)), ..row.approval.clone() };
+        assert!(tx.update_approval(&row.approval, &to).await? && !tx.update_approval(&row.approval, &to).await?);
+        assert_eq!(tx.approvals(&ApprovalFilter::default()).await?, []);
+        let of = ApprovalFilter { deployment: Some(deployment_id(1)) };
+        assert_eq!(tx.approvals(&of).await?[0].approval, to);
+        Ok(())
+    })
+    .unwrap();
+}
