@@ -47,9 +47,34 @@ impl std::fmt::Display for Timestamp {
     }
 }
 
+/// A text that is no point in time.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("`{0}` is no time: write it as in `2026-11-21T10:00:00Z`")]
+pub struct InvalidTime(String);
+
+/// Reads RFC 3339, with any offset.
+impl std::str::FromStr for Timestamp {
+    type Err = InvalidTime;
+
+    fn from_str(text: &str) -> Result<Self, InvalidTime> {
+        let at: jiff::Timestamp = text.parse().map_err(|_| InvalidTime(text.chars().take(80).collect()))?;
+        Ok(Self(at.as_microsecond()))
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn is_read_as_it_is_written() {
+        let at = Timestamp::from_micros(1_795_255_200_123_000);
+        assert_eq!(at.to_string().parse(), Ok(at));
+        assert_eq!("2026-11-21T11:00:00.123+01:00".parse(), Ok(at));
+        for bad in ["", "1h", "2026-11-21", "2026-11-21T10:00:00"] {
+            assert!(bad.parse::<Timestamp>().is_err(), "{bad}");
+        }
+    }
 
     #[test]
     fn is_shown_in_utc_with_milliseconds() {
