@@ -7,7 +7,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use longshore_core::id::{AgentId, AttemptId, ControllerId, DeploymentId, JobId, ProjectId, TokenId};
+use longshore_core::id::{AgentId, AttemptId, ControllerId, DeploymentId, GrantId, JobId, ProjectId, TokenId};
 use longshore_core::time::Timestamp;
 use tokio::sync::watch;
 
@@ -119,6 +119,12 @@ impl Clock {
     #[must_use]
     pub fn deployment_id(&self) -> DeploymentId {
         DeploymentId::new(self.now(), self.random())
+    }
+
+    /// A new id for a role that is given.
+    #[must_use]
+    pub fn grant_id(&self) -> GrantId {
+        GrantId::new(self.now(), self.random())
     }
 
     /// A new job id.

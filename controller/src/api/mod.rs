@@ -1,10 +1,11 @@
 //! The REST API: requests to calls of the engine, answers to JSON. Decides nothing.
 //!
 //! Every route is registered together with its description, so `docs/openapi.json` is made from what is served. Invariants:
-//! each route but those of [`OPEN`] asks for a bearer token; each refusal is a problem document (RFC 9457) with a stable
+//! each route but those of [`OPEN`] asks for a bearer token and has one line in [`RULES`]; each refusal is a problem document (RFC 9457) with a stable
 //! `code`; unknown fields are refused; bodies are bounded, and streams hold a bounded part of a log in memory.
 
 mod agents;
+mod audit;
 mod auth;
 mod deployments;
 mod events;
@@ -16,11 +17,16 @@ mod packages;
 mod problem;
 mod projects;
 mod request;
+mod roles;
+mod rules;
+mod tokens;
+mod users;
 mod variables;
 
 use std::sync::Arc;
 
 use axum::extract::DefaultBodyLimit;
+use axum::http::{Method, Uri};
 use axum::routing::get;
 use axum::{Json, Router, middleware};
 use metrics_exporter_prometheus::PrometheusHandle;
@@ -38,6 +44,7 @@ use crate::store::Store;
 use crate::tasks::Tasks;
 
 pub use problem::Problem;
+pub use rules::{Over, RULES, Rule};
 
 /// Longest body of a request that is no package.
 const MAX_BODY: usize = 2 << 20;
@@ -106,6 +113,7 @@ impl Api {
         (name = "packages", description = "Immutable inputs, by SHA-256."),
         (name = "deployments", description = "What goes where, and how it ended."),
         (name = "agents", description = "Where it runs."),
+        (name = "people", description = "Who may do what, and who did what."),
         (name = "server", description = "The controller itself."),
     )
 )]
@@ -138,7 +146,18 @@ fn described() -> OpenApiRouter<Api> {
         .routes(routes!(agents::list))
         .routes(routes!(agents::revoke))
         .routes(routes!(agents::locks))
-        .routes(routes!(join_tokens::create));
+        .routes(routes!(join_tokens::create))
+        .routes(routes!(users::list, users::create))
+        .routes(routes!(users::disable))
+        .routes(routes!(users::enable))
+        .routes(routes!(users::list_teams, users::create_team))
+        .routes(routes!(users::add_member, users::remove_member))
+        .routes(routes!(roles::list, roles::grant))
+        .routes(routes!(roles::revoke))
+        .routes(routes!(tokens::list, tokens::create))
+        .routes(routes!(tokens::revoke))
+        .routes(routes!(tokens::whoami))
+        .routes(routes!(audit::list));
     OpenApiRouter::with_openapi(Document::openapi())
         .nest("/api/v1", guarded)
         .routes(routes!(health::healthz))
@@ -164,7 +183,7 @@ pub fn router(api: Api) -> Router {
         .route("/openapi.json", get(served.clone()))
         .route("/api/v1/openapi.json", get(served))
         .fallback(request::no_such_path)
-        .method_not_allowed_fallback(request::no_such_method)
+        .method_not_allowed_fallback(async |method: Method, uri: Uri| request::no_such_method(&method, &uri))
         .layer(DefaultBodyLimit::max(MAX_BODY))
         .layer(middleware::from_fn_with_state(api.clone(), auth::require_token))
         .layer(middleware::from_fn_with_state(api.clone(), request::frame))

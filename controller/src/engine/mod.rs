@@ -4,6 +4,9 @@
 //! Invariants: what an RPC or a request is told was committed before; everything in memory (sessions, progress, wake-ups) can be lost
 //! at any line and is worked out anew from rows and from what agents say in their hello.
 
+mod access;
+mod accounts;
+mod audit;
 mod cascade;
 mod complete;
 mod confirm;
@@ -25,6 +28,7 @@ mod ship;
 #[cfg(test)]
 mod tests;
 mod timers;
+mod tokens;
 mod view;
 
 use std::convert::Infallible;
@@ -50,11 +54,14 @@ use cx::{After, Cx};
 use live::Live;
 use sessions::Sessions;
 
+pub use access::{Actor, Need};
+pub(crate) use accounts::ADMIN;
 pub use error::Error;
 pub use live::{Change, Changes};
+pub use tokens::NewToken;
 pub use view::{
-    AgentView, AppliedView, AttemptView, DeploymentView, EventView, LockView, LogView, ProgressView, ProjectView,
-    StepView, VariableView,
+    AgentView, AppliedView, AttemptView, AuditPage, AuditView, DeploymentView, EventView, GrantView, LockView, LogView,
+    ProgressView, ProjectView, RoleView, StepView, TeamView, TokenView, UserView, VariableView,
 };
 
 type Result<T, E = Error> = std::result::Result<T, E>;

@@ -8,6 +8,7 @@ use longshore_core::job::Job;
 use longshore_core::time::Timestamp;
 
 use super::Error;
+use super::people::People;
 use super::rows::{
     AgentRow, AttemptRow, DeploymentFilter, DeploymentRow, EventRow, JobRow, JoinTokenRow, LockRow, MetaRow, OutboxRow,
     PackageRow, ProjectRow, RevisionRow, StepAttemptRow, StepRow, TokenRow, VariableRow,
@@ -17,7 +18,7 @@ type Result<T> = std::result::Result<T, Error>;
 
 /// A transaction. `insert_*` fails when a constraint does; `update_*` and the like say with `false` that no row matched.
 #[async_trait]
-pub trait Tx: Send {
+pub trait Tx: People + Send {
     /// The installation; `None` before the first start.
     async fn meta(&mut self) -> Result<Option<MetaRow>>;
     /// Makes the installation.
