@@ -2,6 +2,8 @@
 //!
 //! The texts here are the manual that people read first; `tests/help` holds them as golden files.
 
+pub mod people;
+
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -81,6 +83,22 @@ pub enum Command {
     /// Make tokens with which agents join.
     #[command(subcommand)]
     JoinToken(JoinTokenCommand),
+    /// Make and list users.
+    #[command(subcommand)]
+    User(people::UserCommand),
+    /// Make and change teams.
+    #[command(subcommand)]
+    Team(people::TeamCommand),
+    /// Give roles and take them back.
+    #[command(subcommand)]
+    Role(people::RoleCommand),
+    /// Make tokens and take them back.
+    #[command(subcommand)]
+    Token(people::TokenCommand),
+    /// Print who did what, and what was refused.
+    Audit(people::Audit),
+    /// Print who you are to the server and what you may do.
+    Whoami,
     /// Print a completion script for a shell.
     Completions {
         /// The shell.

@@ -140,6 +140,7 @@ impl App {
             settings: config.engine,
         };
         let engine = Engine::start(parts).await?;
+        engine.ensure_admin().await?;
         admin_token(&data_dir, &store, &engine, &clock).await?;
         let api = Api::new(api::Parts {
             engine: engine.clone(),
@@ -274,7 +275,8 @@ async fn admin_token(dir: &DataDir, store: &Arc<dyn Store>, engine: &Engine, clo
     let token = TokenKind::Api.make(clock.random());
     // The file first: a crash in between leaves a file that the next start replaces, not a token that nobody has.
     dir.write(ADMIN_TOKEN, format!("{}\n", token.expose()).as_bytes())?;
-    engine.add_token("admin", None, TokenHash::of(token.expose()).as_bytes(), "controller").await?;
+    let new = engine::NewToken { user: engine::ADMIN.to_owned(), expires_at: None, limit: None };
+    engine.add_token(new, TokenHash::of(token.expose()).as_bytes(), "controller").await?;
     tracing::info!(file = %dir.path().join(ADMIN_TOKEN).display(), "the token of `admin` was written");
     Ok(())
 }

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use longshore_core::id::{
-    AgentId, ApprovalId, AttemptId, ControllerId, DeploymentId, JobId, ProjectId, ReleaseId, TokenId,
+    AgentId, ApprovalId, AttemptId, ControllerId, DeploymentId, GrantId, JobId, ProjectId, ReleaseId, TokenId,
 };
 use longshore_core::time::Timestamp;
 use tokio::sync::watch;
@@ -121,6 +121,12 @@ impl Clock {
     #[must_use]
     pub fn deployment_id(&self) -> DeploymentId {
         DeploymentId::new(self.now(), self.random())
+    }
+
+    /// A new id for a role that is given.
+    #[must_use]
+    pub fn grant_id(&self) -> GrantId {
+        GrantId::new(self.now(), self.random())
     }
 
     /// A new job id.

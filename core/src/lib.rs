@@ -14,6 +14,8 @@ pub mod secret;
 pub mod spool;
 
 #[cfg(feature = "domain")]
+pub mod access;
+#[cfg(feature = "domain")]
 pub mod approval;
 #[cfg(feature = "domain")]
 pub mod attempt;

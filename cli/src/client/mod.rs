@@ -59,7 +59,7 @@ pub struct Request {
 impl Request {
     fn new(method: Method, path: &[&str]) -> Self {
         Self {
-            repeatable: method != Method::POST,
+            repeatable: !matches!(method, Method::POST | Method::DELETE),
             method,
             path: path.iter().map(|segment| (*segment).to_owned()).collect(),
             query: Vec::new(),
@@ -89,6 +89,12 @@ impl Request {
         Self::new(Method::POST, path)
     }
 
+    /// A removal. The second of two finds nothing any more, unless [`Request::repeatable`] says otherwise.
+    #[must_use]
+    pub fn delete(path: &[&str]) -> Self {
+        Self::new(Method::DELETE, path)
+    }
+
     /// Adds to the query when there is a value.
     #[must_use]
     pub fn query(mut self, name: &'static str, value: Option<impl ToString>) -> Self {
@@ -112,7 +118,7 @@ impl Request {
         self
     }
 
-    /// The body carries an operation id: the server knows a repeated call.
+    /// The server knows a repeated call, by an operation id or since nothing is left to change.
     #[must_use]
     pub const fn repeatable(mut self) -> Self {
         self.repeatable = true;

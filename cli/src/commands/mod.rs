@@ -2,6 +2,7 @@
 
 mod agents;
 mod apply;
+mod audit;
 mod cancel;
 mod deploy;
 mod deployment;
@@ -9,6 +10,8 @@ mod join_token;
 mod locks;
 mod log_text;
 mod logs;
+mod people;
+mod roles;
 mod show;
 mod spec_file;
 mod validate;
@@ -64,6 +67,12 @@ pub async fn run(cli: Cli, output: Output) -> Result<Exit, Failure> {
         Command::Agents => agents::run(&context).await,
         Command::Locks => locks::run(&context).await,
         Command::JoinToken(JoinTokenCommand::Create(args)) => join_token::create(&context, &args).await,
+        Command::User(command) => people::user(&context, &command).await,
+        Command::Team(command) => people::team(&context, &command).await,
+        Command::Role(command) => roles::role(&context, &command).await,
+        Command::Token(command) => roles::token(&context, &command).await,
+        Command::Audit(args) => audit::run(&context, &args).await,
+        Command::Whoami => people::whoami(&context).await,
         Command::Completions { shell } => completions(&context, shell),
         Command::Version => version(&context),
     }

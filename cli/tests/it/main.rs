@@ -8,3 +8,4 @@ mod commands;
 mod dev;
 mod fake;
 mod help;
+mod people;

@@ -3,10 +3,11 @@
 use axum::Json;
 use axum::extract::State;
 use axum::http::StatusCode;
-use longshore_core::id::AgentId;
+use longshore_core::access::Permission;
+use longshore_core::id::{AgentId, DeploymentId};
 
 use super::Api;
-use super::auth::Actor;
+use super::auth::{Actor, Who};
 use super::extract::Id;
 use super::problem::{Problem, ProblemView};
 use crate::engine::{AgentView, LockView};
@@ -31,9 +32,21 @@ pub(super) async fn revoke(
     Ok(StatusCode::NO_CONTENT)
 }
 
-/// Held locks by key.
+/// Held locks by key, of deployments that the caller may see.
 #[utoipa::path(get, path = "/locks", tag = "agents", operation_id = "list_locks", security(("token" = [])),
     responses((status = 200, body = Vec<LockView>)))]
-pub(super) async fn locks(State(api): State<Api>) -> Result<Json<Vec<LockView>>, Problem> {
-    Ok(Json(api.engine.locks().await?))
+pub(super) async fn locks(State(api): State<Api>, Who(who): Who) -> Result<Json<Vec<LockView>>, Problem> {
+    let locks = api.engine.locks().await?;
+    if who.places(Permission::View).is_none() {
+        return Ok(Json(locks));
+    }
+    let mut seen = Vec::new();
+    for lock in locks {
+        let Ok(id) = lock.deployment.parse::<DeploymentId>() else { continue };
+        let place = api.engine.place_of(id).await?;
+        if who.may(Permission::View, place.project.as_deref(), place.environment.as_deref()) {
+            seen.push(lock);
+        }
+    }
+    Ok(Json(seen))
 }

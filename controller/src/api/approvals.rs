@@ -4,6 +4,7 @@
 
 use axum::Json;
 use axum::extract::State;
+use longshore_core::access::Permission;
 use longshore_core::id::{ApprovalId, DeploymentId};
 use serde::Deserialize;
 use utoipa::{IntoParams, ToSchema};
@@ -12,7 +13,7 @@ use super::Api;
 use super::auth::Who;
 use super::extract::{Asked, Id, Strict};
 use super::problem::{Problem, ProblemView};
-use crate::engine::{ApprovalView, Vote};
+use crate::engine::{Actor, ApprovalView, Need, Vote};
 
 /// Which approvals.
 #[derive(Debug, Deserialize, IntoParams)]
@@ -36,17 +37,34 @@ pub(super) struct Word {
     params(ListApprovals), responses((status = 200, body = Vec<ApprovalView>)))]
 pub(super) async fn list(
     State(api): State<Api>,
+    Who(who): Who,
     Asked(asked): Asked<ListApprovals>,
 ) -> Result<Json<Vec<ApprovalView>>, Problem> {
-    Ok(Json(api.engine.approvals(asked.deployment).await?))
+    let all = api.engine.approvals(asked.deployment).await?;
+    let seen = |view: &ApprovalView| who.may(Permission::View, Some(&view.project), Some(&view.environment));
+    Ok(Json(all.into_iter().filter(seen).collect()))
 }
 
 /// One approval.
 #[utoipa::path(get, path = "/approvals/{id}", tag = "approvals", operation_id = "show_approval", security(("token" = [])),
     params(("id" = String, Path, description = "`apr_...`")),
     responses((status = 200, body = ApprovalView), (status = 404, body = ProblemView)))]
-pub(super) async fn show(State(api): State<Api>, Id(id): Id<ApprovalId>) -> Result<Json<ApprovalView>, Problem> {
-    Ok(Json(api.engine.approval(id).await?))
+pub(super) async fn show(
+    State(api): State<Api>,
+    Who(who): Who,
+    Id(id): Id<ApprovalId>,
+) -> Result<Json<ApprovalView>, Problem> {
+    let view = api.engine.approval(id).await?;
+    let need = Need::new(Permission::View, "approval.show", &format!("approval/{id}"));
+    api.engine.authorize(&who, need.at(Some(&view.project), Some(&view.environment))).await?;
+    Ok(Json(view))
+}
+
+/// Refuses who may not approve where the deployment goes.
+async fn may(api: &Api, who: &Actor, id: ApprovalId) -> Result<(), Problem> {
+    let view = api.engine.approval(id).await?;
+    let need = Need::new(Permission::Approve, "approval.decide", &format!("approval/{id}"));
+    Ok(api.engine.authorize(who, need.at(Some(&view.project), Some(&view.environment))).await?)
 }
 
 /// Agrees. When enough people did, the deployment goes on.
@@ -59,6 +77,7 @@ pub(super) async fn grant(
     Id(id): Id<ApprovalId>,
     Strict(body): Strict<Word>,
 ) -> Result<Json<ApprovalView>, Problem> {
+    may(&api, &who, id).await?;
     let vote = Vote { granted: true, comment: body.comment, person: who.user, teams: who.teams };
     Ok(Json(api.engine.vote(id, vote).await?))
 }
@@ -73,6 +92,7 @@ pub(super) async fn reject(
     Id(id): Id<ApprovalId>,
     Strict(body): Strict<Word>,
 ) -> Result<Json<ApprovalView>, Problem> {
+    may(&api, &who, id).await?;
     let vote = Vote { granted: false, comment: body.comment, person: who.user, teams: who.teams };
     Ok(Json(api.engine.vote(id, vote).await?))
 }

@@ -7,16 +7,17 @@ use std::collections::BTreeMap;
 use axum::Json;
 use axum::extract::State;
 use axum::http::StatusCode;
+use longshore_core::access::Permission;
 use longshore_core::id::DeploymentId;
 use longshore_core::time::Timestamp;
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
 use super::Api;
-use super::auth::Actor;
+use super::auth::{Actor, Who};
 use super::extract::{Asked, Id, Optional, Strict};
 use super::problem::{Problem, ProblemView};
-use crate::engine::{self, DeploymentView, EventView, NewDeployment};
+use crate::engine::{self, DeploymentView, EventView, ExplainView, Need, NewDeployment};
 use crate::store::rows::DeploymentFilter;
 
 /// Longest operation id.
@@ -93,15 +94,24 @@ pub(super) struct Resolve {
     reason: String,
 }
 
-/// Deployments, newest first.
+/// Deployments that the caller may see, newest first.
 #[utoipa::path(get, path = "/deployments", tag = "deployments", operation_id = "list_deployments", security(("token" = [])),
     params(ListDeployments), responses((status = 200, body = Vec<DeploymentView>), (status = 400, body = ProblemView)))]
 pub(super) async fn list(
     State(api): State<Api>,
+    Who(who): Who,
     Asked(asked): Asked<ListDeployments>,
 ) -> Result<Json<Vec<DeploymentView>>, Problem> {
     let ListDeployments { project, environment, limit, before } = asked;
-    let filter = DeploymentFilter { project, environment, before, limit: limit.unwrap_or_default() };
+    if let Some(name) = &project {
+        // Asked for by name, what may not be seen is refused: an empty list would say that there is nothing.
+        let need = Need::new(Permission::View, "deployment.list", &format!("project/{name}"));
+        let need = need.at(project.as_deref(), environment.as_deref());
+        let need = if environment.is_some() { need } else { need.somewhere() };
+        api.engine.authorize(&who, need).await?;
+    }
+    let places = who.places(Permission::View);
+    let filter = DeploymentFilter { project, environment, before, places, limit: limit.unwrap_or_default() };
     Ok(Json(api.engine.deployments(filter).await?))
 }
 
@@ -112,9 +122,12 @@ pub(super) async fn list(
 pub(super) async fn create(
     State(api): State<Api>,
     Actor(by): Actor,
+    Who(who): Who,
     Strict(body): Strict<CreateDeployment>,
 ) -> Result<(StatusCode, Json<DeploymentRef>), Problem> {
     let CreateDeployment { project, environment, package, release, variables, priority, operation_id, .. } = body;
+    let need = Need::new(Permission::Deploy, "deployment.create", &format!("project/{project}"));
+    api.engine.authorize(&who, need.at(Some(&project), Some(&environment))).await?;
     if operation_id.is_empty() || operation_id.len() > MAX_OPERATION {
         let detail = format!("`operation_id`: it has {} bytes; 1 to {MAX_OPERATION} are taken", operation_id.len());
         return Err(Problem::new(StatusCode::UNPROCESSABLE_ENTITY, "invalid", detail));
@@ -156,6 +169,14 @@ pub(super) async fn show(State(api): State<Api>, Id(id): Id<DeploymentId>) -> Re
 pub(super) async fn view(api: &Api, id: DeploymentId) -> Result<DeploymentView, Problem> {
     let found = api.engine.deployment_view(id).await?;
     found.ok_or_else(|| engine::Error::NotFound { kind: "deployment", name: id.to_string(), hint: None }.into())
+}
+
+/// Why a deployment waits: every rule, and for each agent what rejects it.
+#[utoipa::path(get, path = "/deployments/{id}/explain", tag = "deployments", operation_id = "explain_deployment", security(("token" = [])),
+    params(("id" = String, Path, description = "`dep_...`")),
+    responses((status = 200, body = ExplainView), (status = 404, body = ProblemView)))]
+pub(super) async fn explain(State(api): State<Api>, Id(id): Id<DeploymentId>) -> Result<Json<ExplainView>, Problem> {
+    Ok(Json(api.engine.explain(id).await?))
 }
 
 /// Asks for a deployment's end: one SIGINT to its tool, SIGKILL after a grace time. Answers with the deployment as it is now.

@@ -1,10 +1,12 @@
 //! The REST API: requests to calls of the engine, answers to JSON. Decides nothing.
 //!
 //! Every route is registered together with its description, so `docs/openapi.json` is made from what is served. Invariants:
-//! each route but those of [`OPEN`] asks for a bearer token; each refusal is a problem document (RFC 9457) with a stable
+//! each route but those of [`OPEN`] asks for a bearer token and has one line in [`RULES`]; each refusal is a problem document (RFC 9457) with a stable
 //! `code`; unknown fields are refused; bodies are bounded, and streams hold a bounded part of a log in memory.
 
 mod agents;
+mod approvals;
+mod audit;
 mod auth;
 mod deployments;
 mod events;
@@ -15,12 +17,18 @@ mod logs;
 mod packages;
 mod problem;
 mod projects;
+mod releases;
 mod request;
+mod roles;
+mod rules;
+mod tokens;
+mod users;
 mod variables;
 
 use std::sync::Arc;
 
 use axum::extract::DefaultBodyLimit;
+use axum::http::{Method, Uri};
 use axum::routing::get;
 use axum::{Json, Router, middleware};
 use metrics_exporter_prometheus::PrometheusHandle;
@@ -38,6 +46,7 @@ use crate::store::Store;
 use crate::tasks::Tasks;
 
 pub use problem::Problem;
+pub use rules::{Over, RULES, Rule};
 
 /// Longest body of a request that is no package.
 const MAX_BODY: usize = 2 << 20;
@@ -104,8 +113,11 @@ impl Api {
     tags(
         (name = "projects", description = "What is deployed."),
         (name = "packages", description = "Immutable inputs, by SHA-256."),
+        (name = "releases", description = "Snapshots that go through environments."),
+        (name = "approvals", description = "What people decide."),
         (name = "deployments", description = "What goes where, and how it ended."),
         (name = "agents", description = "Where it runs."),
+        (name = "people", description = "Who may do what, and who did what."),
         (name = "server", description = "The controller itself."),
     )
 )]
@@ -132,13 +144,36 @@ fn described() -> OpenApiRouter<Api> {
         .routes(routes!(deployments::show))
         .routes(routes!(deployments::cancel))
         .routes(routes!(deployments::resolve))
+        .routes(routes!(deployments::explain))
+        .routes(routes!(releases::list, releases::create))
+        .routes(routes!(releases::show))
+        .routes(routes!(releases::block))
+        .routes(routes!(releases::unblock))
+        .routes(routes!(releases::promote))
+        .routes(routes!(releases::rollback))
+        .routes(routes!(approvals::list))
+        .routes(routes!(approvals::show))
+        .routes(routes!(approvals::grant))
+        .routes(routes!(approvals::reject))
+        .routes(routes!(variables::explain))
         .routes(routes!(deployments::timeline))
         .routes(routes!(logs::log))
         .routes(routes!(events::events))
         .routes(routes!(agents::list))
         .routes(routes!(agents::revoke))
         .routes(routes!(agents::locks))
-        .routes(routes!(join_tokens::create));
+        .routes(routes!(join_tokens::create))
+        .routes(routes!(users::list, users::create))
+        .routes(routes!(users::disable))
+        .routes(routes!(users::enable))
+        .routes(routes!(users::list_teams, users::create_team))
+        .routes(routes!(users::add_member, users::remove_member))
+        .routes(routes!(roles::list, roles::grant))
+        .routes(routes!(roles::revoke))
+        .routes(routes!(tokens::list, tokens::create))
+        .routes(routes!(tokens::revoke))
+        .routes(routes!(tokens::whoami))
+        .routes(routes!(audit::list));
     OpenApiRouter::with_openapi(Document::openapi())
         .nest("/api/v1", guarded)
         .routes(routes!(health::healthz))
@@ -164,7 +199,7 @@ pub fn router(api: Api) -> Router {
         .route("/openapi.json", get(served.clone()))
         .route("/api/v1/openapi.json", get(served))
         .fallback(request::no_such_path)
-        .method_not_allowed_fallback(request::no_such_method)
+        .method_not_allowed_fallback(async |method: Method, uri: Uri| request::no_such_method(&method, &uri))
         .layer(DefaultBodyLimit::max(MAX_BODY))
         .layer(middleware::from_fn_with_state(api.clone(), auth::require_token))
         .layer(middleware::from_fn_with_state(api.clone(), request::frame))

@@ -4,17 +4,20 @@ use axum::Json;
 use axum::body::Bytes;
 use axum::extract::{Path, State};
 use axum::http::StatusCode;
+use longshore_core::access::Permission;
 
 use super::Api;
-use super::auth::Actor;
+use super::auth::{Actor, Who};
 use super::problem::{Problem, ProblemView};
 use crate::engine::{AppliedView, ProjectView};
 
-/// All projects by name.
+/// All projects that the caller may see, by name.
 #[utoipa::path(get, path = "/projects", tag = "projects", operation_id = "list_projects", security(("token" = [])),
     responses((status = 200, body = Vec<ProjectView>), (status = 401, body = ProblemView)))]
-pub(super) async fn list(State(api): State<Api>) -> Result<Json<Vec<ProjectView>>, Problem> {
-    Ok(Json(api.engine.projects().await?))
+pub(super) async fn list(State(api): State<Api>, Who(who): Who) -> Result<Json<Vec<ProjectView>>, Problem> {
+    let mut views = api.engine.projects().await?;
+    views.retain(|view| who.may_somewhere(Permission::View, Some(&view.name)));
+    Ok(Json(views))
 }
 
 /// One project.

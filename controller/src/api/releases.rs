@@ -7,14 +7,15 @@ use std::collections::BTreeMap;
 use axum::Json;
 use axum::extract::{Path, State};
 use axum::http::StatusCode;
+use longshore_core::access::Permission;
 use serde::Deserialize;
 use utoipa::{IntoParams, ToSchema};
 
 use super::Api;
-use super::auth::Actor;
+use super::auth::{Actor, Who};
 use super::extract::{Asked, Strict};
 use super::problem::{Problem, ProblemView};
-use crate::engine::{NewRelease, Promoted, ReleaseView, RolledBack};
+use crate::engine::{Need, NewRelease, Promoted, ReleaseView, RolledBack};
 
 /// A release to make.
 #[derive(Debug, Deserialize, ToSchema)]
@@ -68,8 +69,8 @@ pub(super) struct Rollback {
 }
 
 /// Freezes a project as it is now.
-#[utoipa::path(post, path = "/projects/{project}/releases", tag = "releases", operation_id = "create_release", security(("token" = [])),
-    params(("project" = String, Path, description = "Name of the project.")), request_body = CreateRelease,
+#[utoipa::path(post, path = "/projects/{name}/releases", tag = "releases", operation_id = "create_release", security(("token" = [])),
+    params(("name" = String, Path, description = "Name of the project.")), request_body = CreateRelease,
     responses((status = 201, body = ReleaseView), (status = 404, body = ProblemView), (status = 409, body = ProblemView, description = "The version is taken."), (status = 422, body = ProblemView)))]
 pub(super) async fn create(
     State(api): State<Api>,
@@ -82,8 +83,8 @@ pub(super) async fn create(
 }
 
 /// Releases of a project, newest version first, without what they hold.
-#[utoipa::path(get, path = "/projects/{project}/releases", tag = "releases", operation_id = "list_releases", security(("token" = [])),
-    params(("project" = String, Path, description = "Name of the project."), ListReleases),
+#[utoipa::path(get, path = "/projects/{name}/releases", tag = "releases", operation_id = "list_releases", security(("token" = [])),
+    params(("name" = String, Path, description = "Name of the project."), ListReleases),
     responses((status = 200, body = Vec<ReleaseView>), (status = 404, body = ProblemView)))]
 pub(super) async fn list(
     State(api): State<Api>,
@@ -95,8 +96,8 @@ pub(super) async fn list(
 }
 
 /// One release and what it holds.
-#[utoipa::path(get, path = "/projects/{project}/releases/{version}", tag = "releases", operation_id = "show_release", security(("token" = [])),
-    params(("project" = String, Path, description = "Name of the project."), ("version" = String, Path, description = "Its version.")),
+#[utoipa::path(get, path = "/projects/{name}/releases/{version}", tag = "releases", operation_id = "show_release", security(("token" = [])),
+    params(("name" = String, Path, description = "Name of the project."), ("version" = String, Path, description = "Its version.")),
     responses((status = 200, body = ReleaseView), (status = 404, body = ProblemView)))]
 pub(super) async fn show(
     State(api): State<Api>,
@@ -106,8 +107,8 @@ pub(super) async fn show(
 }
 
 /// Forbids every further deployment of a release.
-#[utoipa::path(post, path = "/projects/{project}/releases/{version}/block", tag = "releases", operation_id = "block_release", security(("token" = [])),
-    params(("project" = String, Path, description = "Name of the project."), ("version" = String, Path, description = "Its version.")), request_body = Block,
+#[utoipa::path(post, path = "/projects/{name}/releases/{version}/block", tag = "releases", operation_id = "block_release", security(("token" = [])),
+    params(("name" = String, Path, description = "Name of the project."), ("version" = String, Path, description = "Its version.")), request_body = Block,
     responses((status = 200, body = ReleaseView), (status = 404, body = ProblemView), (status = 422, body = ProblemView)))]
 pub(super) async fn block(
     State(api): State<Api>,
@@ -119,8 +120,8 @@ pub(super) async fn block(
 }
 
 /// Allows deployments of a release again.
-#[utoipa::path(post, path = "/projects/{project}/releases/{version}/unblock", tag = "releases", operation_id = "unblock_release", security(("token" = [])),
-    params(("project" = String, Path, description = "Name of the project."), ("version" = String, Path, description = "Its version.")),
+#[utoipa::path(post, path = "/projects/{name}/releases/{version}/unblock", tag = "releases", operation_id = "unblock_release", security(("token" = [])),
+    params(("name" = String, Path, description = "Name of the project."), ("version" = String, Path, description = "Its version.")),
     responses((status = 200, body = ReleaseView), (status = 404, body = ProblemView)))]
 pub(super) async fn unblock(
     State(api): State<Api>,
@@ -131,29 +132,38 @@ pub(super) async fn unblock(
 }
 
 /// Deploys a release to the environments of its next phase that do not have it.
-#[utoipa::path(post, path = "/projects/{project}/releases/{version}/promote", tag = "releases", operation_id = "promote_release", security(("token" = [])),
-    params(("project" = String, Path, description = "Name of the project."), ("version" = String, Path, description = "Its version.")), request_body = Promote,
+#[utoipa::path(post, path = "/projects/{name}/releases/{version}/promote", tag = "releases", operation_id = "promote_release", security(("token" = [])),
+    params(("name" = String, Path, description = "Name of the project."), ("version" = String, Path, description = "Its version.")), request_body = Promote,
     responses((status = 202, body = Promoted), (status = 404, body = ProblemView), (status = 409, body = ProblemView), (status = 422, body = ProblemView)))]
 pub(super) async fn promote(
     State(api): State<Api>,
     Actor(by): Actor,
+    Who(who): Who,
     Path((project, version)): Path<(String, String)>,
     Strict(body): Strict<Promote>,
 ) -> Result<(StatusCode, Json<Promoted>), Problem> {
+    let (_, environments) = api.engine.next_phase(&project, &version).await?;
+    for environment in environments {
+        let need = Need::new(Permission::Deploy, "release.promote", &format!("release/{project}/{version}"));
+        api.engine.authorize(&who, need.at(Some(&project), Some(&environment))).await?;
+    }
     let promoted = api.engine.promote(&project, &version, &body.operation_id, body.variables, &by).await?;
     Ok((StatusCode::ACCEPTED, Json(promoted)))
 }
 
 /// Deploys the release that last succeeded in an environment before the one that is there now.
-#[utoipa::path(post, path = "/projects/{project}/rollback", tag = "releases", operation_id = "roll_back", security(("token" = [])),
-    params(("project" = String, Path, description = "Name of the project.")), request_body = Rollback,
+#[utoipa::path(post, path = "/projects/{name}/rollback", tag = "releases", operation_id = "roll_back", security(("token" = [])),
+    params(("name" = String, Path, description = "Name of the project.")), request_body = Rollback,
     responses((status = 202, body = RolledBack), (status = 404, body = ProblemView), (status = 409, body = ProblemView, description = "There is nothing to go back to.")))]
 pub(super) async fn rollback(
     State(api): State<Api>,
     Actor(by): Actor,
+    Who(who): Who,
     Path(project): Path<String>,
     Strict(body): Strict<Rollback>,
 ) -> Result<(StatusCode, Json<RolledBack>), Problem> {
+    let need = Need::new(Permission::Deploy, "release.roll_back", &format!("project/{project}"));
+    api.engine.authorize(&who, need.at(Some(&project), Some(&body.environment))).await?;
     let rolled = api.engine.rollback(&project, &body.environment, &body.operation_id, &by).await?;
     Ok((StatusCode::ACCEPTED, Json(rolled)))
 }

@@ -83,7 +83,7 @@ pub(super) async fn no_such_path(uri: Uri) -> Problem {
 }
 
 /// For a path that is served with other methods.
-pub(super) async fn no_such_method(method: Method, uri: Uri) -> Problem {
+pub(super) fn no_such_method(method: &Method, uri: &Uri) -> Problem {
     let path: String = uri.path().chars().take(200).collect();
-    Problem::new(StatusCode::METHOD_NOT_ALLOWED, "no_such_method", format!("`{path}` does not take {}", label(&method)))
+    Problem::new(StatusCode::METHOD_NOT_ALLOWED, "no_such_method", format!("`{path}` does not take {}", label(method)))
 }

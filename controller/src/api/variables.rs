@@ -1,16 +1,19 @@
 //! Values of variables that are set on the server.
 
+#![expect(unused_qualifications, reason = "utoipa writes paths out in full")]
+
 use axum::Json;
 use axum::extract::{Path, State};
+use longshore_core::access::Permission;
 use longshore_core::secret::Secret;
 use serde::{Deserialize, Serialize};
-use utoipa::ToSchema;
+use utoipa::{IntoParams, ToSchema};
 
 use super::Api;
-use super::auth::Actor;
-use super::extract::Strict;
+use super::auth::{Actor, Who};
+use super::extract::{Asked, Strict};
 use super::problem::{Problem, ProblemView};
-use crate::engine::{NewVariable, VariableView};
+use crate::engine::{Need, NewVariable, VariableExplained, VariableView};
 
 /// A value to set.
 #[derive(Debug, Deserialize, ToSchema)]
@@ -40,8 +43,16 @@ pub(super) struct VariableSet {
 #[utoipa::path(get, path = "/projects/{name}/variables", tag = "projects", operation_id = "list_variables", security(("token" = [])),
     params(("name" = String, Path, description = "Name of the project")),
     responses((status = 200, body = Vec<VariableView>), (status = 404, body = ProblemView)))]
-pub(super) async fn list(State(api): State<Api>, Path(name): Path<String>) -> Result<Json<Vec<VariableView>>, Problem> {
-    Ok(Json(api.engine.variables(&name).await?))
+pub(super) async fn list(
+    State(api): State<Api>,
+    Who(who): Who,
+    Path(name): Path<String>,
+) -> Result<Json<Vec<VariableView>>, Problem> {
+    let mut views = api.engine.variables(&name).await?;
+    // What is for all environments is for the one that the caller may see, too.
+    let seen = |environment: &String| who.may(Permission::View, Some(&name), Some(environment));
+    views.retain(|view| view.environment.as_ref().is_none_or(seen));
+    Ok(Json(views))
 }
 
 /// Sets a variable's value. Deployments that were accepted before keep the old one.
@@ -52,10 +63,39 @@ pub(super) async fn list(State(api): State<Api>, Path(name): Path<String>) -> Re
 pub(super) async fn set(
     State(api): State<Api>,
     Actor(by): Actor,
+    Who(who): Who,
     Path((project, name)): Path<(String, String)>,
     Strict(body): Strict<SetVariable>,
 ) -> Result<Json<VariableSet>, Problem> {
+    let permission = if body.secret { Permission::Administer } else { Permission::Deploy };
+    let need = Need::new(permission, "variable.set", &format!("variable/{project}/{name}"));
+    api.engine.authorize(&who, need.at(Some(&project), body.environment.as_deref())).await?;
     let new = NewVariable { name, value: body.value, secret: body.secret, environment: body.environment };
     let set = api.engine.set_variable(&project, new, &by).await?;
     Ok(Json(VariableSet { name: set.name, secret: set.secret }))
+}
+
+/// For which place.
+#[derive(Debug, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+pub(super) struct ExplainPlace {
+    /// The environment.
+    environment: String,
+    /// The step, if it is for one.
+    step: Option<String>,
+}
+
+/// Where the value of a variable comes from, and what it beat.
+#[utoipa::path(get, path = "/projects/{name}/variables/{variable}/explain", tag = "projects", operation_id = "explain_variable", security(("token" = [])),
+    params(("name" = String, Path, description = "Name of the project"), ("variable" = String, Path, description = "Name of the variable"), ExplainPlace),
+    responses((status = 200, body = VariableExplained), (status = 404, body = ProblemView)))]
+pub(super) async fn explain(
+    State(api): State<Api>,
+    Who(who): Who,
+    Path((project, name)): Path<(String, String)>,
+    Asked(place): Asked<ExplainPlace>,
+) -> Result<Json<VariableExplained>, Problem> {
+    let need = Need::new(Permission::View, "variable.list", &format!("variable/{project}/{name}"));
+    api.engine.authorize(&who, need.at(Some(&project), Some(&place.environment))).await?;
+    Ok(Json(api.engine.explain_variable(&project, &name, &place.environment, place.step).await?))
 }

@@ -14,7 +14,7 @@ use super::Result;
 use crate::clock::Clock;
 use crate::secrets::Vault;
 use crate::store::Tx;
-use crate::store::rows::{EventRow, OutboxRow, ToAgent};
+use crate::store::rows::{EventRow, OutboxRow, Outcome, ToAgent};
 
 /// Carried out after the commit, and only then.
 #[derive(Debug, Default)]
@@ -54,7 +54,7 @@ impl Cx {
         Self { now, actor: actor.to_owned(), grace, clock, vault, after: After::default() }
     }
 
-    /// Writes a line of the timeline.
+    /// Writes a line of the timeline. What is about no deployment says better by [`Cx::audit`] what it is about.
     pub(super) async fn event(
         &mut self,
         tx: &mut dyn Tx,
@@ -63,8 +63,32 @@ impl Cx {
         detail: Value,
     ) -> Result<()> {
         self.after.changed.extend(deployment);
+        let project = || detail.get("project").and_then(Value::as_str).map(|name| format!("project/{name}"));
+        let object = deployment.map(|id| format!("deployment/{id}")).or_else(project).unwrap_or_default();
+        self.write(tx, action, object, Outcome::Done, deployment, detail).await
+    }
+
+    /// Writes a line of the audit that is about no deployment. `object` as in `user/alice`.
+    pub(super) async fn audit(&self, tx: &mut dyn Tx, action: &str, object: String, detail: Value) -> Result<()> {
+        self.write(tx, action, object, Outcome::Done, None, detail).await
+    }
+
+    /// Writes that something was refused. It is no part of a deployment's timeline: nothing happened to it.
+    pub(super) async fn refused(&self, tx: &mut dyn Tx, action: &str, object: String, detail: Value) -> Result<()> {
+        self.write(tx, action, object, Outcome::Refused, None, detail).await
+    }
+
+    async fn write(
+        &self,
+        tx: &mut dyn Tx,
+        action: &str,
+        object: String,
+        outcome: Outcome,
+        deployment: Option<DeploymentId>,
+        detail: Value,
+    ) -> Result<()> {
         let (action, actor) = (action.to_owned(), self.actor.clone());
-        tx.insert_event(&EventRow { id: 0, at: self.now, actor, action, deployment, detail }).await?;
+        tx.insert_event(&EventRow { id: 0, at: self.now, actor, action, object, outcome, deployment, detail }).await?;
         Ok(())
     }
 

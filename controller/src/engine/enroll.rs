@@ -49,13 +49,8 @@ impl Engine {
                     if !tx.use_join_token(token.id, agent, &request, cx.now).await? {
                         return Err(refused(Some(token.id), "it was used at the same moment"));
                     }
-                    cx.event(
-                        tx,
-                        "agent.enrolled",
-                        None,
-                        json!({ "agent": agent, "pool": row.pool, "token": token.id }),
-                    )
-                    .await?;
+                    let detail = json!({ "pool": row.pool, "token": token.id });
+                    cx.audit(tx, "agent.enrolled", format!("agent/{agent}"), detail).await?;
                     Ok(())
                 })
             })
@@ -103,7 +98,7 @@ impl Engine {
                 if !tx.revoke_agent(id, cx.now).await? {
                     return Err(EngineError::conflict("revoked", format!("agent `{id}` was cut off before"), None));
                 }
-                cx.event(tx, "agent.revoked", None, json!({ "agent": id })).await
+                cx.audit(tx, "agent.revoked", format!("agent/{id}"), json!({})).await
             })
         })
         .await?;

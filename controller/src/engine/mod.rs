@@ -4,7 +4,10 @@
 //! Invariants: what an RPC or a request is told was committed before; everything in memory (sessions, progress, wake-ups) can be lost
 //! at any line and is worked out anew from rows and from what agents say in their hello.
 
+mod access;
+mod accounts;
 mod approve;
+mod audit;
 mod cascade;
 mod complete;
 mod confirm;
@@ -32,6 +35,7 @@ mod ship;
 #[cfg(test)]
 mod tests;
 mod timers;
+mod tokens;
 mod turn;
 mod view;
 
@@ -59,15 +63,19 @@ use cx::{After, Cx};
 use live::Live;
 use sessions::Sessions;
 
+pub use access::{Actor, Need};
+pub(crate) use accounts::ADMIN;
 pub use approve::Vote;
 pub use error::Error;
 pub use explain::{ExplainView, VariableExplained};
 pub use live::{Change, Changes};
 pub use promote::{Promoted, PromotedTo, RolledBack};
 pub use releases::NewRelease;
+pub use tokens::NewToken;
 pub use view::{
-    AgentView, AppliedView, ApprovalView, AttemptView, DeploymentView, EventView, LockView, LogView, PackageView,
-    PlanView, ProgressView, ProjectView, ReleaseStepView, ReleaseView, StepView, VariableView,
+    AgentView, AppliedView, ApprovalView, AttemptView, AuditPage, AuditView, DeploymentView, EventView, GrantView,
+    LockView, LogView, PackageView, PlanView, ProgressView, ProjectView, ReleaseStepView, ReleaseView, RoleView,
+    StepView, TeamView, TokenView, UserView, VariableView,
 };
 
 type Result<T, E = Error> = std::result::Result<T, E>;

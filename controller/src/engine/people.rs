@@ -1,4 +1,4 @@
-//! What people ask for: an end, a judgement, a token.
+//! What people ask for: an end, a judgement, a join token.
 
 use longshore_core::attempt::{Event, Proof, State};
 use longshore_core::deployment::{self, DeploymentState};
@@ -11,7 +11,7 @@ use super::approve::close_gates;
 use super::cascade::{on_attempt, on_job};
 use super::flow::follow;
 use super::{Engine, Error, Result};
-use crate::store::rows::{JoinTokenRow, TokenRow};
+use crate::store::rows::JoinTokenRow;
 
 impl Engine {
     /// Asks for a deployment's end. Asking again changes nothing.
@@ -111,36 +111,9 @@ impl Engine {
         self.change(by, move |tx, cx| {
             Box::pin(async move {
                 tx.insert_join_token(&row, &hash).await?;
-                cx.event(tx, "join_token.created", None, json!({ "id": row.id, "pool": row.pool })).await?;
+                cx.audit(tx, "join_token.created", format!("join_token/{}", row.id), json!({ "pool": row.pool }))
+                    .await?;
                 Ok(row)
-            })
-        })
-        .await
-    }
-
-    /// The name a bearer token speaks for; `None` for one that is not known, has ended or was taken back.
-    ///
-    /// # Errors
-    /// When rows cannot be read.
-    pub async fn authenticate(&self, hash: &[u8]) -> Result<Option<String>> {
-        let (hash, now) = (hash.to_vec(), self.clock().now());
-        let row = self.read(move |tx| Box::pin(async move { Ok(tx.token(&hash).await?) })).await?;
-        let counts = |row: &TokenRow| row.revoked_at.is_none() && row.expires_at.is_none_or(|end| end > now);
-        Ok(row.filter(counts).map(|row| row.name))
-    }
-
-    /// Records a bearer token by the SHA-256 of its text.
-    ///
-    /// # Errors
-    /// When rows cannot be saved.
-    pub async fn add_token(&self, name: &str, expires_at: Option<Timestamp>, hash: &[u8], by: &str) -> Result<()> {
-        let (id, created_at) = (self.clock().token_id(), self.clock().now());
-        let row = TokenRow { id, name: name.to_owned(), created_at, expires_at, revoked_at: None };
-        let hash = hash.to_vec();
-        self.change(by, move |tx, cx| {
-            Box::pin(async move {
-                tx.insert_token(&row, &hash).await?;
-                cx.event(tx, "token.created", None, json!({ "id": row.id, "name": row.name })).await
             })
         })
         .await

@@ -49,7 +49,8 @@ impl Engine {
                     created_by,
                 })
                 .await?;
-                cx.event(tx, "project.applied", None, json!({ "project": row.name, "revision": revision })).await?;
+                let detail = json!({ "project": row.name, "revision": revision });
+                cx.audit(tx, "project.applied", format!("project/{}", row.name), detail).await?;
                 Ok(AppliedView { project: row.name, revision, changed: true })
             })
         })
@@ -127,7 +128,7 @@ impl Engine {
                 tx.insert_variable(&row).await?;
                 let detail =
                     json!({ "project": name, "name": row.name, "environment": row.environment, "secret": new.secret });
-                cx.event(tx, "variable.set", None, detail).await?;
+                cx.audit(tx, "variable.set", format!("variable/{name}/{}", row.name), detail).await?;
                 Ok(variable_view(&row))
             })
         })
@@ -163,7 +164,7 @@ impl Engine {
                 if tx.package(&sha256).await?.is_none() {
                     tx.save_package(&PackageRow { sha256: sha256.clone(), bytes, created_at: cx.now, created_by })
                         .await?;
-                    cx.event(tx, "package.stored", None, json!({ "sha256": sha256, "bytes": bytes })).await?;
+                    cx.audit(tx, "package.stored", format!("package/{sha256}"), json!({ "bytes": bytes })).await?;
                 }
                 Ok(())
             })

@@ -46,6 +46,41 @@ pub struct RolledBack {
 }
 
 impl Engine {
+    /// The next phase of a release, and those of its environments that it is not in and not on its way to.
+    ///
+    /// # Errors
+    /// When there is no next phase, or everything of it is under way.
+    pub async fn next_phase(&self, name: &str, version: &str) -> Result<(String, Vec<String>)> {
+        let (name, version) = (name.to_owned(), version.to_owned());
+        self.read(move |tx| {
+            Box::pin(async move {
+                let project = project(tx, &name).await?;
+                let release = releases::find(tx, &project, &version).await?;
+                let spec = held_spec(tx, &release).await?;
+                if spec.lifecycle.is_empty() {
+                    let message = format!("project `{name}` has no lifecycle, so there is no next phase");
+                    let hint = "write `lifecycle` into its spec, or deploy to an environment by name".to_owned();
+                    return Err(Error::refused("no_lifecycle", message, hint));
+                }
+                let succeeded = reached(tx, release.id, &spec.lifecycle).await?;
+                let Some(phase) = gate::next_phase(&spec.lifecycle, &succeeded) else {
+                    let message = format!("release `{version}` has passed every phase");
+                    return Err(Error::conflict("passed_every_phase", message, None));
+                };
+                let busy = under_way(tx, &release).await?;
+                let open = |name: &&String| !succeeded.contains(*name) && !busy.contains(*name);
+                let open: Vec<String> = phase.environments.iter().filter(open).cloned().collect();
+                if open.is_empty() {
+                    let message = format!("release `{version}` is on its way through phase `{}` already", phase.name);
+                    let hint = "wait for its deployments: `longshore deployment list`".to_owned();
+                    return Err(Error::conflict("under_way", message, hint));
+                }
+                Ok((phase.name.clone(), open))
+            })
+        })
+        .await
+    }
+
     /// Deploys a release to the environments of its next phase.
     ///
     /// # Errors
@@ -58,40 +93,7 @@ impl Engine {
         given: BTreeMap<String, String>,
         by: &str,
     ) -> Result<Promoted> {
-        let (project_name, release_version) = (name.to_owned(), version.to_owned());
-        let (phase, open) = self
-            .read(move |tx| {
-                Box::pin(async move {
-                    let project = project(tx, &project_name).await?;
-                    let release = releases::find(tx, &project, &release_version).await?;
-                    let spec = held_spec(tx, &release).await?;
-                    if spec.lifecycle.is_empty() {
-                        let message = format!("project `{project_name}` has no lifecycle, so there is no next phase");
-                        let hint = "write `lifecycle` into its spec, or deploy to an environment by name".to_owned();
-                        return Err(Error::refused("no_lifecycle", message, hint));
-                    }
-                    let succeeded = reached(tx, release.id, &spec.lifecycle).await?;
-                    let Some(phase) = gate::next_phase(&spec.lifecycle, &succeeded) else {
-                        let message = format!("release `{release_version}` has passed every phase");
-                        return Err(Error::conflict("passed_every_phase", message, None));
-                    };
-                    let busy = under_way(tx, &release).await?;
-                    let open: Vec<String> = phase
-                        .environments
-                        .iter()
-                        .filter(|name| !succeeded.contains(*name) && !busy.contains(*name))
-                        .cloned()
-                        .collect();
-                    if open.is_empty() {
-                        let message =
-                            format!("release `{release_version}` is on its way through phase `{}` already", phase.name);
-                        let hint = "wait for its deployments: `longshore deployment list`".to_owned();
-                        return Err(Error::conflict("under_way", message, hint));
-                    }
-                    Ok((phase.name.clone(), open))
-                })
-            })
-            .await?;
+        let (phase, open) = self.next_phase(name, version).await?;
         let mut deployments = Vec::new();
         for environment in open {
             let new = NewDeployment {
@@ -121,8 +123,8 @@ impl Engine {
                     let filter = DeploymentFilter {
                         project: Some(project_name.clone()),
                         environment: Some(target.clone()),
-                        before: None,
                         limit: 100,
+                        ..DeploymentFilter::default()
                     };
                     let newest = tx.deployments(&filter).await?.into_iter().find(|row| row.begun_at.is_some());
                     let current = newest.map(|row| row.release);

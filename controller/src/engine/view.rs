@@ -1,9 +1,13 @@
 //! What people and scripts are shown. The JSON of [`DeploymentView`] is fixed by CONTRACT.md.
 
+mod people;
+
 use std::collections::BTreeMap;
 
 use serde::Serialize;
 use utoipa::ToSchema;
+
+pub use people::{AuditPage, AuditView, GrantView, RoleView, TeamView, TokenView, UserView};
 
 /// One deployment.
 #[derive(Debug, Clone, PartialEq, Serialize, ToSchema)]

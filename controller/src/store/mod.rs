@@ -8,6 +8,7 @@
 //! `suite` is what every backend has to pass.
 
 mod measured;
+pub mod people;
 pub mod rows;
 pub mod sqlite;
 #[cfg(test)]

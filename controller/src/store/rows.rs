@@ -4,6 +4,7 @@ mod releases;
 
 use std::collections::BTreeMap;
 
+use longshore_core::access::{Grant, Place};
 use longshore_core::attempt::Attempt;
 use longshore_core::deployment::Deployment;
 use longshore_core::fence::Fence;
@@ -113,8 +114,12 @@ pub struct PackageRow {
 pub struct TokenRow {
     /// Its id.
     pub id: TokenId,
-    /// Who it speaks for.
+    /// For people.
     pub name: String,
+    /// Who it speaks for.
+    pub user: String,
+    /// All that it may do of what the user may; `None`: all of it.
+    pub limit: Option<Grant>,
     /// When it was made.
     pub created_at: Timestamp,
     /// When it ends; `None`: never.
@@ -223,6 +228,8 @@ pub struct DeploymentFilter {
     pub environment: Option<String>,
     /// Made before this one.
     pub before: Option<DeploymentId>,
+    /// In one of these places; `None`: anywhere.
+    pub places: Option<Vec<Place>>,
     /// At most so many; 0 means 50, and there are never more than 500.
     pub limit: u32,
 }
@@ -404,6 +411,27 @@ pub struct OutboxRow {
     pub message: ToAgent,
 }
 
+/// What became of what was asked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Outcome {
+    /// It was done.
+    Done,
+    /// Who asked for it may not have it.
+    Refused,
+}
+
+impl Outcome {
+    /// As it is written.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Done => "done",
+            Self::Refused => "refused",
+        }
+    }
+}
+
 /// One line of the timeline, which is also the audit.
 #[derive(Debug, Clone, PartialEq)]
 pub struct EventRow {
@@ -411,10 +439,14 @@ pub struct EventRow {
     pub id: i64,
     /// When.
     pub at: Timestamp,
-    /// Who: a token's name, an agent's id, or `controller`.
+    /// Who: a user's name, an agent's id, or `controller`.
     pub actor: String,
     /// What, as `deployment.created`.
     pub action: String,
+    /// To what, as `project/shop`.
+    pub object: String,
+    /// What became of it.
+    pub outcome: Outcome,
     /// About which deployment.
     pub deployment: Option<DeploymentId>,
     /// More, without secrets.

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use longshore_core::access::{Grant, Role};
 use longshore_core::attempt::{Attempt, State};
 use longshore_core::deployment::{Deployment, DeploymentState};
 use longshore_core::id::{AgentId, AttemptId, ControllerId, DeploymentId, JobId, ProjectId, ReleaseId, TokenId};
@@ -12,7 +13,7 @@ use longshore_core::time::Timestamp;
 
 use super::rows::{
     AgentRow, AttemptRow, DeploymentFilter, DeploymentRow, EventRow, JobRow, JoinTokenRow, LockRow, MetaRow, OutboxRow,
-    OutputRow, ProjectRow, ReleaseRow, RevisionRow, StepAttemptRow, StepRow, ToAgent, TokenRow, VariableRow,
+    Outcome, OutputRow, ProjectRow, ReleaseRow, RevisionRow, StepAttemptRow, StepRow, ToAgent, TokenRow, VariableRow,
     VariableValue,
 };
 use super::{Error, Store};
@@ -196,6 +197,7 @@ macro_rules! write {
     }};
 }
 
+mod people;
 mod releases;
 
 pub(crate) async fn run(mut make: impl AsyncFnMut() -> Arc<dyn Store>) {
@@ -213,6 +215,7 @@ pub(crate) async fn run(mut make: impl AsyncFnMut() -> Arc<dyn Store>) {
     releases::what_succeeded_where_is_known(&make().await).await;
     releases::a_reservation_has_one_holder_and_a_deployment_begins_once(&make().await).await;
     releases::a_person_speaks_once_and_an_approval_is_decided_once(&make().await).await;
+    people::run(make).await;
 }
 
 async fn rows_come_back_as_they_went_in(store: &Arc<dyn Store>) {
@@ -246,10 +249,10 @@ async fn rows_come_back_as_they_went_in(store: &Arc<dyn Store>) {
         assert_eq!(tx.outbox().await?.len(), 1, "another agent's stay");
         tx.remove_outbox(id).await?;
         assert_eq!(tx.outbox().await?, []);
-        let event = EventRow { id: 0, at: at(1), actor: "anna".to_owned(), action: "x".to_owned(), deployment: Some(deployment_id(1)), detail: serde_json::json!({}) };
+        let event = EventRow { id: 0, at: at(1), actor: "anna".to_owned(), action: "x".to_owned(), object: "y".to_owned(), outcome: Outcome::Done, deployment: Some(deployment_id(1)), detail: serde_json::json!({}) };
         tx.insert_event(&event).await?;
         assert_eq!(tx.events(deployment_id(1)).await?.len(), 1);
-        let token = TokenRow { id: TokenId::new(at(1), [1; 10]), name: "admin".to_owned(), created_at: at(1), expires_at: None, revoked_at: None };
+        let token = TokenRow { id: TokenId::new(at(1), [1; 10]), name: "n".to_owned(), user: "admin".to_owned(), limit: Some(Grant { role: Role::Viewer, project: Some("shop".to_owned()), environment: None }), created_at: at(1), expires_at: None, revoked_at: None };
         tx.insert_token(&token, &[1; 32]).await?;
         assert_eq!(tx.token(&[1; 32]).await?, Some(token.clone()));
         assert!(tx.revoke_token(token.id, at(2)).await? && !tx.revoke_token(token.id, at(2)).await?);

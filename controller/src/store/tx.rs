@@ -9,6 +9,7 @@ use longshore_core::job::Job;
 use longshore_core::time::Timestamp;
 
 use super::Error;
+use super::people::People;
 use super::rows::{
     AgentRow, ApprovalFilter, ApprovalRow, AttemptRow, DeploymentFilter, DeploymentRow, EventRow, Images, JobRow,
     JoinTokenRow, LockRow, MetaRow, OutboxRow, PackageRow, ProjectRow, ReleaseFilter, ReleaseRow, ReservationRow,
@@ -19,7 +20,7 @@ type Result<T> = std::result::Result<T, Error>;
 
 /// A transaction. `insert_*` fails when a constraint does; `update_*` and the like say with `false` that no row matched.
 #[async_trait]
-pub trait Tx: Send {
+pub trait Tx: People + Send {
     /// The installation; `None` before the first start.
     async fn meta(&mut self) -> Result<Option<MetaRow>>;
     /// Makes the installation.

@@ -10,6 +10,7 @@ mod harness;
 mod https;
 mod openapi;
 mod packages;
+mod people;
 mod plane;
 mod process;
 mod projects;

@@ -3,6 +3,7 @@
 mod ends;
 mod fences;
 mod flow;
+mod people;
 mod restarts;
 mod waits;
 

@@ -1,20 +1,35 @@
 //! Agents, the tokens that people and agents come in with, and what agents are to be told.
 
+use longshore_core::access::Grant;
 use longshore_core::id::{AgentId, TokenId};
 use longshore_core::time::Timestamp;
 use sqlx::query;
 use sqlx::sqlite::{SqliteConnection, SqliteRow};
 
-use super::column::{int, json, opt_micros, opt_parsed, opt_text, opt_time, parsed, text, time, to_json};
+use super::column::{int, json, opt_micros, opt_parsed, opt_text, opt_time, parsed, text, time, to_json, word};
 use crate::store::Error;
 use crate::store::rows::{AgentRow, JoinTokenRow, OutboxRow, TokenRow};
 
 type Result<T> = std::result::Result<T, Error>;
 
+/// A limit is there when its role is.
+fn limit(row: &SqliteRow) -> Result<Option<Grant>> {
+    if opt_text(row, "limit_role")?.is_none() {
+        return Ok(None);
+    }
+    Ok(Some(Grant {
+        role: word(row, "limit_role")?,
+        project: opt_text(row, "limit_project")?,
+        environment: opt_text(row, "limit_environment")?,
+    }))
+}
+
 fn token_row(row: &SqliteRow) -> Result<TokenRow> {
     Ok(TokenRow {
         id: parsed(row, "id")?,
         name: text(row, "name")?,
+        user: text(row, "user")?,
+        limit: limit(row)?,
         created_at: time(row, "created_at")?,
         expires_at: opt_time(row, "expires_at")?,
         revoked_at: opt_time(row, "revoked_at")?,
@@ -22,15 +37,23 @@ fn token_row(row: &SqliteRow) -> Result<TokenRow> {
 }
 
 pub(super) async fn insert_token(c: &mut SqliteConnection, row: &TokenRow, hash: &[u8]) -> Result<()> {
-    query("INSERT INTO token (id, hash, name, created_at, expires_at, revoked_at) VALUES ($1, $2, $3, $4, $5, $6)")
-        .bind(row.id.to_string())
-        .bind(hash)
-        .bind(&row.name)
-        .bind(row.created_at.as_micros())
-        .bind(opt_micros(row.expires_at))
-        .bind(opt_micros(row.revoked_at))
-        .execute(c)
-        .await?;
+    let limit = row.limit.as_ref();
+    query(
+        "INSERT INTO token (id, hash, name, user, limit_role, limit_project, limit_environment, created_at, expires_at, \
+         revoked_at) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)",
+    )
+    .bind(row.id.to_string())
+    .bind(hash)
+    .bind(&row.name)
+    .bind(&row.user)
+    .bind(limit.map(|limit| limit.role.as_str()))
+    .bind(limit.and_then(|limit| limit.project.as_deref()))
+    .bind(limit.and_then(|limit| limit.environment.as_deref()))
+    .bind(row.created_at.as_micros())
+    .bind(opt_micros(row.expires_at))
+    .bind(opt_micros(row.revoked_at))
+    .execute(c)
+    .await?;
     Ok(())
 }
 

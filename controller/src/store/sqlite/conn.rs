@@ -32,7 +32,12 @@ impl<'c> Conn<'c> {
         self.1
     }
 
-    fn note<T>(&mut self, done: Result<T>) -> Result<T> {
+    pub(super) fn connection(&mut self) -> &mut SqliteConnection {
+        self.0
+    }
+
+    /// Every statement's result goes through here.
+    pub(super) fn note<T>(&mut self, done: Result<T>) -> Result<T> {
         self.1 |= matches!(done, Err(Error::Full));
         done
     }

@@ -1,5 +1,6 @@
 //! Deployments and the timeline.
 
+use longshore_core::access::Place;
 use longshore_core::deployment::{Deployment, DeploymentState};
 use longshore_core::id::DeploymentId;
 use longshore_core::time::Timestamp;
@@ -131,9 +132,28 @@ pub(super) async fn deployments(c: &mut SqliteConnection, filter: &DeploymentFil
     if let Some(before) = filter.before {
         sql.push(" AND id < ").push_bind(before.to_string());
     }
+    if let Some(places) = &filter.places {
+        within(&mut sql, places);
+    }
     let limit = if filter.limit == 0 { LIMITS.0 } else { filter.limit.min(LIMITS.1) };
     sql.push(" ORDER BY id DESC LIMIT ").push_bind(i64::from(limit));
     sql.build().fetch_all(c).await?.iter().map(deployment_row).collect()
+}
+
+/// Deployments in one of these places.
+fn within(sql: &mut QueryBuilder<sqlx::Sqlite>, places: &[Place]) {
+    sql.push(" AND (0");
+    for place in places {
+        sql.push(" OR (1");
+        if let Some(project) = &place.project {
+            sql.push(" AND project_name = ").push_bind(project.clone());
+        }
+        if let Some(environment) = &place.environment {
+            sql.push(" AND environment = ").push_bind(environment.clone());
+        }
+        sql.push(")");
+    }
+    sql.push(")");
 }
 
 pub(super) async fn update_deployment(c: &mut SqliteConnection, from: &Deployment, to: &Deployment) -> Result<bool> {
@@ -151,11 +171,26 @@ pub(super) async fn update_deployment(c: &mut SqliteConnection, from: &Deploymen
     Ok(done.rows_affected() == 1)
 }
 
+pub(super) fn event_row(row: &SqliteRow) -> Result<EventRow> {
+    Ok(EventRow {
+        id: int(row, "id")?,
+        at: time(row, "at")?,
+        actor: text(row, "actor")?,
+        action: text(row, "action")?,
+        object: text(row, "object")?,
+        outcome: word(row, "outcome")?,
+        deployment: opt_parsed(row, "deployment")?,
+        detail: json(row, "detail")?,
+    })
+}
+
 pub(super) async fn insert_event(c: &mut SqliteConnection, row: &EventRow) -> Result<()> {
-    query("INSERT INTO event (at, actor, action, deployment, detail) VALUES ($1, $2, $3, $4, $5)")
+    query("INSERT INTO event (at, actor, action, object, outcome, deployment, detail) VALUES ($1, $2, $3, $4, $5, $6, $7)")
         .bind(row.at.as_micros())
         .bind(&row.actor)
         .bind(&row.action)
+        .bind(&row.object)
+        .bind(row.outcome.as_str())
         .bind(row.deployment.map(|id| id.to_string()))
         .bind(to_json("detail", &row.detail)?)
         .execute(c)
@@ -168,15 +203,5 @@ pub(super) async fn events(c: &mut SqliteConnection, deployment: DeploymentId) -
         .bind(deployment.to_string())
         .fetch_all(c)
         .await?;
-    let read = |row: &SqliteRow| {
-        Ok(EventRow {
-            id: int(row, "id")?,
-            at: time(row, "at")?,
-            actor: text(row, "actor")?,
-            action: text(row, "action")?,
-            deployment: opt_parsed(row, "deployment")?,
-            detail: json(row, "detail")?,
-        })
-    };
-    rows.iter().map(read).collect()
+    rows.iter().map(event_row).collect()
 }

@@ -9,6 +9,7 @@ mod column;
 mod conn;
 mod deployments;
 mod jobs;
+mod people;
 mod projects;
 mod releases;
 mod steps;
@@ -118,6 +119,8 @@ mod tests {
                 at: longshore_core::time::Timestamp::from_micros(1),
                 actor: "x".repeat(length),
                 action: n.to_string(),
+                object: String::new(),
+                outcome: crate::store::rows::Outcome::Done,
                 deployment: None,
                 detail: serde_json::json!({}),
             };
@@ -131,6 +134,30 @@ mod tests {
             assert!(matches!(full, Err(Error::Full)), "{round}: {full:?}");
         }
         save(3, 10).await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn tokens_and_events_of_the_first_schema_get_their_user_and_object() {
+        let mut c = SqliteConnection::connect_with(&SqliteConnectOptions::new().in_memory(true)).await.unwrap();
+        let id = longshore_core::id::TokenId::new(longshore_core::time::Timestamp::from_micros(1), [1; 10]);
+        for sql in [
+            include_str!("../../../migrations/sqlite/0001_first_deployment.sql"),
+            "INSERT INTO event (at, actor, action, deployment, detail) VALUES (1, 'admin', 'a', 'dep_1', '{}'); \
+             INSERT INTO event (at, actor, action, deployment, detail) VALUES (1, 'admin', 'b', NULL, '{\"project\":\"shop\"}'); \
+             INSERT INTO event (at, actor, action, deployment, detail) VALUES (1, 'admin', 'c', NULL, '{}');",
+        ] {
+            sqlx::raw_sql(sql).execute(&mut c).await.unwrap();
+        }
+        let insert = "INSERT INTO token (id, hash, name, created_at) VALUES ($1, x'01', 'admin', 1)";
+        sqlx::query(insert).bind(id.to_string()).execute(&mut c).await.unwrap();
+        sqlx::raw_sql(include_str!("../../../migrations/sqlite/0002_people.sql")).execute(&mut c).await.unwrap();
+        let mut conn = Conn::new(&mut c);
+        let tx: &mut dyn crate::store::Tx = &mut conn;
+        let token = tx.token(&[1]).await.unwrap().unwrap();
+        assert_eq!((token.user.as_str(), token.limit), ("admin", None));
+        let sql = "SELECT group_concat(object || ' ' || outcome, ',') FROM event";
+        let row = sqlx::query(sql).fetch_one(conn.connection()).await.unwrap();
+        assert_eq!(column::any_text(&row), "deployment/dep_1 done,project/shop done, done");
     }
 
     #[tokio::test]
