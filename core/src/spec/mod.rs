@@ -13,6 +13,7 @@ mod env;
 mod flow;
 mod model;
 pub mod names;
+mod order;
 mod project;
 mod scope;
 mod step;
@@ -30,6 +31,7 @@ pub use model::{
     Action, DEFAULT_POOL, DEFAULT_TIMEOUT, Environment, Network, Operation, Profile, Project, Prompt, Pulumi, Scoped,
     Script, Step, Variable,
 };
+pub use order::{ancestors, predecessors};
 pub use values::{check_backend, check_dir, check_image, check_stack};
 
 /// Longest spec in bytes.
