@@ -62,6 +62,14 @@ pub enum Error {
         /// Name of the output.
         name: String,
     },
+    /// A condition compares an output that its step marked as secret.
+    #[error("output `{name}` of step `{step}` is secret, so a condition cannot compare it")]
+    SecretOutput {
+        /// The step that produced it.
+        step: String,
+        /// Name of the output.
+        name: String,
+    },
 }
 
 impl Error {

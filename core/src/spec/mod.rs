@@ -32,6 +32,7 @@ pub use model::{
     Script, Step, Variable,
 };
 pub use order::{ancestors, predecessors};
+pub(crate) use tree::shown;
 pub use values::{check_backend, check_dir, check_image, check_stack};
 
 /// Longest spec in bytes.

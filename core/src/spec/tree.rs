@@ -272,7 +272,7 @@ fn listed<'a>(words: impl Iterator<Item = &'a str>, last: &str) -> String {
 }
 
 /// A piece of the user's text that fits into one line of a message.
-pub(super) fn shown(text: &str) -> String {
+pub(crate) fn shown(text: &str) -> String {
     let mut short: String = text.chars().take(MAX_SHOWN).map(|c| if c.is_control() { ' ' } else { c }).collect();
     if text.chars().nth(MAX_SHOWN).is_some() {
         short.push('…');
