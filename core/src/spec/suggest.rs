@@ -21,13 +21,19 @@ pub(crate) fn hint<'a>(word: &str, known: impl IntoIterator<Item = &'a str>) -> 
 }
 
 /// Names that other tools use for what a field here means.
-const SYNONYMS: [(&str, &str); 7] = [
+const SYNONYMS: [(&str, &str); 13] = [
     ("script", "run"),
     ("command", "run"),
     ("environment", "env"),
     ("variables", "env"),
     ("volumes", "mounts"),
     ("name", "project"),
+    ("name", "phase"),
+    ("phases", "lifecycle"),
+    ("if", "when"),
+    ("condition", "when"),
+    ("depends_on", "needs"),
+    ("retry", "retries"),
     ("vars", "variables"),
 ];
 

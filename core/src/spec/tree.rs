@@ -4,8 +4,10 @@
 //! next mistake. Nothing here knows what a spec holds.
 
 use std::collections::HashMap;
+use std::ops::RangeInclusive;
+use std::time::Duration;
 
-use super::{SpecError, names, suggest};
+use super::{SpecError, duration, names, suggest};
 use crate::expression::OPEN;
 
 /// Most errors that are kept; more help nobody.
@@ -150,6 +152,34 @@ impl<'a> At<'a> {
         let known = words.iter().map(|(word, _)| *word);
         let meant = suggest::hint(text, known.clone());
         self.error(format!("`{}` is not known here: write {}{meant}", shown(text), listed(known, "or")), errors);
+        None
+    }
+
+    /// A whole number in a range.
+    pub(super) fn number(&self, range: RangeInclusive<u32>, errors: &mut Errors) -> Option<u32> {
+        let text = self.text(errors)?;
+        let digits = text.bytes().all(|b| b.is_ascii_digit());
+        let number = digits.then(|| text.parse().ok()).flatten().filter(|number| range.contains(number));
+        if number.is_none() {
+            let (from, to) = (range.start(), range.end());
+            self.error(format!("`{}` does not fit here: write a number from {from} to {to}", shown(text)), errors);
+        }
+        number
+    }
+
+    /// A time in a range.
+    pub(super) fn duration(&self, range: RangeInclusive<Duration>, errors: &mut Errors) -> Option<Duration> {
+        let text = self.text(errors)?;
+        let Some(time) = duration::parse(text) else {
+            let message = format!("`{}` is no duration: write for example `30m`, `1h30m` or `45s`", shown(text));
+            self.error(message, errors);
+            return None;
+        };
+        if range.contains(&time) {
+            return Some(time);
+        }
+        let (from, to) = (duration::format(*range.start()), duration::format(*range.end()));
+        self.error(format!("`{}` does not fit here: write a time from `{from}` to `{to}`", shown(text)), errors);
         None
     }
 
