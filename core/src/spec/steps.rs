@@ -12,6 +12,7 @@ use super::step::{FIELDS, Outline, Standing};
 use super::suggest;
 use super::tree::{At, Errors, Fields};
 use super::variables::Declared;
+use crate::expression::Condition;
 
 /// Fields of a group.
 pub(super) const GROUP: [&str; 4] = ["name", "parallel", "needs", "when"];
@@ -133,33 +134,23 @@ impl<'a> Listed<'a> {
         errors: &mut Errors,
     ) -> (Option<Vec<Step>>, Declared) {
         let mut needs = self.needs(errors);
-        let steps = self.defined(&needs);
-        let groups: Vec<String> = self.groups.iter().map(|group| group.name.clone()).collect();
-        let mut scope = Scope { project, variables, steps, groups, plans: Vec::new(), current: 0 };
-        let mut broken = vec![false; self.groups.len()];
+        let defined = self.defined(&needs);
+        let names: Vec<String> = self.groups.iter().map(|group| group.name.clone()).collect();
+        let mut scope = Scope { project, variables, steps: defined, groups: names, plans: Vec::new(), current: 0 };
+        let mut groups = self.groups;
         let mut steps = Vec::new();
         for (current, entry) in self.entries.into_iter().enumerate() {
             scope.current = current;
+            let group = entry.group.and_then(|index| groups.get_mut(index));
             let Some(outline) = entry.outline else {
                 continue;
             };
-            let group = entry.group.and_then(|index| Some((index, self.groups.get(index)?)));
-            let when = match group.and_then(|(index, group)| Some((index, group.when.as_ref()?))) {
-                // Said once, not for every member.
-                Some((index, at)) if outline.field("when").is_none() && !broken.get(index).is_some_and(|b| *b) => {
-                    let when = scope.condition(at, errors);
-                    if let (None, Some(broken)) = (&when, broken.get_mut(index)) {
-                        *broken = true;
-                    }
-                    when
-                }
-                _ => None,
-            };
-            let standing = Standing {
-                group: group.map(|(_, group)| group.name.clone()),
-                needs: needs.get_mut(current).and_then(Option::take),
-                when,
-            };
+            let mut standing =
+                Standing { group: None, needs: needs.get_mut(current).and_then(Option::take), when: None };
+            if let Some(group) = group {
+                standing.group = Some(group.name.clone());
+                standing.when = group.when_of(&outline, &scope, errors);
+            }
             let step = outline.step(&scope, standing, errors);
             scope.plans.extend(step.as_ref().and_then(|step| scope.planned(step)));
             steps.extend(step);
@@ -257,6 +248,22 @@ impl<'a> Listed<'a> {
                 ancestors,
             })
             .collect()
+    }
+}
+
+impl Group<'_> {
+    /// What the group's `when` is for the current step, one of its members. It is read for the first member, and again for
+    /// those that say nothing else, since each may come after other steps; once it is wrong, no more.
+    fn when_of(&mut self, member: &Outline<'_>, scope: &Scope, errors: &mut Errors) -> Option<Condition> {
+        let inherits = member.field("when").is_none();
+        if !inherits && scope.current != self.members.start {
+            return None;
+        }
+        let condition = scope.condition(self.when.as_ref()?, errors);
+        if condition.is_none() {
+            self.when = None;
+        }
+        condition.filter(|_| inherits)
     }
 }
 

@@ -330,6 +330,22 @@ fn conditions() {
         &["name: both, when: maybe(), parallel: [{name: a, image: i, run: x}, {name: b, image: i, run: x}]"],
         &[(6, "steps[0].when", "there is no function `maybe`")],
     );
+    let own = "when: always(), image: i, run: x";
+    steps(
+        &[&format!("name: both, when: maybe(), parallel: [{{name: a, {own}}}, {{name: b, {own}}}]")],
+        &[(6, "steps[0].when", "there is no function `maybe`")],
+    );
+    // Each member may come after other steps, so what a condition of the group may name depends on the member.
+    let uses = "when: \"steps.a.outputs.x == ''\"";
+    steps(
+        &[
+            "name: a, image: i, run: x",
+            &format!(
+                "name: both, {uses}, parallel: [{{name: b, image: i, run: x}}, {{name: c, image: i, run: x, needs: []}}]"
+            ),
+        ],
+        &[(7, "steps[1].when", "step `a` may still run when this one starts")],
+    );
     let spec = with_step("run: echo\nwhen: !failure()");
     assert!(parse(&spec).unwrap_err()[0].message.contains("put a text that begins with `!` in quotes"));
 }
