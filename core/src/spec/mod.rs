@@ -20,6 +20,7 @@ mod model;
 pub mod names;
 mod order;
 mod project;
+mod schema;
 mod scope;
 mod step;
 mod steps;
@@ -39,6 +40,7 @@ pub use model::{
     Script, Step, Variable,
 };
 pub use order::{ancestors, predecessors};
+pub use schema::schema;
 pub(crate) use tree::shown;
 pub use values::{check_backend, check_dir, check_image, check_stack, check_url, check_version};
 

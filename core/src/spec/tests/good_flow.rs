@@ -13,13 +13,9 @@ fn with_steps(steps: &str) -> String {
     )
 }
 
-fn good(spec: &str) -> Project {
-    parse(spec).unwrap_or_else(|errors| panic!("{spec}\n{errors:#?}"))
-}
-
 #[test]
 fn the_example_of_the_contract_means_what_its_comments_say() {
-    let project = good(RELEASES);
+    let project = accepted(RELEASES);
     let phase = |name: &str, environment: &str, mode, require| Phase {
         name: name.to_owned(),
         environments: vec![environment.to_owned()],
@@ -81,16 +77,23 @@ fn the_specs_of_the_acceptance_are_accepted() {
         )
     };
     let phases = "lifecycle:\n  - {phase: test, environments: [dev], mode: automatic}\n  - {phase: live, environments: [production]}\n";
-    good(&format!(
+    accepted(&format!(
         "{head}{phases}steps:\n{}",
         step("one", "echo $WHERE", "    env: {WHERE: \"${{ environment }}\"}\n")
     ));
-    good(&format!("{head}steps:\n  - {{name: go, approval: {{teams: [ops], needs: 1}}}}\n{}", step("one", "true", "")));
+    accepted(&format!(
+        "{head}steps:\n  - {{name: go, approval: {{teams: [ops], needs: 1}}}}\n{}",
+        step("one", "true", "")
+    ));
     let variables = "variables:\n  n: {value: 1, environments: {production: 6}}\n  ticket: {prompt: 'change ticket', required: true}\n";
     let env = "    env: {N: \"${{ vars.n }}\", T: \"${{ vars.ticket }}\"}\n";
-    good(&format!("{head}{variables}steps:\n{}", step("one", "echo n=$N", env)));
+    accepted(&format!("{head}{variables}steps:\n{}", step("one", "echo n=$N", env)));
     let outputs = "    env: {URL: \"${{ steps.make.outputs.url }}\", PW: \"${{ steps.make.outputs.pw }}\"}\n";
-    good(&format!("{head}steps:\n{}{}", step("make", "echo >> $LONGSHORE_OUTPUT", ""), step("use", "true", outputs)));
+    accepted(&format!(
+        "{head}steps:\n{}{}",
+        step("make", "echo >> $LONGSHORE_OUTPUT", ""),
+        step("use", "true", outputs)
+    ));
     let indented: String = step("a", "true", "").lines().map(|line| format!("  {line}\n")).collect();
     let flow = format!(
         "{head}pool: gpu\nsteps:\n  - name: both\n    parallel:\n{indented}{}{}{}",
@@ -98,23 +101,23 @@ fn the_specs_of_the_acceptance_are_accepted() {
         step("onfail", "true", "    when: failure()\n"),
         step("last", "true", "    when: always()\n"),
     );
-    assert_eq!(good(&flow).steps[1].retries, Some(Retries { max: 3, backoff: Duration::from_millis(200) }));
+    assert_eq!(accepted(&flow).steps[1].retries, Some(Retries { max: 3, backoff: Duration::from_millis(200) }));
 }
 
 #[test]
 fn a_lifecycle_may_leave_environments_out() {
     let spec = RELEASES.replace("  - {phase: live, environments: [production]}\n", "");
-    assert_eq!(good(&spec).lifecycle.len(), 2);
+    assert_eq!(accepted(&spec).lifecycle.len(), 2);
     let spec = RELEASES.replace("[production]}", "[production], require: optional, mode: manual}");
-    assert_eq!(good(&spec).lifecycle[2].require, Require::Optional);
-    assert_eq!(good(&with_steps("  - {name: a, image: i, run: x}\n")).lifecycle, []);
+    assert_eq!(accepted(&spec).lifecycle[2].require, Require::Optional);
+    assert_eq!(accepted(&with_steps("  - {name: a, image: i, run: x}\n")).lifecycle, []);
 }
 
 #[test]
 fn variables_have_scopes_or_are_asked_for() {
     let spec =
         with_steps("  - {name: infra, image: i, run: x, env: {R: '${{ vars.replicas }}', T: '${{ vars.ticket }}'}}\n");
-    let project = good(&spec.replace(
+    let project = accepted(&spec.replace(
         "{environments: {production: 6}}",
         "{steps: {infra: '7'}, pools: {gpu: 8}, environments: {production: 6, dev: \"$${{ x }}\"}}",
     ));
@@ -128,14 +131,14 @@ fn variables_have_scopes_or_are_asked_for() {
     assert_eq!(project.variable("replicas"), Some(&Variable::Scoped(scoped)));
     let prompt = Prompt { prompt: "change ticket".to_owned(), required: false, value: None };
     assert_eq!(project.variable("ticket"), Some(&Variable::Prompt(prompt)));
-    let project = good(&spec.replace("{prompt: change ticket}", "{prompt: q, required: true, value: ''}"));
+    let project = accepted(&spec.replace("{prompt: change ticket}", "{prompt: q, required: true, value: ''}"));
     let prompt = Prompt { prompt: "q".to_owned(), required: true, value: Some(String::new()) };
     assert_eq!(project.variable("ticket"), Some(&Variable::Prompt(prompt)));
 }
 
 #[test]
 fn steps_without_a_container_have_defaults() {
-    let project = good(&with_steps(
+    let project = accepted(&with_steps(
         "  - {name: go, approval: {}}\n  - {name: make, image: i, run: x}\n  \
          - {name: up, http: {url: '${{ steps.make.outputs.url }}/health'}, timeout: 30s, when: vars.region == 'eu'}\n  \
          - {name: next, deploy-release: {project: other}}\n  \
@@ -153,7 +156,7 @@ fn steps_without_a_container_have_defaults() {
 
 #[test]
 fn members_of_a_group_have_what_the_group_says() {
-    let project = good(&with_steps(
+    let project = accepted(&with_steps(
         "  - {name: a, image: i, run: x}\n  - {name: b, image: i, run: x}\n  - name: both\n    needs: [a]\n    when: failure()\n    parallel:\n      \
          - {name: c, image: i, run: x}\n      - {name: d, image: i, run: x, needs: [], when: always()}\n      \
          - {name: e, image: i, run: x, needs: [b]}\n  - {name: f, image: i, run: x, needs: [both, b]}\n",
@@ -171,13 +174,13 @@ fn members_of_a_group_have_what_the_group_says() {
 
 #[test]
 fn outputs_of_what_certainly_came_before_may_be_used() {
-    good(&with_steps(
+    accepted(&with_steps(
         "  - {name: a, image: i, run: x}\n  - {name: b, image: i, run: x, needs: [], when: always()}\n  \
          - {name: c, image: i, pulumi: {operation: up}, needs: [a, b], env: {A: '${{ steps.a.outputs.x }}'}}\n  \
          - {name: d, image: i, run: x, when: \"steps.b.outputs.y != '' && failure()\", env: {C: '${{ steps.c.outputs.z }}'}}\n",
     ));
     // What the plan of a step uses was there before the approval.
-    good(&with_steps(
+    accepted(&with_steps(
         "  - {name: a, image: i, run: x}\n  - {name: go, approval: {plan: c}}\n  - {name: b, image: i, run: x}\n  \
          - {name: c, image: i, pulumi: {operation: up}, env: {A: '${{ steps.a.outputs.x }}'}}\n",
     ));
@@ -187,7 +190,7 @@ fn outputs_of_what_certainly_came_before_may_be_used() {
 fn the_longest_process_is_read() {
     let step = |i: usize| format!("  - {{name: s{i}, image: i, run: x, when: always()}}\n");
     let steps: String = (0..MAX).map(step).collect();
-    assert_eq!(good(&with_steps(&steps)).steps.len(), MAX);
+    assert_eq!(accepted(&with_steps(&steps)).steps.len(), MAX);
     let errors = parse(&with_steps(&format!("{steps}{}", step(MAX)))).unwrap_err();
     assert!(errors[0].message.contains("at most 999"), "{errors:?}");
     let grouped = steps.replacen("  - {name: s0, image: i, run: x, when: always()}\n", "", 1);
@@ -203,9 +206,9 @@ const MAX: usize = 999;
 
 #[test]
 fn all_of_it_survives_json_and_is_part_of_the_digest() {
-    let digest = |spec: &str| good(spec).digest_input();
-    let json = serde_json::to_string(&good(RELEASES)).unwrap();
-    assert_eq!(serde_json::from_str::<Project>(&json).unwrap(), good(RELEASES));
+    let digest = |spec: &str| accepted(spec).digest_input();
+    let json = serde_json::to_string(&accepted(RELEASES)).unwrap();
+    assert_eq!(serde_json::from_str::<Project>(&json).unwrap(), accepted(RELEASES));
     for (from, to) in [
         ("mode: automatic", "mode: manual"),
         ("require: 1", "require: optional"),

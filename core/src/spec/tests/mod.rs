@@ -5,6 +5,7 @@ mod broken_flow;
 mod good;
 mod good_flow;
 mod hostile;
+mod schema;
 
 use super::*;
 
@@ -15,6 +16,13 @@ fn with_step(step: &str) -> String {
         "version: 1\nproject: shop\nenvironments: [{{name: dev}}]\nvariables: {{region: eu, token: {{secret: true}}}}\nsteps:\n  \
          - name: infra\n    image: pulumi:1\n    pulumi: {{operation: up}}\n  - name: one\n    image: tiny\n{step}"
     )
+}
+
+/// What is read out of a file that both the reader and the schema accept.
+fn accepted(spec: &str) -> Project {
+    let project = parse(spec).unwrap_or_else(|errors| panic!("{spec}\n{errors:#?}"));
+    schema::accepts(spec);
+    project
 }
 
 /// Lines, fields and a part of each message, in order.
