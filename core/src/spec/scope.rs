@@ -30,6 +30,8 @@ pub(super) struct Scope {
     pub(super) variables: Vec<(String, Option<Variable>)>,
     /// All steps in order.
     pub(super) steps: Vec<Defined>,
+    /// Every step has its name. If not, an unknown name may be that of one, and is no reason for one more error.
+    pub(super) complete: bool,
     /// Names of the groups; members know theirs by its index.
     pub(super) groups: Vec<String>,
     /// For each approval before `current` that shows a plan: its index, and that of the step whose plan it is.
@@ -214,9 +216,10 @@ impl Scope {
         self.variables.iter().any(|(known, variable)| known == name && matches!(variable, Some(Variable::Secret)))
     }
 
-    /// The step of that name, or why there is none.
-    fn find(&self, name: &str, meant: impl Fn(usize) -> bool) -> Result<(usize, &Defined), String> {
-        if let Some(found) = self.steps.iter().enumerate().find(|(_, step)| step.name == name) {
+    /// The step of that name, or why there is none; `None`: nothing can be said.
+    fn find(&self, name: &str, meant: impl Fn(usize) -> bool) -> Result<Option<(usize, &Defined)>, String> {
+        let found = self.steps.iter().enumerate().find(|(_, step)| step.name == name);
+        if found.is_some() || !self.complete {
             return Ok(found);
         }
         if self.groups.iter().any(|group| group == name) {
@@ -233,7 +236,9 @@ impl Scope {
 
     /// Whether the outputs of a step are there when the current one is started.
     fn check_step(&self, name: &str) -> Result<(), String> {
-        let (index, step) = self.find(name, |index| index < self.current)?;
+        let Some((index, step)) = self.find(name, |index| index < self.current)? else {
+            return Ok(());
+        };
         if index == self.current {
             return Err("a step cannot use its own outputs".to_owned());
         }
@@ -275,7 +280,9 @@ impl Scope {
 
     /// Whether the current step, an approval, can show the plan of a step.
     pub(super) fn check_plan(&self, name: &str) -> Result<(), String> {
-        let (index, step) = self.find(name, |index| index > self.current)?;
+        let Some((index, step)) = self.find(name, |index| index > self.current)? else {
+            return Ok(());
+        };
         if index <= self.current {
             return Err(format!("step `{name}` runs earlier: an approval stands before the step whose plan it shows"));
         }

@@ -100,7 +100,9 @@ impl<'a> Listed<'a> {
         }
         let index = self.groups.len();
         let start = self.entries.len();
-        for member in fields.get("parallel").and_then(|at| members(at, errors)).unwrap_or_default() {
+        let members = fields.get("parallel").and_then(|at| members(at, errors));
+        self.complete &= members.is_some();
+        for member in members.unwrap_or_default() {
             let inner = member.fields(&FIELDS, errors);
             if let Some(nested) = inner.as_ref().and_then(|fields| fields.get("parallel")) {
                 nested.error("a group cannot stand in a group: write its steps in the outer one", errors);
@@ -114,8 +116,6 @@ impl<'a> Listed<'a> {
             }
             self.entry(member, inner, Some(index), names, errors);
         }
-        // A group whose only `parallel` is a slip of the finger may hold any name.
-        self.complete &= fields.get("parallel").is_some();
         let (needs, when) = (fields.get("needs").cloned(), fields.get("when").cloned());
         self.groups.push(Group { name: name.unwrap_or_default(), members: start..self.entries.len(), needs, when });
     }
@@ -136,7 +136,15 @@ impl<'a> Listed<'a> {
         let mut needs = self.needs(errors);
         let defined = self.defined(&needs);
         let names: Vec<String> = self.groups.iter().map(|group| group.name.clone()).collect();
-        let mut scope = Scope { project, variables, steps: defined, groups: names, plans: Vec::new(), current: 0 };
+        let mut scope = Scope {
+            project,
+            variables,
+            steps: defined,
+            complete: self.complete,
+            groups: names,
+            plans: Vec::new(),
+            current: 0,
+        };
         let mut groups = self.groups;
         let mut steps = Vec::new();
         for (current, entry) in self.entries.into_iter().enumerate() {

@@ -306,6 +306,24 @@ fn groups() {
 }
 
 #[test]
+fn a_step_that_is_wrong_itself_is_not_missed_elsewhere() {
+    let uses =
+        format!("{RUN}, needs: [a], env: {{A: '${{{{ steps.a.outputs.x }}}}'}}, when: \"steps.a.outputs.y == ''\"");
+    for (wrong, field, part) in [
+        ("name: A, image: i, run: x", ".name", "for example `a`"),
+        ("name: both, parralel: [{name: a, image: i, run: x}]", ".parralel", "did you mean `parallel`?"),
+        ("name: both, parallel: {name: a, image: i, run: x}", ".parallel", "a list is needed"),
+        (
+            "name: both, parallel: [{name: c, parallel: [{name: a, image: i, run: x}]}]",
+            ".parallel[0].parallel",
+            "a group cannot stand in a group",
+        ),
+    ] {
+        steps(&["name: go, approval: {plan: b}", wrong, &uses], &[(7, &format!("steps[1]{field}"), part)]);
+    }
+}
+
+#[test]
 fn conditions() {
     let when = |when: &str, part: &str| steps(&[&format!("{RUN}, when: \"{when}\"")], &[(6, "steps[0].when", part)]);
     when("", "the condition is empty");
