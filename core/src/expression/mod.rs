@@ -3,7 +3,8 @@
 //! A [`Template`] is parsed once and rendered in a single pass: what comes out of a reference is never
 //! read again, so a value that holds `${{` stays that text. A name that is not defined is an error, never an
 //! empty text. `$${{` stands for a literal `${{`. There is nothing to evaluate: a reference names a value,
-//! and values reach scripts through `env` alone, so that nothing can be injected into a shell.
+//! and values reach scripts through `env` alone, so that nothing can be injected into a shell. Only `when` evaluates
+//! something, see [`Condition`].
 
 mod condition;
 mod parse;
@@ -58,6 +59,14 @@ pub enum Error {
     #[error("step `{step}` has no output `{name}`")]
     NoOutput {
         /// The step that was to produce it.
+        step: String,
+        /// Name of the output.
+        name: String,
+    },
+    /// A condition compares an output that its step marked as secret.
+    #[error("output `{name}` of step `{step}` is secret, so a condition cannot compare it")]
+    SecretOutput {
+        /// The step that produced it.
         step: String,
         /// Name of the output.
         name: String,

@@ -40,7 +40,7 @@ pub(super) fn parts(source: &str) -> Result<Vec<Part>, Error> {
 }
 
 /// Reads what stands between the braces; the error is a hint, which may be empty.
-fn reference(expression: &str) -> Result<Reference, String> {
+pub(super) fn reference(expression: &str) -> Result<Reference, String> {
     let words: Vec<&str> = expression.split('.').map(str::trim).collect();
     match words.as_slice() {
         ["vars", name] if names::is_variable(name) => Ok(Reference::Vars((*name).to_owned())),

@@ -10,7 +10,7 @@ const MAX_ENV: usize = 500;
 
 /// Names that a step may not set, and why. Names of an engine or a loader have no good use in a job, and
 /// have carried attacks out of other runners' jobs (CVE-2022-39321).
-const RESERVED: [(&str, &str); 8] = [
+pub(super) const RESERVED: [(&str, &str); 8] = [
     ("HOME", "Longshore sets it to a directory that the image's user can write to"),
     ("PULUMI_HOME", "Longshore sets it, so that plugins are found in any image"),
     ("PULUMI_CREDENTIALS_PATH", "Longshore sets it to a place that is never on a disk"),

@@ -94,7 +94,7 @@ pub struct Approval {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Http {
-    /// `http://` or `https://`. Names no secret.
+    /// `http://` or `https://`. Names no secret; an output it may. Check it with [`check_url`](super::check_url) once it is rendered.
     pub url: Template,
     /// The status that is good.
     pub status: u16,
@@ -110,6 +110,7 @@ pub struct DeployRelease {
     /// The other project.
     pub project: String,
     /// Version of its release; `None`: its newest one when the release of this project is created. Names no secret and no output.
+    /// Check it with [`check_version`](super::check_version) once it is rendered.
     #[serde(default)]
     pub version: Option<Template>,
 }

@@ -5,21 +5,29 @@
 //! that is not defined, a value that makes no sense is an error, never ignored.
 //!
 //! `yaml` alone knows the YAML library and turns the text into a tree of nodes that know their lines; `tree`
-//! reads such a tree strictly; `project`, `step`, `env` say what the file may hold; `scope` checks expressions.
+//! reads such a tree strictly; `project`, `lifecycle`, `variables`, `steps`, `step`, `action`, `gates`, `env` say what the file may
+//! hold; `order` says which steps come before which; `scope` checks expressions.
 //! Values keep the text as it was written: `1.10` is "1.10", `yes` is "yes".
 
+mod action;
 pub mod duration;
 mod env;
 mod flow;
+mod gates;
+mod known;
+mod lifecycle;
 mod model;
 pub mod names;
 mod order;
 mod project;
+mod schema;
 mod scope;
 mod step;
+mod steps;
 pub(crate) mod suggest;
 mod tree;
 mod values;
+mod variables;
 mod yaml;
 
 use serde::{Deserialize, Serialize};
@@ -32,7 +40,9 @@ pub use model::{
     Script, Step, Variable,
 };
 pub use order::{ancestors, predecessors};
-pub use values::{check_backend, check_dir, check_image, check_stack};
+pub use schema::schema;
+pub(crate) use tree::shown;
+pub use values::{check_backend, check_dir, check_image, check_stack, check_url, check_version};
 
 /// Longest spec in bytes.
 pub const MAX_BYTES: usize = 1 << 20;

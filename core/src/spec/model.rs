@@ -32,7 +32,8 @@ pub struct Project {
     pub lifecycle: Vec<Phase>,
     /// Values for expressions, in the file's order; names unique.
     pub variables: Vec<(String, Variable)>,
-    /// What a deployment does, one after the other; at least one, names unique.
+    /// What a deployment does, in the file's order, members of groups one by one; at least one, at most 999, names unique.
+    /// What waits for what: [`predecessors`](super::predecessors).
     pub steps: Vec<Step>,
 }
 
@@ -268,16 +269,36 @@ impl Project {
         self.steps.iter().find(|s| s.name == name)
     }
 
+    /// Indices of the steps that are certainly over when the step at `index` starts, sorted. For more than one step take
+    /// [`ancestors`](super::ancestors).
+    #[must_use]
+    pub fn before(&self, index: usize) -> Vec<usize> {
+        super::ancestors(&self.steps).into_iter().nth(index).unwrap_or_default()
+    }
+
     /// Bytes that are equal for two projects that mean the same: comments, lines, quoting and the order of
-    /// names in a mapping do not count; the order of environments and steps does. Compare it with that of the stored
+    /// names in a mapping, in `needs` and in `teams` do not count; the order of environments and steps does. Compare it with that of the stored
     /// project, read again, rather than with stored bytes: these types gain fields.
     #[must_use]
     pub fn digest_input(&self) -> Vec<u8> {
         let mut plain = self.clone();
         plain.variables.sort_by(|a, b| a.0.cmp(&b.0));
+        for (_, variable) in &mut plain.variables {
+            if let Variable::Scoped(scoped) = variable {
+                for values in [&mut scoped.environments, &mut scoped.steps, &mut scoped.pools] {
+                    values.sort_by(|a, b| a.0.cmp(&b.0));
+                }
+            }
+        }
         for step in &mut plain.steps {
             step.line = 0;
             step.env.sort_by(|a, b| a.0.cmp(&b.0));
+            if let Some(needs) = &mut step.needs {
+                needs.sort();
+            }
+            if let Action::Approval(approval) = &mut step.action {
+                approval.teams.sort();
+            }
         }
         // These types have neither keys that are no texts nor numbers that are not finite, so this does not fail.
         let mut value = serde_json::to_value(&plain).unwrap_or_default();

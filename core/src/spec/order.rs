@@ -9,24 +9,48 @@ use std::ops::Range;
 
 use super::model::Step;
 
+/// What the order of a step depends on.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Slot<'a> {
+    pub(super) name: &'a str,
+    pub(super) group: Option<&'a str>,
+    pub(super) needs: Option<&'a [String]>,
+}
+
+impl<'a> From<&'a Step> for Slot<'a> {
+    fn from(step: &'a Step) -> Self {
+        Self { name: &step.name, group: step.group.as_deref(), needs: step.needs.as_deref() }
+    }
+}
+
 /// For each step the steps that it waits for itself, as indices, sorted.
 #[must_use]
 pub fn predecessors(steps: &[Step]) -> Vec<Vec<usize>> {
-    let stages = stages(steps);
+    direct(&steps.iter().map(Slot::from).collect::<Vec<_>>())
+}
+
+/// For each step all steps that are certainly over when it starts, as indices, sorted.
+#[must_use]
+pub fn ancestors(steps: &[Step]) -> Vec<Vec<usize>> {
+    transitive(&steps.iter().map(Slot::from).collect::<Vec<_>>())
+}
+
+fn direct(slots: &[Slot<'_>]) -> Vec<Vec<usize>> {
+    let stages = stages(slots);
     let mut names: HashMap<&str, Range<usize>> = HashMap::new();
     for stage in &stages {
-        if let Some(group) = steps.get(stage.start).and_then(|step| step.group.as_deref()) {
+        if let Some(group) = slots.get(stage.start).and_then(|slot| slot.group) {
             names.entry(group).or_insert_with(|| stage.clone());
         }
     }
-    for (index, step) in steps.iter().enumerate() {
-        names.entry(&step.name).or_insert(index..index + 1);
+    for (index, slot) in slots.iter().enumerate() {
+        names.entry(slot.name).or_insert(index..index + 1);
     }
-    let mut all = Vec::with_capacity(steps.len());
-    for (number, stage) in stages.iter().enumerate() {
-        let before = number.checked_sub(1).and_then(|number| stages.get(number)).cloned().unwrap_or_default();
-        for step in steps.get(stage.clone()).unwrap_or_default() {
-            let mut found: Vec<usize> = match &step.needs {
+    let mut all = Vec::with_capacity(slots.len());
+    let mut before = 0..0;
+    for stage in stages {
+        for slot in slots.get(stage.clone()).unwrap_or_default() {
+            let mut found: Vec<usize> = match slot.needs {
                 None => before.clone().collect(),
                 Some(needs) => needs.iter().filter_map(|name| names.get(name.as_str())).cloned().flatten().collect(),
             };
@@ -35,17 +59,17 @@ pub fn predecessors(steps: &[Step]) -> Vec<Vec<usize>> {
             found.dedup();
             all.push(found);
         }
+        before = stage;
     }
     all
 }
 
-/// For each step all steps that are certainly over when it starts, as indices, sorted.
-#[must_use]
-pub fn ancestors(steps: &[Step]) -> Vec<Vec<usize>> {
+/// [`ancestors`] of steps that have not been read whole yet.
+pub(super) fn transitive(slots: &[Slot<'_>]) -> Vec<Vec<usize>> {
     // One bit a step: 999 steps that each need all before them are half a million edges.
-    let mut sets: Vec<Vec<u64>> = Vec::with_capacity(steps.len());
-    for direct in predecessors(steps) {
-        let mut set = vec![0_u64; steps.len().div_ceil(64)];
+    let mut sets: Vec<Vec<u64>> = Vec::with_capacity(slots.len());
+    for direct in direct(slots) {
+        let mut set = vec![0_u64; slots.len().div_ceil(64)];
         for index in direct {
             for (word, other) in set.iter_mut().zip(sets.get(index).into_iter().flatten()) {
                 *word |= other;
@@ -58,17 +82,17 @@ pub fn ancestors(steps: &[Step]) -> Vec<Vec<usize>> {
     }
     let indices = |set: &Vec<u64>| {
         let has = |index: &usize| set.get(index / 64).is_some_and(|word| word & (1 << (index % 64)) != 0);
-        (0..steps.len()).filter(has).collect()
+        (0..slots.len()).filter(has).collect()
     };
     sets.iter().map(indices).collect()
 }
 
 /// The steps of each stage.
-pub(super) fn stages(steps: &[Step]) -> Vec<Range<usize>> {
+fn stages(slots: &[Slot<'_>]) -> Vec<Range<usize>> {
     let mut stages: Vec<Range<usize>> = Vec::new();
-    for (index, step) in steps.iter().enumerate() {
+    for (index, slot) in slots.iter().enumerate() {
         let same = |stage: &Range<usize>| {
-            step.group.is_some() && steps.get(stage.start).is_some_and(|first| first.group == step.group)
+            slot.group.is_some() && slots.get(stage.start).is_some_and(|first| first.group == slot.group)
         };
         match stages.last_mut() {
             Some(stage) if same(stage) => stage.end = index + 1,

@@ -1,22 +1,44 @@
-//! Reads one step.
+//! Reads one step: what every kind may say, and what only containers may.
+
+use std::ops::RangeInclusive;
+use std::time::Duration;
 
 use super::env::env;
-use super::model::{Action, Network, Operation, Profile, Pulumi, Script, Step};
+use super::flow::{MAX_BACKOFF, MAX_RETRIES, Retries};
+use super::model::{Action, Network, Profile, Pulumi, Step};
 use super::scope::{Kind, Place, Scope};
-use super::tree::{At, Errors, Fields, Value, shown};
-use super::{duration, values};
-use crate::expression::OPEN;
+use super::tree::{At, Errors, Fields, Value};
+use super::{action, known};
+use crate::expression::Condition;
 
-const FIELDS: [&str; 9] = ["name", "image", "run", "pulumi", "mounts", "env", "timeout", "network", "profile"];
-const PULUMI_FIELDS: [&str; 5] = ["operation", "stack", "dir", "backend", "install"];
-const OPERATIONS: [(&str, Operation); 4] = [
-    ("preview", Operation::Preview),
-    ("up", Operation::Up),
-    ("refresh", Operation::Refresh),
-    ("destroy", Operation::Destroy),
+/// Every field of a step or of a group.
+pub(super) const FIELDS: [&str; 16] = [
+    "name",
+    "image",
+    "run",
+    "pulumi",
+    "approval",
+    "http",
+    "deploy-release",
+    "mounts",
+    "env",
+    "timeout",
+    "network",
+    "profile",
+    "needs",
+    "when",
+    "retries",
+    "parallel",
 ];
-/// Most arguments of an exec form, and most mounts.
-const MAX_LIST: usize = 1000;
+pub(super) const RETRIES: [&str; 2] = ["max", "backoff"];
+pub(super) const NETWORKS: [(&str, Network); 2] = [("longshore", Network::Longshore), ("none", Network::None)];
+pub(super) const PROFILES: [(&str, Profile); 2] = [("standard", Profile::Standard), ("locked", Profile::Locked)];
+/// Shortest and longest time limit of a step.
+const TIMEOUT: RangeInclusive<Duration> = Duration::from_secs(1)..=Duration::from_secs(7 * 24 * 60 * 60);
+/// Wait before the first retry of a step that does not say.
+const DEFAULT_BACKOFF: Duration = Duration::from_secs(1);
+/// Most mounts.
+const MAX_MOUNTS: usize = 1000;
 
 /// A step whose fields are known but whose values have not been read.
 #[derive(Debug)]
@@ -26,16 +48,28 @@ pub(super) struct Outline<'a> {
     name: Option<String>,
 }
 
+/// What a step has from where it stands.
+#[derive(Debug)]
+pub(super) struct Standing {
+    pub(super) group: Option<String>,
+    pub(super) needs: Option<Vec<String>>,
+    /// For a step that says nothing itself.
+    pub(super) when: Option<Condition>,
+}
+
 impl<'a> Outline<'a> {
-    /// Reads the names of the fields and of the step itself, which later checks need of all steps.
-    pub(super) fn read(at: At<'a>, errors: &mut Errors) -> Option<Self> {
-        let fields = at.fields(&FIELDS, errors)?;
+    /// Reads the name of the step, which later checks need of all steps.
+    pub(super) fn read(at: At<'a>, fields: Fields<'a>, errors: &mut Errors) -> Self {
         let name = fields.require("name", "name: NAME", errors).and_then(|at| at.name(errors));
-        Some(Self { at, fields, name })
+        Self { at, fields, name }
     }
 
     pub(super) fn name(&self) -> Option<&str> {
         self.name.as_deref()
+    }
+
+    pub(super) fn field(&self, name: &str) -> Option<&At<'a>> {
+        self.fields.get(name)
     }
 
     /// Where an error about its name belongs.
@@ -44,133 +78,127 @@ impl<'a> Outline<'a> {
     }
 
     pub(super) fn kind(&self) -> Kind {
-        match (self.fields.has("run"), self.fields.has("pulumi")) {
-            (true, false) => Kind::Run,
-            (false, true) => Kind::Pulumi,
+        let mut kinds = Kind::ALL.iter().filter(|(field, _)| self.fields.has(field));
+        match (kinds.next(), kinds.next()) {
+            (Some((_, kind)), None) => *kind,
             _ => Kind::Unclear,
         }
     }
 
     /// Reads the values.
-    pub(super) fn step(self, scope: &Scope, errors: &mut Errors) -> Option<Step> {
+    pub(super) fn step(self, scope: &Scope, standing: Standing, errors: &mut Errors) -> Option<Step> {
+        let kind = self.kind();
         let Self { at, fields, name } = self;
-        let image = fields.require("image", "image: NAME:TAG", errors);
+        refuse(&fields, kind, errors);
+        let image = match kind {
+            Kind::Run | Kind::Pulumi => fields.require("image", "image: NAME:TAG", errors),
+            // With more than one kind or none it is not known whether it needs one.
+            Kind::Unclear => fields.get("image"),
+            Kind::Approval | Kind::Http | Kind::DeployRelease => None,
+        };
+        let wants_image = image.is_some();
         let image = image.and_then(|at| scope.template(at, Place::Image, errors));
-        let action = action(&at, &fields, scope, errors);
-        let backend = matches!(&action, Some(Action::Pulumi(Pulumi { backend: Some(_), .. })));
-        let mounts = fields.get("mounts").map(|at| mounts(at, errors)).unwrap_or_default();
-        let env = fields.get("env").map(|at| env(at, backend, scope, errors)).unwrap_or_default();
-        let timeout = fields.get("timeout").and_then(|at| timeout(at, errors));
-        let networks = [("longshore", Network::Longshore), ("none", Network::None)];
-        let network = fields.get("network").and_then(|at| at.choice(&networks, errors)).unwrap_or_default();
-        let profiles = [("standard", Profile::Standard), ("locked", Profile::Locked)];
-        let profile = fields.get("profile").and_then(|at| at.choice(&profiles, errors)).unwrap_or_default();
-        let (name, image, action) = (name?, image?, action?);
+        let action = action::action(&at, &fields, scope, errors);
+        let container = fields_of_container(&fields, kind, action.as_ref(), scope, errors);
+        let timeout = fields.get("timeout").filter(|_| kind.refuses("timeout").is_none());
+        let timeout = timeout.and_then(|at| at.duration(TIMEOUT, errors));
+        let when = fields.get("when").map_or(standing.when, |at| scope.condition(at, errors));
+        let retries = fields.get("retries").filter(|_| kind.refuses("retries").is_none());
+        let retries = retries.and_then(|at| retries_of(at, errors));
+        let (name, action) = (name?, action?);
+        if wants_image && image.is_none() {
+            return None;
+        }
         Some(Step {
             name,
-            image: Some(image),
+            image,
             action,
-            mounts,
-            env,
+            mounts: container.mounts,
+            env: container.env,
             timeout,
-            network,
-            profile,
-            needs: None,
-            group: None,
-            when: None,
-            retries: None,
+            network: container.network,
+            profile: container.profile,
+            needs: standing.needs,
+            group: standing.group,
+            when,
+            retries,
             line: at.line,
         })
     }
 }
 
-fn action(at: &At<'_>, fields: &Fields<'_>, scope: &Scope, errors: &mut Errors) -> Option<Action> {
-    match (fields.get("run"), fields.get("pulumi")) {
-        (Some(run), Some(_)) => {
-            run.error("a step does one thing: write `run` or `pulumi`, or make two steps", errors);
-            None
-        }
-        (Some(run), None) => script(run, errors).map(|script| Action::Run { script }),
-        (None, Some(at)) => pulumi(at, scope, errors).map(Action::Pulumi),
-        (None, None) => {
-            if !fields.has("run") && !fields.has("pulumi") {
-                at.error("the step does nothing: write `run: COMMAND` or `pulumi: {operation: up}`", errors);
-            }
-            None
-        }
+/// What only a container has.
+#[derive(Default)]
+struct Container {
+    mounts: Vec<String>,
+    env: Vec<(String, crate::expression::Template)>,
+    network: Network,
+    profile: Profile,
+}
+
+fn fields_of_container(
+    fields: &Fields<'_>,
+    kind: Kind,
+    action: Option<&Action>,
+    scope: &Scope,
+    errors: &mut Errors,
+) -> Container {
+    if matches!(kind, Kind::Approval | Kind::Http | Kind::DeployRelease) {
+        return Container::default();
+    }
+    let backend = matches!(action, Some(Action::Pulumi(Pulumi { backend: Some(_), .. })));
+    Container {
+        mounts: fields.get("mounts").and_then(|at| known::names(at, MAX_MOUNTS, errors)).unwrap_or_default(),
+        env: fields.get("env").map(|at| env(at, backend, scope, errors)).unwrap_or_default(),
+        network: fields.get("network").and_then(|at| at.choice(&NETWORKS, errors)).unwrap_or_default(),
+        profile: fields.get("profile").and_then(|at| at.choice(&PROFILES, errors)).unwrap_or_default(),
     }
 }
 
-/// `run:` as text for a shell, or as a list of program and arguments.
-fn script(at: &At<'_>, errors: &mut Errors) -> Option<Script> {
-    if !matches!(at.node.value, Value::List(_)) {
-        let text = word(at, errors)?;
-        if text.trim().is_empty() {
-            at.error("there is nothing to run: write a command", errors);
-            return None;
-        }
-        return Some(Script::Shell(text));
-    }
-    let elements = at.list(MAX_LIST, errors)?;
-    if elements.is_empty() {
-        at.error("there is nothing to run: write the program and its arguments", errors);
-        return None;
-    }
-    let words: Vec<Option<String>> = elements.iter().map(|at| word(at, errors)).collect();
-    let words = words.into_iter().collect::<Option<Vec<_>>>()?;
-    if words.first().is_some_and(String::is_empty) {
-        at.error("the first element is the program: it cannot be empty", errors);
-        return None;
-    }
-    Some(Script::Exec(words))
-}
-
-/// Text that is run: no expressions, whatever is written before the braces.
-fn word(at: &At<'_>, errors: &mut Errors) -> Option<String> {
-    let scalar = at.scalar(errors)?;
-    if scalar.text.contains(OPEN) {
-        let message = "expressions are not put into what is run, where a value could become a command: write \
-                       `env: {NAME: \"${{ ... }}\"}` and use `\"$NAME\"` here";
-        errors.add(scalar.expressions.first().copied().unwrap_or(at.line), &at.field, message);
-        return None;
-    }
-    values::check_argument(&scalar.text).map_err(|message| at.error(message, errors)).ok()?;
-    Some(scalar.text.clone())
-}
-
-fn pulumi(at: &At<'_>, scope: &Scope, errors: &mut Errors) -> Option<Pulumi> {
-    let fields = at.fields(&PULUMI_FIELDS, errors)?;
-    let operation = fields.require("operation", "operation: up", errors);
-    let operation = operation.and_then(|at| at.choice(&OPERATIONS, errors));
-    let mut template = |name, place| fields.get(name).and_then(|at| scope.template(at, place, errors));
-    let stack = template("stack", Place::Stack);
-    let dir = template("dir", Place::Dir);
-    let backend = template("backend", Place::Backend);
-    let install = fields.get("install").and_then(|at| at.boolean(errors)).unwrap_or_default();
-    Some(Pulumi { operation: operation?, stack, dir, backend, install })
-}
-
-fn mounts(at: &At<'_>, errors: &mut Errors) -> Vec<String> {
-    let mut names: Vec<String> = Vec::new();
-    for element in at.list(MAX_LIST, errors).unwrap_or_default() {
-        let Some(name) = element.name(errors) else {
-            continue;
-        };
-        if names.contains(&name) {
-            element.error(format!("`{name}` is already there"), errors);
-        } else {
-            names.push(name);
+/// Fields that this kind of step cannot have.
+fn refuse(fields: &Fields<'_>, kind: Kind, errors: &mut Errors) {
+    for name in FIELDS {
+        if let (Some(at), Some(why)) = (fields.get(name), kind.refuses(name)) {
+            errors.add(at.name_line, &at.field, format!("{why}: leave `{name}` out"));
         }
     }
-    names
 }
 
-fn timeout(at: &At<'_>, errors: &mut Errors) -> Option<std::time::Duration> {
-    let text = at.text(errors)?;
-    let Some(duration) = duration::parse(text) else {
-        at.error(format!("`{}` is no duration: write for example `30m`, `1h30m` or `45s`", shown(text)), errors);
+fn retries_of(at: &At<'_>, errors: &mut Errors) -> Option<Retries> {
+    if matches!(at.node.value, Value::Scalar(_)) {
+        at.error("a mapping is needed here: write `retries: {max: 3, backoff: 1s}`", errors);
         return None;
+    }
+    let fields = at.fields(&RETRIES, errors)?;
+    let max = fields.require("max", "max: 3", errors).and_then(|at| at.number(1..=MAX_RETRIES, errors));
+    let backoff = match fields.get("backoff") {
+        Some(at) => at.duration(Duration::ZERO..=MAX_BACKOFF, errors),
+        None => Some(DEFAULT_BACKOFF),
     };
-    values::check_timeout(duration).map_err(|message| at.error(message, errors)).ok()?;
-    Some(duration)
+    Some(Retries { max: max?, backoff: backoff? })
+}
+
+impl Kind {
+    /// Kinds by the field that makes a step one of them.
+    pub(super) const ALL: [(&'static str, Self); 5] = [
+        ("run", Self::Run),
+        ("pulumi", Self::Pulumi),
+        ("approval", Self::Approval),
+        ("http", Self::Http),
+        ("deploy-release", Self::DeployRelease),
+    ];
+
+    /// Why a step of this kind cannot have a field.
+    pub(super) fn refuses(self, field: &str) -> Option<&'static str> {
+        let container = ["image", "mounts", "env", "network", "profile"].contains(&field);
+        match (self, field) {
+            (Self::Approval, _) if container => Some("an approval runs no container"),
+            (Self::Http, _) if container => Some("an http check runs no container, the controller asks the address"),
+            (Self::DeployRelease, _) if container => Some("this step runs no container, the other project's steps do"),
+            (Self::Approval, "timeout") => Some("an approval waits as long as its `expires` says"),
+            (Self::Approval, "retries") => Some("an approval is asked for once"),
+            (Self::DeployRelease, "timeout") => Some("the other project's steps have time limits of their own"),
+            _ => None,
+        }
+    }
 }

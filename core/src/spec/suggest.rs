@@ -16,18 +16,24 @@ pub(crate) fn closest<'a>(word: &str, known: impl IntoIterator<Item = &'a str>) 
 }
 
 /// A ` did you mean ...?` to put behind a message, or nothing.
-pub(super) fn hint<'a>(word: &str, known: impl IntoIterator<Item = &'a str>) -> String {
+pub(crate) fn hint<'a>(word: &str, known: impl IntoIterator<Item = &'a str>) -> String {
     closest(word, known).map_or_else(String::new, |meant| format!("; did you mean `{meant}`?"))
 }
 
 /// Names that other tools use for what a field here means.
-const SYNONYMS: [(&str, &str); 7] = [
+const SYNONYMS: [(&str, &str); 13] = [
     ("script", "run"),
     ("command", "run"),
     ("environment", "env"),
     ("variables", "env"),
     ("volumes", "mounts"),
     ("name", "project"),
+    ("name", "phase"),
+    ("phases", "lifecycle"),
+    ("if", "when"),
+    ("condition", "when"),
+    ("depends_on", "needs"),
+    ("retry", "retries"),
     ("vars", "variables"),
 ];
 

@@ -4,8 +4,10 @@
 //! next mistake. Nothing here knows what a spec holds.
 
 use std::collections::HashMap;
+use std::ops::RangeInclusive;
+use std::time::Duration;
 
-use super::{SpecError, names, suggest};
+use super::{SpecError, duration, names, suggest};
 use crate::expression::OPEN;
 
 /// Most errors that are kept; more help nobody.
@@ -153,6 +155,34 @@ impl<'a> At<'a> {
         None
     }
 
+    /// A whole number in a range.
+    pub(super) fn number(&self, range: RangeInclusive<u32>, errors: &mut Errors) -> Option<u32> {
+        let text = self.text(errors)?;
+        let digits = text.bytes().all(|b| b.is_ascii_digit());
+        let number = digits.then(|| text.parse().ok()).flatten().filter(|number| range.contains(number));
+        if number.is_none() {
+            let (from, to) = (range.start(), range.end());
+            self.error(format!("`{}` does not fit here: write a number from {from} to {to}", shown(text)), errors);
+        }
+        number
+    }
+
+    /// A time in a range.
+    pub(super) fn duration(&self, range: RangeInclusive<Duration>, errors: &mut Errors) -> Option<Duration> {
+        let text = self.text(errors)?;
+        let Some(time) = duration::parse(text) else {
+            let message = format!("`{}` is no duration: write for example `30m`, `1h30m` or `45s`", shown(text));
+            self.error(message, errors);
+            return None;
+        };
+        if range.contains(&time) {
+            return Some(time);
+        }
+        let (from, to) = (duration::format(*range.start()), duration::format(*range.end()));
+        self.error(format!("`{}` does not fit here: write a time from `{from}` to `{to}`", shown(text)), errors);
+        None
+    }
+
     /// The elements of a list of at most `most`.
     pub(super) fn list(&self, most: usize, errors: &mut Errors) -> Option<Vec<At<'a>>> {
         let Value::List(nodes) = &self.node.value else {
@@ -272,7 +302,7 @@ fn listed<'a>(words: impl Iterator<Item = &'a str>, last: &str) -> String {
 }
 
 /// A piece of the user's text that fits into one line of a message.
-pub(super) fn shown(text: &str) -> String {
+pub(crate) fn shown(text: &str) -> String {
     let mut short: String = text.chars().take(MAX_SHOWN).map(|c| if c.is_control() { ' ' } else { c }).collect();
     if text.chars().nth(MAX_SHOWN).is_some() {
         short.push('…');

@@ -1,13 +1,11 @@
 //! Rules for single values that hold for the text in the file and for the text that comes out of a template.
 
-use std::time::Duration;
-
 use crate::expression::{Part, Template};
 
-/// Shortest and longest time limit of a step.
-const TIMEOUT: std::ops::RangeInclusive<Duration> = Duration::from_secs(1)..=Duration::from_secs(7 * 24 * 60 * 60);
 /// Longest reference to an image.
 const MAX_IMAGE: usize = 512;
+/// Longest version of a release.
+const MAX_VERSION: usize = 128;
 
 /// Whether a text can be a reference to an image. Only an engine can say whether there is such an image.
 ///
@@ -99,31 +97,62 @@ pub fn check_backend(text: &str) -> Result<(), String> {
     no_control(text)
 }
 
+/// Whether a text is an address that an http check can ask, without a password in it.
+///
+/// # Errors
+/// What is wrong with it, in words.
+pub fn check_url(text: &str) -> Result<(), String> {
+    let rest = text.strip_prefix("http://").or_else(|| text.strip_prefix("https://"));
+    let Some(rest) = rest else {
+        return Err(
+            "an address begins with `http://` or `https://`, such as `https://shop.example.com/health`".to_owned()
+        );
+    };
+    let host = rest.split(['/', '?', '#']).next().unwrap_or_default();
+    if host.contains('@') {
+        return Err("this address holds a user or a password, which would be shown: write it without".to_owned());
+    }
+    if host.is_empty() {
+        return Err("the address names no host: write for example `https://shop.example.com/health`".to_owned());
+    }
+    if text.contains(char::is_whitespace) {
+        return Err("an address has no spaces".to_owned());
+    }
+    no_control(text)
+}
+
+/// Whether a text can be the version of a release.
+///
+/// # Errors
+/// What is wrong with it, in words.
+pub fn check_version(text: &str) -> Result<(), String> {
+    let good = text.len() <= MAX_VERSION
+        && text.starts_with(|c: char| c.is_ascii_alphanumeric())
+        && text.bytes().all(|b| b.is_ascii_alphanumeric() || b"._+-".contains(&b));
+    if good {
+        return Ok(());
+    }
+    Err(format!("a version is letters, digits, `.`, `-`, `_` and `+`, at most {MAX_VERSION}, such as `1.4.0`"))
+}
+
 /// Whether a text can be an environment variable's value or an argument of a program.
 pub(super) fn check_argument(text: &str) -> Result<(), String> {
     if text.contains('\0') { Err("a NUL character cannot be passed to a program".to_owned()) } else { Ok(()) }
 }
 
-/// Whether a time limit makes sense.
-pub(super) fn check_timeout(duration: Duration) -> Result<(), String> {
-    if TIMEOUT.contains(&duration) {
-        return Ok(());
-    }
-    Err("a step may take from `1s` to `7d`".to_owned())
-}
-
 /// Applies a rule to what is known of a template now: to the whole text if it names nothing; otherwise with a stand-in
-/// for each value, since the text as a whole is only known later.
-pub(super) fn check_template(template: &Template, rule: fn(&str) -> Result<(), String>) -> Result<(), String> {
-    let known: String = template
-        .parts()
-        .iter()
-        .map(|part| match part {
-            Part::Literal(text) => text.as_str(),
-            Part::Reference { .. } => "x",
-        })
-        .collect();
-    rule(&known)
+/// for each value, since the text as a whole is only known later. `first`: stands in for a value that the text begins with.
+pub(super) fn check_template(
+    template: &Template,
+    first: &str,
+    rule: fn(&str) -> Result<(), String>,
+) -> Result<(), String> {
+    let known = template.parts().iter().enumerate().map(|(index, part)| match part {
+        Part::Literal(text) => text.as_str(),
+        Part::Reference { .. } if index == 0 => first,
+        Part::Reference { .. } => "x",
+    });
+    rule(&known.collect::<String>())
 }
 
 fn no_control(text: &str) -> Result<(), String> {
@@ -174,9 +203,35 @@ mod tests {
 
     #[test]
     fn a_template_is_checked_as_far_as_it_is_known() {
-        let check = |source: &str| check_template(&Template::parse(source).unwrap(), check_image);
+        let check = |source: &str| check_template(&Template::parse(source).unwrap(), "x", check_image);
         assert_eq!(check("${{ vars.image }}:${{ vars.tag }}"), Ok(()));
         assert!(check("a b:${{ vars.tag }}").is_err());
         assert!(check("-${{ vars.tag }}").is_err());
+        let check = |source: &str| check_template(&Template::parse(source).unwrap(), "http://x", check_url);
+        for good in
+            ["${{ vars.url }}", "${{ vars.url }}/health", "${{ vars.a }}://${{ vars.b }}", "http://${{ vars.b }}:80"]
+        {
+            assert_eq!(check(good), Ok(()), "{good}");
+        }
+        for bad in ["x${{ vars.url }}", "${{ vars.url }} x", "ftp://${{ vars.host }}", "http://a:${{ vars.b }}@c"] {
+            assert!(check(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn addresses_and_versions() {
+        for good in ["http://x", "https://x.test:8443/a?b=c@d#e", "http://[::1]:80/"] {
+            assert_eq!(check_url(good), Ok(()), "{good}");
+        }
+        for bad in ["", "x", "http://", "https:///a", "ftp://x", "HTTP//x", "http://u:p@x", "http://a b", "http://a\0"]
+        {
+            assert!(check_url(bad).is_err(), "{bad:?}");
+        }
+        for good in ["1", "1.4.0", "v1.4.0-rc.1+b_2"] {
+            assert_eq!(check_version(good), Ok(()), "{good}");
+        }
+        for bad in ["", "-1", ".1", "1 2", "1/2", "é", &"1".repeat(129)] {
+            assert!(check_version(bad).is_err(), "{bad:?}");
+        }
     }
 }

@@ -2,19 +2,6 @@
 
 use super::*;
 
-/// Lines, fields and a part of each message, in order.
-type Expected<'a> = &'a [(usize, &'a str, &'a str)];
-
-fn check(spec: &str, expected: Expected<'_>) {
-    let errors = parse(spec).expect_err(spec);
-    let places: Vec<(usize, &str)> = errors.iter().map(|e| (e.line, e.field.as_str())).collect();
-    let expected_places: Vec<(usize, &str)> = expected.iter().map(|(line, field, _)| (*line, *field)).collect();
-    assert_eq!(places, expected_places, "{spec}\n{errors:#?}");
-    for (error, (.., part)) in errors.iter().zip(expected) {
-        assert!(error.message.contains(part), "{part}\n{error:#?}\n{spec}");
-    }
-}
-
 #[test]
 fn the_file_as_a_whole() {
     let whole: &[(&str, Expected<'_>)] = &[
@@ -75,7 +62,7 @@ fn the_top_of_the_file() {
     check(&changed("project: shop", "name: shop"), &[(2, "name", "did you mean `project`")]);
     check(&changed("project: shop", "project: shop\npool: 'A b'"), &[(3, "pool", "is no name")]);
     check(&changed("project: shop", "project: shop\nproject: two"), &[(3, "project", "already there on line 2")]);
-    check(&changed("project: shop", "project: shop\nlifecycle: []"), &[(3, "lifecycle", "unknown field")]);
+    check(&changed("project: shop", "project: shop\nstages: []"), &[(3, "stages", "unknown field")]);
     check(&changed("project: shop", "project: ${{ vars.region }}"), &[(2, "project", "expressions are not allowed")]);
     check(&changed("[{name: dev}]", "[]"), &[(3, "environments", "at least one")]);
     check(&changed("[{name: dev}]", "dev"), &[(3, "environments", "a list is needed")]);
@@ -101,7 +88,7 @@ fn variables() {
         format!("version: 1\nproject: shop\nenvironments: [{{name: dev}}]\nvariables:\n{text}{steps}")
     };
     check(&variables("  a: [1]\n"), &[(5, "variables.a", "not a list")]);
-    check(&variables("  a: {value: 1}\n"), &[(5, "variables.a", "write `a: VALUE` for a plain variable")]);
+    check(&variables("  a: {}\n"), &[(5, "variables.a", "write `a: VALUE` for a plain variable")]);
     check(&variables("  a-b:\n    text\n"), &[(5, "variables.a-b", "cannot name a variable")]);
     check(
         &variables("  a:\n  b: ~\n"),
@@ -124,7 +111,7 @@ fn variables() {
 fn what_a_step_may_say() {
     let step = |step: &str, expected: Expected<'_>| check(&with_step(step), expected);
     step("run: echo\ntiemout: 5m", &[(12, "steps[1].tiemout", "did you mean `timeout`")]);
-    step("run: echo\nwhen: always()", &[(12, "steps[1].when", "unknown field `when`; known here: `name`, `image`")]);
+    step("run: echo\nbuild: .", &[(12, "steps[1].build", "unknown field `build`; known here: `name`, `image`")]);
     step("script: echo", &[(11, "steps[1].script", "did you mean `run`")]);
     step("mounts: []", &[(9, "steps[1]", "the step does nothing")]);
     step("run: echo\npulumi: {operation: up}", &[(11, "steps[1].run", "a step does one thing")]);
@@ -232,10 +219,7 @@ fn expressions() {
     );
     let later = with_step("run: echo\nenv: {A: '${{ steps.two.outputs.x }}'}");
     let two = "  - name: two\n    image: tiny\n    run: echo\n    env: {B: '${{ steps.one.outputs.x }}'}\n";
-    check(
-        &format!("{later}{two}"),
-        &[(12, "steps[1].env.A", "`two` runs later"), (16, "steps[2].env.B", "`one` has no outputs")],
-    );
+    check(&format!("{later}{two}"), &[(12, "steps[1].env.A", "`two` runs later")]);
 }
 
 #[test]

@@ -74,15 +74,94 @@ fn a_value_of_a_user_fits_into_a_message() {
     assert!(errors[0].to_string().len() < 400, "{errors:?}");
 }
 
+#[test]
+fn names_that_lead_nowhere_cost_little() {
+    let steps = |more: &dyn Fn(usize) -> String| -> String {
+        (0..990).map(|i| format!("  - {{name: step-{i}, image: i, run: x{}}}\n", more(i))).collect()
+    };
+    let head = "version: 1\nproject: shop\nenvironments: [{name: dev}]\nsteps:\n";
+    let unknown: Vec<String> = (0..120).map(|i| format!("stip-{i}")).collect();
+    let needs =
+        |i: usize| if i == 0 { format!(", needs: &n [{}]", unknown.join(", ")) } else { ", needs: *n".to_owned() };
+    assert_eq!(parse(&format!("{head}{}", steps(&needs))).unwrap_err().len(), 200);
+    let compared: Vec<String> = (0..80).map(|i| format!("steps.stip-{i}.outputs.x == ''")).collect();
+    let when = |i: usize| {
+        if i == 0 { format!(", when: &w \"{}\"", compared.join("&&")) } else { ", when: *w".to_owned() }
+    };
+    assert_eq!(parse(&format!("{head}{}", steps(&when))).unwrap_err().len(), 200);
+    // Every step that waits for all before it is half a million edges, written out or not.
+    let all: Vec<String> = (0..499).map(|i| format!("step-{i}")).collect();
+    let needs = |i: usize| match i {
+        0..500 => ", needs: []".to_owned(),
+        500 => format!(", needs: &n [{}]", all.join(", ")),
+        _ if i < 800 => ", needs: *n".to_owned(),
+        _ => String::new(),
+    };
+    let project = parse(&format!("{head}{}", steps(&needs))).unwrap();
+    assert_eq!(project.before(989).len(), 499 + 190);
+}
+
+#[test]
+fn conditions_and_groups_cannot_nest_deep() {
+    let spec = with_step(&format!("run: echo\nwhen: \"{}\"", "(".repeat(4000)));
+    assert!(refusal(&spec).contains("nested deeper"));
+    let group = |inner: &str| format!("{{name: g, parallel: [{inner}]}}");
+    let spec = with_step(&format!("run: echo\nparallel: [{}]", group(&group("{name: a}"))));
+    assert!(parse(&spec).unwrap_err().iter().any(|e| e.message.contains("a group cannot stand in a group")));
+}
+
 /// Pieces that mean something to the reader.
 fn piece() -> impl Strategy<Value = String> {
     prop_oneof![
         "[ -~\\n]{0,8}",
         "\\PC{0,3}",
         prop::sample::select(vec![
-            "${{", "}}", "$", "vars.", "secrets.", "steps.", "\n", "\n  ", "\t", ": ", "- ", "&a ", "*a", "!!str ",
-            "|\n", ">-\n", "[", "]", "{", "}", "\"", "'", "#", "---\n", "...\n", "%", "? ", "~", "\0", "\u{feff}",
-            "\u{85}", "\r", "é", "😀", ",",
+            "${{",
+            "}}",
+            "$",
+            "vars.",
+            "secrets.",
+            "steps.",
+            "\n",
+            "\n  ",
+            "\t",
+            ": ",
+            "- ",
+            "&a ",
+            "*a",
+            "!!str ",
+            "|\n",
+            ">-\n",
+            "[",
+            "]",
+            "{",
+            "}",
+            "\"",
+            "'",
+            "#",
+            "---\n",
+            "...\n",
+            "%",
+            "? ",
+            "~",
+            "\0",
+            "\u{feff}",
+            "\u{85}",
+            "\r",
+            "é",
+            "😀",
+            ",",
+            "parallel: ",
+            "needs: ",
+            "when: ",
+            "always()",
+            "approval: ",
+            "http: ",
+            "retries: ",
+            "infra",
+            "both",
+            "go",
+            "a",
         ])
         .prop_map(str::to_owned),
     ]
@@ -102,9 +181,10 @@ proptest! {
 
     #[test]
     fn arbitrary_changes_of_a_good_spec_never_panic(
+        releases in any::<bool>(),
         changes in prop::collection::vec((any::<prop::sample::Index>(), 0..12usize, piece()), 1..4),
     ) {
-        let mut chars: Vec<char> = CONTRACT.chars().collect();
+        let mut chars: Vec<char> = if releases { RELEASES } else { CONTRACT }.chars().collect();
         for (at, cut, piece) in changes {
             let at = at.index(chars.len() + 1);
             let end = (at + cut).min(chars.len());
@@ -114,7 +194,10 @@ proptest! {
         match parse(&text) {
             Ok(project) => {
                 let json = serde_json::to_string(&project).unwrap();
-                prop_assert_eq!(serde_json::from_str::<Project>(&json).unwrap(), project);
+                prop_assert_eq!(&serde_json::from_str::<Project>(&json).unwrap(), &project);
+                for (index, before) in ancestors(&project.steps).into_iter().enumerate() {
+                    prop_assert!(before.iter().all(|other| *other < index));
+                }
             }
             Err(errors) => prop_assert!(!errors.is_empty()),
         }

@@ -14,7 +14,7 @@ use super::tree::{Entry, Node, Scalar, Value};
 use super::{MAX_BYTES, SpecError};
 use crate::expression::OPEN;
 
-/// Deepest nesting; the spec itself needs 5.
+/// Deepest nesting; the spec itself needs 7.
 const MAX_DEPTH: usize = 32;
 /// Largest tree, in [`Builder::charge`]'s measure.
 const MAX_WEIGHT: usize = 4 * MAX_BYTES;
@@ -191,7 +191,10 @@ fn key_of(node: Node) -> Result<(String, usize), SpecError> {
 }
 
 fn bad_tag(tag: &Tag, line: usize) -> SpecError {
-    error(line, format!("the tag `{tag}` is not known here: leave it out"))
+    error(
+        line,
+        format!("the tag `{tag}` is not known here: leave it out, or put a text that begins with `!` in quotes"),
+    )
 }
 
 /// The line of each `${{` in a scalar, from its source, since folding and chomping move lines.

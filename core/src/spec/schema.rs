@@ -1,0 +1,285 @@
+//! The form of `longshore.yaml` as a JSON Schema, for editors.
+//!
+//! It is made from the tables that the reader uses, so it knows the same fields and words. It says what can be said about
+//! one value or one mapping; what needs more than that (names that are defined elsewhere, the order of steps, expressions) only
+//! [`parse`](super::parse) knows. It must accept every file that `parse` accepts.
+
+use serde_json::{Map, Value, json};
+
+use super::flow::MAX_RETRIES;
+use super::scope::Kind;
+use super::{action, env, gates, lifecycle, project, step, steps, variables};
+
+const NAME: &str = "^[a-z][a-z0-9-]{0,62}$";
+const VARIABLE: &str = "^[A-Za-z_][A-Za-z0-9_]{0,127}$";
+const DURATION: &str = "^([0-9]+d)?([0-9]+h)?([0-9]+m)?([0-9]+s)?([0-9]+ms)?$";
+
+/// The schema of `longshore.yaml` (draft 2020-12); committed as `docs/longshore.schema.json`.
+#[must_use]
+pub fn schema() -> Value {
+    let mut root = object(&project::FIELDS, &["version", "project", "environments", "steps"], top);
+    if let Some(root) = root.as_object_mut() {
+        root.insert("$schema".to_owned(), json!("https://json-schema.org/draft/2020-12/schema"));
+        root.insert("title".to_owned(), json!("longshore.yaml"));
+        root.insert(
+            "description".to_owned(),
+            json!("A project of Longshore: what is deployed, where to, in which steps."),
+        );
+        root.insert("$defs".to_owned(), definitions());
+    }
+    root.sort_all_objects();
+    root
+}
+
+fn definitions() -> Value {
+    let mut all = Map::new();
+    let mut define = |name: &str, value| all.insert(name.to_owned(), value);
+    define("name", json!({"type": "string", "pattern": NAME}));
+    // YAML gives `1` and `true` a type; the reader takes their text.
+    define("text", json!({"type": ["string", "number", "boolean"]}));
+    let literal = json!({"anyOf": [
+        {"type": ["number", "boolean"]},
+        {"type": "string", "not": {"pattern": "\\$\\{\\{"}},
+    ]});
+    define("literal", literal);
+    define("boolean", json!({"enum": [true, false, "true", "false"]}));
+    define("duration", json!({"type": "string", "minLength": 2, "pattern": DURATION}));
+    define("condition", json!({"type": ["string", "boolean"]}));
+    define("needs", json!({"type": "array", "items": reference("name"), "uniqueItems": true}));
+    define("variable", variable());
+    for (name, kind) in Kind::ALL {
+        define(&format!("step-{name}"), step_of(name, kind));
+    }
+    let steps = Kind::ALL.iter().map(|(name, _)| reference(&format!("step-{name}")));
+    let in_group = Kind::ALL.iter().filter(|(_, kind)| *kind != Kind::Approval);
+    let in_group: Vec<Value> = in_group.map(|(name, _)| reference(&format!("step-{name}"))).collect();
+    define(
+        "group",
+        object(&steps::GROUP, &["name", "parallel"], |field| match field {
+            "parallel" => json!({
+                "description": "Steps that run at the same time.",
+                "type": "array", "minItems": 1, "items": {"oneOf": in_group},
+            }),
+            other => common(other),
+        }),
+    );
+    let steps: Vec<Value> = steps.chain([reference("group")]).collect();
+    define("step", json!({"oneOf": steps}));
+    Value::Object(all)
+}
+
+/// A mapping of exactly these fields. A field that `schema` does not know gets a schema that nothing fits.
+fn object(names: &[&str], required: &[&str], schema: impl Fn(&str) -> Value) -> Value {
+    let properties: Map<String, Value> = names.iter().map(|name| ((*name).to_owned(), schema(name))).collect();
+    json!({"type": "object", "additionalProperties": false, "required": required, "properties": properties})
+}
+
+fn reference(name: &str) -> Value {
+    json!({"$ref": format!("#/$defs/{name}")})
+}
+
+fn described(description: &str, name: &str) -> Value {
+    json!({"description": description, "$ref": format!("#/$defs/{name}")})
+}
+
+/// One of the words of a table.
+fn words<T>(description: &str, table: &[(&str, T)]) -> Value {
+    let words: Vec<&str> = table.iter().map(|(word, _)| *word).collect();
+    json!({"description": description, "enum": words})
+}
+
+fn number(description: &str, from: u32, to: u32) -> Value {
+    json!({"description": description, "anyOf": [
+        {"type": "integer", "minimum": from, "maximum": to},
+        {"type": "string", "pattern": "^[0-9]+$"},
+    ]})
+}
+
+fn list(description: &str, items: &Value, least: usize) -> Value {
+    json!({"description": description, "type": "array", "minItems": least, "items": items})
+}
+
+fn top(field: &str) -> Value {
+    match field {
+        "version" => json!({"description": "Version of the format.", "enum": [1, "1"]}),
+        "project" => described("Name of the project.", "name"),
+        "pool" => described("Pool whose agents run its jobs; `default` if left out.", "name"),
+        "environments" => {
+            let environment = object(&project::ENVIRONMENT, &["name"], |field| match field {
+                "name" => described("Its name, also the default name of Pulumi stacks in it.", "name"),
+                "protected" => described("Who deploys may not approve.", "boolean"),
+                _ => json!(false),
+            });
+            list("Where it is deployed to.", &environment, 1)
+        }
+        "lifecycle" => list(
+            "Phases in the order a release passes them.",
+            &object(&lifecycle::FIELDS, &["phase", "environments"], phase),
+            1,
+        ),
+        "variables" => json!({
+            "description": "Values for expressions: `${{ vars.NAME }}`, `${{ secrets.NAME }}`.",
+            "type": "object",
+            "propertyNames": {"pattern": VARIABLE},
+            "additionalProperties": reference("variable"),
+        }),
+        "steps" => list("What a deployment does, one after the other.", &reference("step"), 1),
+        _ => json!(false),
+    }
+}
+
+fn phase(field: &str) -> Value {
+    match field {
+        "phase" => described("Its name.", "name"),
+        "environments" => list("Its environments; each is in one phase only.", &reference("name"), 1),
+        "mode" => words("Who starts its deployments; `manual` if left out.", &lifecycle::MODES),
+        "require" => json!({
+            "description": "How many environments need a release before it may enter the next phase; `all` if left out.",
+            "anyOf": [{"enum": ["all", "optional"]}, number("At least so many.", 1, u32::MAX)],
+        }),
+        _ => json!(false),
+    }
+}
+
+fn variable() -> Value {
+    let scope = |description: &str, names: &str| {
+        json!({
+            "description": description,
+            "type": "object",
+            "propertyNames": reference(names),
+            "additionalProperties": reference("text"),
+        })
+    };
+    let secret = object(
+        &["secret"],
+        &["secret"],
+        |_| json!({"description": "Its value is set on the server, never here.", "enum": [true, "true"]}),
+    );
+    let mut scoped = object(&variables::SCOPED, &[], |field| match field {
+        "value" => described("The value everywhere else.", "text"),
+        "environments" => scope("Values by environment.", "name"),
+        "steps" => scope("Values by step.", "name"),
+        "pools" => scope("Values by pool.", "name"),
+        _ => json!(false),
+    });
+    if let Some(scoped) = scoped.as_object_mut() {
+        scoped.insert("minProperties".to_owned(), json!(1));
+    }
+    let prompt = object(&variables::PROMPT, &["prompt"], |field| match field {
+        "prompt" => described("What is asked when a deployment is started.", "literal"),
+        "required" => described("A deployment without it is refused.", "boolean"),
+        "value" => described("The value when none is given.", "text"),
+        _ => json!(false),
+    });
+    json!({"anyOf": [reference("text"), secret, scoped, prompt]})
+}
+
+/// A step of one kind: every field but those that belong to other kinds or are refused.
+fn step_of(name: &str, kind: Kind) -> Value {
+    let other = |field: &str| Kind::ALL.iter().any(|(other, _)| *other == field && *other != name);
+    let fields = step::FIELDS.into_iter();
+    let fields = fields.filter(|field| *field != "parallel" && !other(field) && kind.refuses(field).is_none());
+    let mut required = vec!["name", name];
+    if matches!(kind, Kind::Run | Kind::Pulumi) {
+        required.push("image");
+    }
+    object(&fields.collect::<Vec<_>>(), &required, |field| match field {
+        "run" => json!({
+            "description": "A script for `sh -c`, or a list of program and arguments; without expressions.",
+            "anyOf": [reference("literal"), {"type": "array", "minItems": 1, "items": reference("literal")}],
+        }),
+        "pulumi" => object(&action::PULUMI, &["operation"], pulumi),
+        "approval" => object(&gates::APPROVAL, &[], approval),
+        "http" => object(&gates::HTTP, &["url"], http),
+        "deploy-release" => object(&gates::DEPLOY_RELEASE, &["project"], |field| match field {
+            "project" => described("The other project.", "name"),
+            "version" => described("Version of its release; its newest one if left out.", "text"),
+            _ => json!(false),
+        }),
+        other => common(other),
+    })
+}
+
+/// A field that more than one kind of step has.
+fn common(field: &str) -> Value {
+    match field {
+        "name" => described("Its name; steps and groups share their names.", "name"),
+        "image" => json!({"description": "Image of the container.", "type": "string", "minLength": 1}),
+        "mounts" => {
+            let mut mounts = list("Host directories, by their names in the pool's list.", &reference("name"), 0);
+            if let Some(mounts) = mounts.as_object_mut() {
+                mounts.insert("uniqueItems".to_owned(), json!(true));
+            }
+            mounts
+        }
+        "env" => {
+            let reserved: Vec<&str> = env::RESERVED.iter().map(|(name, _)| *name).collect();
+            json!({
+                "description": "Environment variables; the one way for values to reach a script.",
+                "type": "object",
+                "propertyNames": {
+                    "pattern": VARIABLE,
+                    "not": {"anyOf": [{"pattern": "^LONGSHORE_"}, {"enum": reserved}]},
+                },
+                "additionalProperties": reference("text"),
+            })
+        }
+        "timeout" => described("Time it may take, from `1s` to `7d`; `1h` if left out.", "duration"),
+        "network" => words("What it can reach; `longshore` if left out.", &step::NETWORKS),
+        "profile" => words("What it may do on its host; `standard` if left out.", &step::PROFILES),
+        "needs" => described("Earlier steps or groups that it waits for; those before it if left out.", "needs"),
+        "when" => described(
+            "Whether it runs: `success()` (if left out), `failure()`, `always()`, or an expression.",
+            "condition",
+        ),
+        "retries" => object(&step::RETRIES, &["max"], |field| match field {
+            "max" => number("Tries after the first.", 1, MAX_RETRIES),
+            "backoff" => {
+                described("Wait before the first retry, which doubles each time; `1s` if left out.", "duration")
+            }
+            _ => json!(false),
+        }),
+        _ => json!(false),
+    }
+}
+
+fn pulumi(field: &str) -> Value {
+    match field {
+        "operation" => words("What is done.", &action::OPERATIONS),
+        "stack" => described("Name of the stack; the environment's if left out.", "text"),
+        "dir" => described("Where `Pulumi.yaml` is in the package; its root if left out.", "text"),
+        "backend" => described("URL of the backend.", "text"),
+        "install" => described("Run `pulumi install` first.", "boolean"),
+        _ => json!(false),
+    }
+}
+
+fn approval(field: &str) -> Value {
+    match field {
+        "teams" => {
+            list("Teams whose members may decide; everyone who may approve here if left out.", &reference("name"), 1)
+        }
+        "needs" => number("How many people have to agree.", *gates::PEOPLE.start(), *gates::PEOPLE.end()),
+        "plan" => described("A later `pulumi` step whose plan is shown and bound.", "name"),
+        "expires" => described("How long it waits; `7d` if left out.", "duration"),
+        _ => json!(false),
+    }
+}
+
+fn http(field: &str) -> Value {
+    match field {
+        "url" => json!({
+            "description": "The address that is asked.",
+            "type": "string",
+            "pattern": "^(https?://|\\$\\{\\{)",
+        }),
+        "expect" => object(&gates::EXPECT, &[], |field| match field {
+            "status" => {
+                number("The status that is good; 200 if left out.", *gates::STATUSES.start(), *gates::STATUSES.end())
+            }
+            "body" => described("Text that a good answer holds.", "literal"),
+            _ => json!(false),
+        }),
+        _ => json!(false),
+    }
+}
