@@ -3,6 +3,7 @@
 //! The texts here are the manual that people read first; `tests/help` holds them as golden files.
 
 pub mod people;
+pub mod releases;
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -67,8 +68,23 @@ pub enum Command {
     /// Set a project's variables.
     #[command(subcommand)]
     Variable(VariableCommand),
+    /// Make releases, show and block them.
+    #[command(subcommand)]
+    Release(releases::ReleaseCommand),
     /// Start a deployment.
     Deploy(Deploy),
+    /// Deploy a release to the environments of its next phase.
+    Promote(releases::Promote),
+    /// Deploy the release that last succeeded in an environment before the one that is there now.
+    Rollback(releases::Rollback),
+    /// List approvals that are asked for.
+    Approvals(releases::Approvals),
+    /// Agree to an approval. When enough people did, its deployment goes on.
+    Approve(releases::Decide),
+    /// Refuse an approval. Its deployment ends there.
+    Reject(releases::Decide),
+    /// Say why a deployment waits: every rule, and for each agent what rejects it.
+    Explain(Id),
     /// Look at deployments, or settle one whose outcome is unknown.
     #[command(subcommand)]
     Deployment(DeploymentCommand),
@@ -143,6 +159,8 @@ pub enum VariableCommand {
     /// The value is taken exactly as it comes, with a newline at its end if there is one. At a terminal it is asked for,
     /// and a secret is not shown while it is typed.
     Set(VariableSet),
+    /// Say where a variable's value comes from in an environment, and what it beat.
+    Explain(releases::VariableExplain),
 }
 
 /// `variable set`
@@ -175,6 +193,21 @@ pub struct Deploy {
     /// .gitignore) and `.git` stay out.
     #[arg(long, value_name = "DIR")]
     pub package: Option<PathBuf>,
+    /// Version of the release to deploy; default: one is made of the project as it is now and the package.
+    #[arg(long, value_name = "V")]
+    pub release: Option<String>,
+    /// A value that the spec asks for; may be repeated.
+    #[arg(long = "var", value_name = "NAME=VALUE", value_parser = releases::pair)]
+    pub variables: Vec<(String, String)>,
+    /// Do not begin before this time, as in `2026-11-21T10:00:00Z`.
+    #[arg(long, value_name = "TIME")]
+    pub not_before: Option<String>,
+    /// Do not begin after this time.
+    #[arg(long, value_name = "TIME")]
+    pub expires_at: Option<String>,
+    /// Begin before those that wait for the same thing and have less; 0 is usual.
+    #[arg(long, value_name = "N", default_value_t = 0, allow_negative_numbers = true)]
+    pub priority: i64,
     /// Follow it to its end: the log goes to stdout (with `-o json` to stderr), the exit code says how it ended.
     #[arg(long)]
     pub wait: bool,

@@ -63,7 +63,7 @@ async fn work(context: &Context, args: &Deploy, stage: &RefCell<Stage>) -> Resul
 }
 
 /// Packs the folder and makes sure that the server has the package; gives its digest.
-async fn prepare(client: &Client, progress: &mut Progress, folder: &Path) -> Result<String, Failure> {
+pub(super) async fn prepare(client: &Client, progress: &mut Progress, folder: &Path) -> Result<String, Failure> {
     let meter = progress.bytes("pack", &format!("packing {}", folder.display()), 0);
     let path = folder.to_owned();
     let packed = tasks::blocking(move || pack::pack(&path, &mut |done, total| meter.set_of(done, total))).await;
@@ -88,6 +88,19 @@ async fn ask(client: &Client, args: &Deploy, package: Option<&str>) -> Result<St
     let mut body = json!({ "project": args.project, "environment": args.env, "operation_id": clock::operation_id() });
     if let Some(sha256) = package {
         body["package"] = json!(sha256);
+    }
+    for (name, value) in
+        [("release", &args.release), ("not_before", &args.not_before), ("expires_at", &args.expires_at)]
+    {
+        if let Some(value) = value {
+            body[name] = json!(value);
+        }
+    }
+    if !args.variables.is_empty() {
+        body["variables"] = args.variables.iter().map(|(name, value)| (name.clone(), json!(value))).collect();
+    }
+    if args.priority != 0 {
+        body["priority"] = json!(args.priority);
     }
     let request = Request::post(&["deployments"]).json(&body).repeatable();
     let answer = client.json(&request, Patience::SHORT).await.map_err(|error| {
@@ -176,6 +189,11 @@ mod tests {
             project: "shop".to_owned(),
             env: "dev".to_owned(),
             package: None,
+            release: None,
+            variables: Vec::new(),
+            not_before: None,
+            expires_at: None,
+            priority: 0,
             wait: true,
             unknown_after: std::time::Duration::ZERO,
         };

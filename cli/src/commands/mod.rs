@@ -2,15 +2,18 @@
 
 mod agents;
 mod apply;
+mod approval;
 mod audit;
 mod cancel;
 mod deploy;
 mod deployment;
+mod explain;
 mod join_token;
 mod locks;
 mod log_text;
 mod logs;
 mod people;
+mod release;
 mod roles;
 mod show;
 mod spec_file;
@@ -58,7 +61,15 @@ pub async fn run(cli: Cli, output: Output) -> Result<Exit, Failure> {
         Command::Validate(args) => validate::run(&context, &args),
         Command::Apply(args) => apply::run(&context, &args).await,
         Command::Variable(VariableCommand::Set(args)) => variable::set(&context, &args).await,
+        Command::Variable(VariableCommand::Explain(args)) => explain::variable(&context, &args).await,
+        Command::Release(command) => release::run(&context, &command).await,
         Command::Deploy(args) => deploy::run(&context, &args).await,
+        Command::Promote(args) => release::promote(&context, &args).await,
+        Command::Rollback(args) => release::rollback(&context, &args).await,
+        Command::Approvals(args) => approval::approvals(&context, &args).await,
+        Command::Approve(args) => approval::decide(&context, &args, "grant").await,
+        Command::Reject(args) => approval::decide(&context, &args, "reject").await,
+        Command::Explain(args) => explain::deployment(&context, &args).await,
         Command::Deployment(DeploymentCommand::Show(args)) => deployment::show(&context, &args).await,
         Command::Deployment(DeploymentCommand::List(args)) => deployment::list(&context, &args).await,
         Command::Deployment(DeploymentCommand::Resolve(args)) => deployment::resolve(&context, &args).await,

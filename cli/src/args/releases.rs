@@ -1,0 +1,147 @@
+//! Releases, promotion, rollback, approvals and explanations, as they are typed.
+
+use std::path::PathBuf;
+
+use clap::{Args, Subcommand};
+
+/// `release ...`
+#[derive(Debug, Subcommand)]
+pub enum ReleaseCommand {
+    /// Freeze a project as it is now: steps, variables, package. A release never changes.
+    Create(ReleaseCreate),
+    /// Show what a release holds. Values of secrets are never shown.
+    Show(ReleaseName),
+    /// List the releases of a project, newest version first.
+    List(ReleaseList),
+    /// Show what differs between two releases.
+    Diff(ReleaseDiff),
+    /// Forbid every further deployment of a release.
+    Block(ReleaseBlock),
+    /// Allow deployments of a release again.
+    Unblock(ReleaseName),
+}
+
+/// `release create`
+#[derive(Debug, Clone, Args)]
+pub struct ReleaseCreate {
+    /// The project.
+    pub project: String,
+    /// Its version, MAJOR.MINOR.PATCH; default: the next patch version.
+    #[arg(long, value_name = "V")]
+    pub version: Option<String>,
+    /// Folder to pack, upload and give to the steps as their workspace.
+    #[arg(long, value_name = "DIR")]
+    pub package: Option<PathBuf>,
+}
+
+/// One release.
+#[derive(Debug, Clone, Args)]
+pub struct ReleaseName {
+    /// The project.
+    pub project: String,
+    /// The version.
+    pub version: String,
+}
+
+/// `release list`
+#[derive(Debug, Clone, Args)]
+pub struct ReleaseList {
+    /// The project.
+    pub project: String,
+    /// Only versions below this one.
+    #[arg(long, value_name = "V")]
+    pub before: Option<String>,
+    /// How many at most.
+    #[arg(long, value_name = "N", default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..=500))]
+    pub limit: u32,
+}
+
+/// `release diff`
+#[derive(Debug, Clone, Args)]
+pub struct ReleaseDiff {
+    /// The project.
+    pub project: String,
+    /// One version.
+    pub from: String,
+    /// The other.
+    pub to: String,
+}
+
+/// `release block`
+#[derive(Debug, Clone, Args)]
+pub struct ReleaseBlock {
+    /// The project.
+    pub project: String,
+    /// The version.
+    pub version: String,
+    /// Why; whoever tries to deploy it reads this.
+    #[arg(long, value_name = "TEXT")]
+    pub reason: String,
+}
+
+/// `promote`
+#[derive(Debug, Clone, Args)]
+pub struct Promote {
+    /// The project.
+    pub project: String,
+    /// Version of the release.
+    #[arg(long, value_name = "V")]
+    pub release: String,
+    /// A value that the spec asks for; may be repeated.
+    #[arg(long = "var", value_name = "NAME=VALUE", value_parser = pair)]
+    pub variables: Vec<(String, String)>,
+}
+
+/// `rollback`
+#[derive(Debug, Clone, Args)]
+pub struct Rollback {
+    /// The project.
+    pub project: String,
+    /// The environment.
+    #[arg(long, value_name = "E")]
+    pub env: String,
+}
+
+/// `approvals`
+#[derive(Debug, Clone, Args)]
+pub struct Approvals {
+    /// Those of this deployment (`dep_...`), decided ones too; default: all that are pending.
+    #[arg(long, value_name = "ID")]
+    pub deployment: Option<String>,
+}
+
+/// `approve`, `reject`
+#[derive(Debug, Clone, Args)]
+pub struct Decide {
+    /// The approval (`apr_...`).
+    pub id: String,
+    /// Why; kept with the decision.
+    #[arg(long, value_name = "TEXT")]
+    pub comment: String,
+}
+
+/// `variable explain`
+#[derive(Debug, Clone, Args)]
+pub struct VariableExplain {
+    /// The project.
+    pub project: String,
+    /// The variable.
+    pub name: String,
+    /// The environment.
+    #[arg(long, value_name = "E")]
+    pub env: String,
+    /// The step, if it is for one.
+    #[arg(long, value_name = "S")]
+    pub step: Option<String>,
+}
+
+/// `NAME=VALUE`
+///
+/// # Errors
+/// A text without `=` or without a name.
+pub fn pair(text: &str) -> Result<(String, String), String> {
+    match text.split_once('=') {
+        Some((name, value)) if !name.is_empty() => Ok((name.to_owned(), value.to_owned())),
+        _ => Err("write NAME=VALUE".to_owned()),
+    }
+}

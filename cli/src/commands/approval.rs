@@ -1,0 +1,68 @@
+//! `longshore approvals`, `longshore approve`, `longshore reject`
+
+use longshore_core::id::ApprovalId;
+use serde_json::{Value, json};
+
+use super::people::list;
+use super::{Context, deployment_id, text};
+use crate::args::releases::{Approvals, Decide};
+use crate::client::Request;
+use crate::client::retry::Patience;
+use crate::exit::Exit;
+use crate::failure::Failure;
+use crate::output::table::Cell;
+use crate::output::time::moment;
+
+pub(super) async fn approvals(context: &Context, args: &Approvals) -> Result<Exit, Failure> {
+    let deployment = args.deployment.as_deref().map(deployment_id).transpose()?;
+    let request = Request::get(&["approvals"]).query("deployment", deployment);
+    list(
+        context,
+        &request,
+        ["APPROVAL", "STATE", "PROJECT", "ENV", "RELEASE", "STEP", "NEEDS", "GRANTED BY", "EXPIRES"],
+        |row| {
+            let cell = |name| Cell::optional(text(row, name));
+            let people: Vec<_> = row
+                .get("granted_by")
+                .and_then(Value::as_array)
+                .into_iter()
+                .flatten()
+                .filter_map(Value::as_str)
+                .collect();
+            [
+                cell("id"),
+                Cell::state(&text(row, "state").unwrap_or_default()),
+                cell("project"),
+                cell("environment"),
+                cell("release"),
+                cell("step"),
+                cell("needs"),
+                Cell::optional(Some(people.join(", ")).filter(|people| !people.is_empty())),
+                Cell::optional(text(row, "expires_at").map(|at| moment(&at))),
+            ]
+        },
+    )
+    .await
+}
+
+pub(super) async fn decide(context: &Context, args: &Decide, verb: &str) -> Result<Exit, Failure> {
+    let id: ApprovalId = args.id.parse().map_err(|error: longshore_core::id::InvalidId| {
+        Failure::usage(error.to_string()).next("`longshore approvals` shows the ids")
+    })?;
+    let request = Request::post(&["approvals", &id.to_string(), verb]).json(&json!({ "comment": args.comment }));
+    let answer = context.client()?.json(&request, Patience::SHORT).await;
+    let answer = answer.map_err(|error| Failure::from(error).untouched(format!("approval {id} is as it was")))?;
+    if context.output.is_json() {
+        context.output.json(&answer)?;
+        return Ok(Exit::Done);
+    }
+    let cell = |name| text(&answer, name).unwrap_or_default();
+    context.output.text(&format!(
+        "{id} is {}; deployment {} of {} to {}",
+        cell("state"),
+        cell("deployment"),
+        cell("project"),
+        cell("environment")
+    ))?;
+    Ok(Exit::Done)
+}
