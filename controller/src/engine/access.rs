@@ -126,8 +126,9 @@ impl Need {
     }
 }
 
+/// What a caller wrote, short and without anything that a terminal would obey.
 fn clip(text: &str) -> String {
-    text.chars().take(LONGEST).collect()
+    text.chars().filter(|c| !c.is_control()).take(LONGEST).collect()
 }
 
 impl Engine {

@@ -94,6 +94,9 @@ async fn a_refusal_says_what_is_missing_and_is_in_the_audit() {
     assert_eq!(last.detail["needs"], "deployer");
     let (message, _) = refusal(world.engine.authorize(&dan, Need::new(Permission::Administer, "x", "y")).await);
     assert_eq!(message, "user `dan` may not administer the server; nothing was changed");
+    let odd = format!("o\u{1b}[31m{}", "x".repeat(500));
+    let (message, _) = refusal(world.engine.authorize(&dan, need().at(Some(&odd), None)).await);
+    assert!(!message.contains('\u{1b}') && message.len() < 200, "what a caller wrote is cut: {message:?}");
     let see = Need::new(Permission::View, "x", "y").at(Some("other"), None).somewhere();
     let (message, _) = refusal(world.engine.authorize(&dan, see).await);
     assert_eq!(message, "user `dan` may not see anything in project `other`; nothing was shown");

@@ -57,7 +57,7 @@ async fn roles_are_given_once_and_reach_through_teams(store: &Arc<dyn Store>) {
         tx.insert_team("ops", at(3)).await?;
         tx.insert_grant(&rows.0).await?;
         tx.insert_grant(&rows.1).await?;
-        assert_eq!(tx.grants_of("bob").await?, [rows.0.grant.clone()]);
+        assert_eq!(tx.grants_of("bob").await?, std::slice::from_ref(&rows.0.grant));
         tx.insert_member("ops", "bob", at(4)).await?;
         assert_eq!(tx.grants_of("bob").await?, [rows.0.grant.clone(), rows.1.grant.clone()]);
         assert_eq!(tx.grants().await?, [rows.0, rows.1.clone()]);
