@@ -3,7 +3,7 @@
 use longshore_core::id::ApprovalId;
 use serde_json::{Value, json};
 
-use super::people::list;
+use super::people::list_of;
 use super::{Context, deployment_id, text};
 use crate::args::releases::{Approvals, Decide};
 use crate::client::Request;
@@ -16,10 +16,11 @@ use crate::output::time::moment;
 pub(super) async fn approvals(context: &Context, args: &Approvals) -> Result<Exit, Failure> {
     let deployment = args.deployment.as_deref().map(deployment_id).transpose()?;
     let request = Request::get(&["approvals"]).query("deployment", deployment);
-    list(
+    list_of(
         context,
         &request,
-        ["APPROVAL", "STATE", "PROJECT", "ENV", "RELEASE", "STEP", "NEEDS", "GRANTED BY", "EXPIRES"],
+        "approvals",
+        (["APPROVAL", "STATE", "PROJECT", "ENV", "RELEASE", "STEP", "NEEDS", "GRANTED BY", "EXPIRES"], "no approvals"),
         |row| {
             let cell = |name| Cell::optional(text(row, name));
             let people: Vec<_> = row

@@ -51,12 +51,23 @@ pub(super) async fn list<const N: usize>(
     (headings, none): ([&str; N], &str),
     row: fn(&Value) -> [Cell; N],
 ) -> Result<Exit, Failure> {
-    let answer = context.client()?.json(&Request::get(&[path]), Patience::SHORT).await?;
+    list_of(context, &Request::get(&[path]), path, (headings, none), row).await
+}
+
+/// Makes a call that answers a list, bare or under `name`, and shows it as a table; `none` is said when it is empty.
+pub(super) async fn list_of<const N: usize>(
+    context: &Context,
+    request: &Request,
+    name: &str,
+    (headings, none): ([&str; N], &str),
+    row: fn(&Value) -> [Cell; N],
+) -> Result<Exit, Failure> {
+    let answer = context.client()?.json(request, Patience::SHORT).await?;
     if context.output.is_json() {
         context.output.json(&answer)?;
         return Ok(Exit::Done);
     }
-    let rows: Vec<_> = rows(&answer, path).iter().map(row).collect();
+    let rows: Vec<_> = rows(&answer, name).iter().map(row).collect();
     if rows.is_empty() {
         context.output.message(none);
     } else {

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::people::list;
+use super::people::list_of;
 use super::{Context, deploy, text};
 use crate::args::releases::{
     Promote, ReleaseBlock, ReleaseCommand, ReleaseCreate, ReleaseDiff, ReleaseList, ReleaseName, Rollback,
@@ -146,7 +146,7 @@ async fn releases(context: &Context, args: &ReleaseList) -> Result<Exit, Failure
     let request = Request::get(&["projects", &args.project, "releases"])
         .query("limit", Some(args.limit))
         .query("before", args.before.as_deref());
-    list(context, &request, ["VERSION", "REVISION", "MADE", "BY", "BLOCKED"], |row| {
+    list_of(context, &request, "releases", (["VERSION", "REVISION", "MADE", "BY", "BLOCKED"], "no releases"), |row| {
         let cell = |name| Cell::optional(text(row, name));
         let made = Cell::optional(text(row, "created_at").map(|at| moment(&at)));
         [cell("version"), cell("revision"), made, cell("created_by"), cell("blocked")]
