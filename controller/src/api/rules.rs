@@ -25,11 +25,11 @@ pub enum Over {
     SignedIn,
     /// The server as a whole.
     Server,
-    /// Anywhere; the handler shows only what may be seen.
+    /// Anywhere; the handler shows only what may be seen, or asks for the very place.
     Somewhere,
     /// All of the project `{name}` of the path.
     Project,
-    /// Anything in the project `{name}` of the path; the handler shows only what may be seen.
+    /// Anything in the project `{name}` of the path; the handler shows only what may be seen, or asks for the environment.
     InProject,
     /// The environment that the deployment `{id}` of the path goes to.
     Deployment,
@@ -101,14 +101,14 @@ pub const RULES: &[Rule] = &[
     rule(("GET", "/api/v1/projects/{name}/releases/{version}"), ("release.show", "release/{name}/{version}"), (View, InProject)),
     rule(("POST", "/api/v1/projects/{name}/releases/{version}/block"), ("release.block", "release/{name}/{version}"), (Administer, Project)),
     rule(("POST", "/api/v1/projects/{name}/releases/{version}/unblock"), ("release.unblock", "release/{name}/{version}"), (Administer, Project)),
-    rule(("POST", "/api/v1/projects/{name}/releases/{version}/promote"), ("release.promote", "release/{name}/{version}"), (Deploy, Body)),
-    rule(("POST", "/api/v1/projects/{name}/rollback"), ("release.roll_back", "project/{name}"), (Deploy, Body)),
+    rule(("POST", "/api/v1/projects/{name}/releases/{version}/promote"), ("release.promote", "release/{name}/{version}"), (Deploy, InProject)),
+    rule(("POST", "/api/v1/projects/{name}/rollback"), ("release.roll_back", "project/{name}"), (Deploy, InProject)),
     rule(("GET", "/api/v1/projects/{name}/variables/{variable}/explain"), ("variable.list", "variable/{name}/{variable}"), (View, InProject)),
 
     rule(("GET", "/api/v1/approvals"), ("approval.list", "approval"), (View, Somewhere)),
-    rule(("GET", "/api/v1/approvals/{id}"), ("approval.show", "approval/{id}"), (View, Body)),
-    rule(("POST", "/api/v1/approvals/{id}/grant"), ("approval.decide", "approval/{id}"), (Approve, Body)),
-    rule(("POST", "/api/v1/approvals/{id}/reject"), ("approval.decide", "approval/{id}"), (Approve, Body)),
+    rule(("GET", "/api/v1/approvals/{id}"), ("approval.show", "approval/{id}"), (View, Somewhere)),
+    rule(("POST", "/api/v1/approvals/{id}/grant"), ("approval.decide", "approval/{id}"), (Approve, Somewhere)),
+    rule(("POST", "/api/v1/approvals/{id}/reject"), ("approval.decide", "approval/{id}"), (Approve, Somewhere)),
 
     rule(("GET", "/api/v1/agents"), ("agent.list", "agent"), (View, Server)),
     rule(("POST", "/api/v1/agents/{id}/revoke"), ("agent.revoke", "agent/{id}"), (Administer, Server)),

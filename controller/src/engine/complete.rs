@@ -84,6 +84,7 @@ impl Engine {
     /// # Errors
     /// [`Error::NotDurable`] while bytes of the log are missing, [`Error::Foreign`], [`Error::Fenced`]; others when rows cannot be saved.
     pub async fn complete(&self, agent: AgentId, report: Completion) -> Result<Option<u32>> {
+        self.0.sessions.called(agent);
         let (said, slot) = (report.fence, report.step);
         let Reported { row, step, start, next, timeout, pulumi, retries } = self.reported(agent, said, slot).await?;
         let over = start.as_ref().is_some_and(|start| start.state.is_terminal()) || step.state.is_terminal();

@@ -60,6 +60,7 @@ impl Engine {
     /// # Errors
     /// [`Error::Foreign`], [`Error::Fenced`]; others when rows cannot be read or saved: nothing was granted then.
     pub async fn confirm(&self, agent: AgentId, wish: Confirm) -> Result<Confirmed> {
+        self.0.sessions.called(agent);
         self.until_due(agent, &wish).await?;
         let Prepared { row, before, work } = self.prepare(agent, &wish).await?;
         if let Some(before) = before {

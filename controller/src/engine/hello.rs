@@ -26,6 +26,8 @@ impl Engine {
     pub async fn hello(&self, agent: AgentId, hello: Hello) -> Result<Welcome> {
         // No offer may go to the old stream while the rows are compared.
         self.0.sessions.cut(agent);
+        // And no timer may take what is given back for silent again.
+        self.0.sessions.called(agent);
         let said = hello.clone();
         let (pool, verdicts) = self
             .change(&agent.to_string(), move |tx, cx| {

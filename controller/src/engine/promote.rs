@@ -235,7 +235,7 @@ impl Engine {
             Box::pin(async move {
                 let detail =
                     json!({ "project": project, "version": version, "environment": environment, "reason": reason });
-                cx.event(tx, "release.not_promoted", None, detail).await
+                cx.audit(tx, "release.not_promoted", format!("release/{project}/{version}"), detail).await
             })
         })
         .await

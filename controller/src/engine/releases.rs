@@ -106,7 +106,7 @@ impl Engine {
                 tx.block_release(row.id, reason.as_deref()).await?;
                 let action = if reason.is_some() { "release.blocked" } else { "release.unblocked" };
                 let detail = json!({ "project": name, "version": version, "reason": reason });
-                cx.event(tx, action, None, detail).await?;
+                cx.audit(tx, action, format!("release/{name}/{version}"), detail).await?;
                 view(tx, ReleaseRow { blocked: reason, ..row }).await
             })
         })
@@ -206,7 +206,7 @@ async fn make(tx: &mut dyn Tx, cx: &mut Cx, project: &ProjectRow, new: &NewRelea
         ));
     }
     let detail = json!({ "project": row.project_name, "version": row.version, "revision": row.revision, "package": row.package });
-    cx.event(tx, "release.created", None, detail).await?;
+    cx.audit(tx, "release.created", format!("release/{}/{}", row.project_name, row.version), detail).await?;
     cx.after.promote.insert(row.id);
     Ok(row)
 }

@@ -126,6 +126,12 @@ impl Sessions {
         true
     }
 
+    /// The agent made a call of its own: it is there, whatever its stream is doing.
+    pub(super) fn called(&self, agent: AgentId) {
+        let seen = self.clock.elapsed();
+        self.lock().seen.insert(agent, seen);
+    }
+
     /// When each agent was last heard of since the start.
     pub(super) fn seen(&self) -> HashMap<AgentId, Duration> {
         self.lock().seen.clone()

@@ -111,7 +111,7 @@ mod tests {
     #[tokio::test]
     async fn a_full_disk_undoes_and_says_so_and_what_is_there_stays() {
         let folder = tempfile::tempdir().unwrap();
-        let options = SqliteConnectOptions::new().filename(folder.path().join("db")).pragma("max_page_count", "80");
+        let options = SqliteConnectOptions::new().filename(folder.path().join("db")).pragma("max_page_count", "150");
         let store: Arc<dyn Store> = Arc::new(Sqlite::with(options, &Tasks::new()).await.unwrap());
         let save = async |n: u8, length: usize| {
             let row = crate::store::rows::EventRow {
