@@ -158,9 +158,6 @@ impl Scope {
             std::cmp::Ordering::Greater => {
                 Err(format!("step `{name}` runs later: only outputs of earlier steps are there"))
             }
-            std::cmp::Ordering::Less if self.steps.get(index).is_some_and(|(_, kind)| *kind == Kind::Run) => {
-                Err(format!("step `{name}` has no outputs: only `pulumi` steps do"))
-            }
             std::cmp::Ordering::Less => Ok(()),
         }
     }

@@ -46,6 +46,7 @@ pub(crate) fn handover(commands: Vec<Command>, secrets: &[&str]) -> Handover {
         env: vec![("ADDED".into(), "by the agent".into())],
         cwd: "/".into(),
         secrets: secrets.iter().map(|secret| (*secret).to_owned()).collect(),
+        output_file: None,
         outputs_key: Some("07".repeat(32)),
     }
 }

@@ -234,7 +234,8 @@ fn expressions() {
     let two = "  - name: two\n    image: tiny\n    run: echo\n    env: {B: '${{ steps.one.outputs.x }}'}\n";
     check(
         &format!("{later}{two}"),
-        &[(12, "steps[1].env.A", "`two` runs later"), (16, "steps[2].env.B", "`one` has no outputs")],
+        // Any container step may write outputs, so `B` is good.
+        &[(12, "steps[1].env.A", "`two` runs later")],
     );
 }
 
