@@ -15,6 +15,8 @@ pub mod secret;
 pub mod spool;
 
 #[cfg(feature = "domain")]
+pub mod archive;
+#[cfg(feature = "domain")]
 pub mod attempt;
 #[cfg(feature = "domain")]
 pub mod deployment;

@@ -2,7 +2,7 @@
 
 mod harness;
 
-use harness::{Init, handover, run, sh};
+use harness::{Init, handover, run, sh, with_file};
 use longshore_core::engine_event::{EngineEvent, Kind, Op};
 use longshore_core::init::control::Deadlines;
 use longshore_core::init::{Command, Prepare, Stdout};
@@ -199,16 +199,6 @@ fn without_an_agent_nothing_runs() {
         std::process::Command::new(env!("CARGO_BIN_EXE_longshore-init")).args(["run", "/no/socket"]).output().unwrap();
     assert_eq!(ended.status.code(), Some(125));
     assert!(text(&ended.stderr).starts_with("longshore-init: cannot connect to the agent at `/no/socket`: "));
-}
-
-/// A step that may write outputs, with the directory that its file is in.
-fn with_file(commands: Vec<Command>, secrets: &[&str]) -> (longshore_core::init::Handover, tempfile::TempDir) {
-    let dir = tempfile::tempdir().unwrap();
-    let path = dir.path().join("output").to_string_lossy().into_owned();
-    let mut handover = handover(commands, secrets);
-    handover.env.push((longshore_core::outputs::VARIABLE.into(), path.clone()));
-    handover.output_file = Some(path);
-    (handover, dir)
 }
 
 #[test]

@@ -51,6 +51,16 @@ pub(crate) fn handover(commands: Vec<Command>, secrets: &[&str]) -> Handover {
     }
 }
 
+/// A step that may write outputs, with the directory that its file is in.
+pub(crate) fn with_file(commands: Vec<Command>, secrets: &[&str]) -> (Handover, TempDir) {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("output").to_string_lossy().into_owned();
+    let mut handover = handover(commands, secrets);
+    handover.env.push((longshore_core::outputs::VARIABLE.into(), path.clone()));
+    handover.output_file = Some(path);
+    (handover, dir)
+}
+
 impl Init {
     /// Starts init and hands over. `DIR` in scripts stands for a directory with the pipes `up` and `down`.
     pub(crate) fn start(mut handover: Handover) -> Self {
