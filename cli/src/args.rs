@@ -2,10 +2,14 @@
 //!
 //! The texts here are the manual that people read first; `tests/help` holds them as golden files.
 
+mod package;
+
 use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
+
+pub use package::{PackageCommand, PackageList, PackagePush};
 
 /// Runs infrastructure deployments on machines you own.
 #[derive(Debug, Parser)]
@@ -65,6 +69,9 @@ pub enum Command {
     /// Set a project's variables.
     #[command(subcommand)]
     Variable(VariableCommand),
+    /// Upload packages and list them.
+    #[command(subcommand)]
+    Package(PackageCommand),
     /// Start a deployment.
     Deploy(Deploy),
     /// Look at deployments, or settle one whose outcome is unknown.
@@ -153,9 +160,9 @@ pub struct Deploy {
     /// The environment it goes to.
     #[arg(long, value_name = "E")]
     pub env: String,
-    /// Folder to pack, upload and give to the steps as their workspace. What `.longshoreignore` names (in the syntax of
-    /// .gitignore) and `.git` stay out.
-    #[arg(long, value_name = "DIR")]
+    /// Folder, zip, tar, tar.gz or tar.zst to upload and give to the steps as their workspace. Of a folder, what
+    /// `.longshoreignore` names (in the syntax of .gitignore) and `.git` stay out.
+    #[arg(long, value_name = "PATH")]
     pub package: Option<PathBuf>,
     /// Follow it to its end: the log goes to stdout (with `-o json` to stderr), the exit code says how it ended.
     #[arg(long)]

@@ -9,6 +9,7 @@ mod join_token;
 mod locks;
 mod log_text;
 mod logs;
+mod package;
 mod show;
 mod spec_file;
 mod validate;
@@ -55,6 +56,7 @@ pub async fn run(cli: Cli, output: Output) -> Result<Exit, Failure> {
         Command::Validate(args) => validate::run(&context, &args),
         Command::Apply(args) => apply::run(&context, &args).await,
         Command::Variable(VariableCommand::Set(args)) => variable::set(&context, &args).await,
+        Command::Package(command) => package::run(&context, &command).await,
         Command::Deploy(args) => deploy::run(&context, &args).await,
         Command::Deployment(DeploymentCommand::Show(args)) => deployment::show(&context, &args).await,
         Command::Deployment(DeploymentCommand::List(args)) => deployment::list(&context, &args).await,

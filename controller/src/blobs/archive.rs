@@ -34,7 +34,6 @@ pub(super) fn check(file: &File, packed: u64, limits: Limits) -> Result<(), Refu
         }
         io::copy(&mut entry, &mut io::sink()).map_err(unreadable)?;
     }
-    drop(entries);
     meter.content();
     // What follows the end mark: nothing of use, but it must be whole and within the bounds.
     io::copy(&mut reader, &mut io::sink()).map_err(unreadable)?;
