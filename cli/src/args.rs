@@ -2,6 +2,7 @@
 //!
 //! The texts here are the manual that people read first; `tests/help` holds them as golden files.
 
+mod package;
 pub mod people;
 pub mod releases;
 
@@ -9,6 +10,8 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
+
+pub use package::{PackageCommand, PackageList, PackagePush};
 
 /// Runs infrastructure deployments on machines you own.
 #[derive(Debug, Parser)]
@@ -71,6 +74,9 @@ pub enum Command {
     /// Make releases, show and block them.
     #[command(subcommand)]
     Release(releases::ReleaseCommand),
+    /// Upload packages and list them.
+    #[command(subcommand)]
+    Package(PackageCommand),
     /// Start a deployment.
     Deploy(Deploy),
     /// Deploy a release to the environments of its next phase.
@@ -189,9 +195,9 @@ pub struct Deploy {
     /// The environment it goes to.
     #[arg(long, value_name = "E")]
     pub env: String,
-    /// Folder to pack, upload and give to the steps as their workspace. What `.longshoreignore` names (in the syntax of
-    /// .gitignore) and `.git` stay out.
-    #[arg(long, value_name = "DIR")]
+    /// Folder, zip, tar, tar.gz or tar.zst to upload and give to the steps as their workspace. Of a folder, what
+    /// `.longshoreignore` names (in the syntax of .gitignore) and `.git` stay out.
+    #[arg(long, value_name = "PATH")]
     pub package: Option<PathBuf>,
     /// Version of the release to deploy; default: one is made of the project as it is now and the package.
     #[arg(long, value_name = "V")]

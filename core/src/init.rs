@@ -40,6 +40,9 @@ pub struct Handover {
     pub cwd: String,
     /// Values that may not appear in what is written to the spool.
     pub secrets: Vec<String>,
+    /// The file that the commands may write outputs to (see [`crate::outputs`]), absolute, in a directory that is there. init makes it.
+    #[serde(default)]
+    pub output_file: Option<String>,
     /// 32 bytes in hex. Secret outputs are encrypted with it before they touch a disk. `None`: no outputs are captured.
     #[serde(default)]
     pub outputs_key: Option<String>,

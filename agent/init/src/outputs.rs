@@ -1,4 +1,4 @@
-//! Outputs of a stack: captured, told apart into plain and secret, the secret ones encrypted.
+//! Outputs of a step: captured from Pulumi or read from its file, told apart into plain and secret, the secret ones encrypted.
 
 use crate::clock;
 use base64::Engine as _;
@@ -6,10 +6,11 @@ use base64::prelude::BASE64_STANDARD;
 use chacha20poly1305::aead::{Aead as _, KeyInit as _, Payload};
 use chacha20poly1305::{ChaCha20Poly1305, Key, Nonce};
 use longshore_core::init::{ExitRecord, MASK, MAX_OUTPUTS};
+use longshore_core::outputs::{Written, wipe};
 use longshore_core::redact::Patterns;
 use serde_json::Value;
 use std::collections::BTreeMap;
-use zeroize::{Zeroize as _, Zeroizing};
+use zeroize::Zeroizing;
 
 /// Why outputs could not be taken. Quotes nothing of them.
 #[derive(Debug, thiserror::Error)]
@@ -36,6 +37,9 @@ pub enum Error {
     /// No encryption, so the output is not kept.
     #[error("cannot encrypt output `{0}`")]
     Encrypt(String),
+    /// The secret outputs of the file cannot be looked for in the others, so none is kept.
+    #[error("cannot look for secret outputs in the others")]
+    Patterns(#[source] longshore_core::redact::Error),
 }
 
 /// Names and JSON values.
@@ -74,15 +78,6 @@ impl Drop for Outputs {
     }
 }
 
-fn wipe(value: &mut Value) {
-    match value {
-        Value::String(text) => text.zeroize(),
-        Value::Array(items) => items.iter_mut().for_each(wipe),
-        Value::Object(fields) => fields.values_mut().for_each(wipe),
-        _ => {}
-    }
-}
-
 /// Whether `[secret]` stands in it anywhere.
 fn hidden(value: &Value) -> bool {
     match value {
@@ -93,35 +88,79 @@ fn hidden(value: &Value) -> bool {
     }
 }
 
-/// Puts outputs into the exit record.
+/// Where the outputs of a step come from.
+#[derive(Debug, Default)]
+pub struct Sources {
+    /// The stack's, as far as they were captured; in place of a secret stands `[secret]`.
+    pub masked: Option<Outputs>,
+    /// The same with the secrets, if a command showed them.
+    pub revealed: Option<Outputs>,
+    /// What the commands wrote to the step's file. It wins over the stack's, and a later one over an earlier.
+    pub file: Vec<Written>,
+}
+
+impl Sources {
+    /// The stack's outputs that the file does not replace.
+    fn stack(&self) -> impl Iterator<Item = (&String, &Value)> {
+        let masked = self.masked.iter().flat_map(|masked| &masked.0);
+        masked.filter(|(name, _)| !self.file.iter().any(|written| written.name == **name))
+    }
+
+    /// The file's outputs, each name once.
+    fn written(&self) -> impl Iterator<Item = &Written> {
+        let last: BTreeMap<&str, &Written> = self.file.iter().map(|written| (written.name.as_str(), written)).collect();
+        last.into_values()
+    }
+
+    /// Every secret that the file names, those included that a later line replaces: another line may hold the same.
+    fn secrets(&self) -> Result<Patterns, Error> {
+        let text = |written: &Written| match &written.value {
+            Value::String(text) => Zeroizing::new(text.clone()),
+            other => Zeroizing::new(other.to_string()),
+        };
+        let secrets: Vec<Zeroizing<String>> = self.file.iter().filter(|written| written.secret).map(text).collect();
+        let bytes: Vec<&[u8]> = secrets.iter().map(|secret| secret.as_bytes()).collect();
+        Patterns::new(&bytes).map_err(Error::Patterns)
+    }
+}
+
+/// Puts outputs into the exit record. An error leaves none in it.
 ///
-/// `masked` says which are secret and `revealed`, if it was captured, what they are. A plain one in which a
-/// secret of the step is found is kept like a secret one, never altered.
-pub fn keep(
-    masked: &Outputs,
-    revealed: Option<&Outputs>,
-    patterns: &Patterns,
-    key: &str,
-    record: &mut ExitRecord,
-) -> Result<(), Error> {
+/// A plain one in which a secret is found, one of the step or one that its file names, is kept like a secret one, never altered.
+pub fn keep(sources: &Sources, patterns: &Patterns, key: &str, record: &mut ExitRecord) -> Result<(), Error> {
     let cipher = cipher(key)?;
-    let size: usize = masked.0.iter().map(|(name, value)| name.len() + value.to_string().len()).sum();
+    let of_file = sources.written().map(|written| (&written.name, &written.value));
+    let size = sources.stack().chain(of_file).map(|(name, value)| name.len() + value.to_string().len()).sum();
     if size > MAX_OUTPUTS {
         return Err(Error::TooLong(size));
     }
-    for (name, value) in &masked.0 {
-        if !hidden(value) && !betrays(value, patterns) && !patterns.found_in(name.as_bytes()) {
-            record.outputs.insert(name.clone(), value.clone());
+    let own = sources.secrets()?;
+    let secret = |name: &str, value: &Value| {
+        [patterns, &own].iter().any(|known| betrays(value, known) || known.found_in(name.as_bytes()))
+    };
+    let (mut plain, mut sealed) = (BTreeMap::new(), BTreeMap::new());
+    for (name, value) in sources.stack() {
+        if !hidden(value) && !secret(name, value) {
+            plain.insert(name.clone(), value.clone());
             continue;
         }
+        let revealed = sources.revealed.as_ref();
         let shown = if hidden(value) { revealed.and_then(|all| all.0.get(name)) } else { Some(value) };
         // Without a command that reveals them, secret outputs are known by name alone.
         match (shown, revealed) {
-            (Some(shown), _) => record.secret_outputs.insert(name.clone(), encrypt(&cipher, name, shown)?),
+            (Some(shown), _) => sealed.insert(name.clone(), encrypt(&cipher, name, shown)?),
             (None, Some(_)) => return Err(Error::Missing(name.clone())),
-            (None, None) => record.outputs.insert(name.clone(), value.clone()).map(|_| String::new()),
+            (None, None) => plain.insert(name.clone(), value.clone()).map(|_| String::new()),
         };
     }
+    for Written { name, value, secret: said } in sources.written() {
+        if *said || secret(name, value) {
+            sealed.insert(name.clone(), encrypt(&cipher, name, value)?);
+        } else {
+            plain.insert(name.clone(), value.clone());
+        }
+    }
+    (record.outputs, record.secret_outputs) = (plain, sealed);
     Ok(())
 }
 
@@ -183,15 +222,23 @@ mod tests {
         serde_json::from_slice(&cipher(KEY).unwrap().decrypt(&Nonce::from(nonce), payload).unwrap()).unwrap()
     }
 
+    fn kept(sources: &Sources, secrets: &[&str]) -> Result<ExitRecord, Error> {
+        let mut record = ExitRecord::default();
+        keep(sources, &Patterns::new(secrets).unwrap(), KEY, &mut record).map(|()| record)
+    }
+
+    fn file(text: &str) -> Vec<Written> {
+        longshore_core::outputs::read(text.as_bytes()).written
+    }
+
     #[test]
     fn secret_ones_are_encrypted_and_plain_ones_with_a_secret_in_them_too() {
         let masked =
             parse(r#"{"url":"http://x","password":"[secret]","nested":{"a":["[secret]",1]},"dsn":"db://u:hunter2@h"}"#);
         let revealed = parse(r#"{"url":"http://x","password":"s3","nested":{"a":["x",1]},"dsn":"db://u:hunter2@h"}"#);
         assert!(masked.any_hidden() && !revealed.any_hidden());
-        let patterns = Patterns::new(&["hunter2"]).unwrap();
-        let mut record = ExitRecord::default();
-        keep(&masked, Some(&revealed), &patterns, KEY, &mut record).unwrap();
+        let sources = Sources { masked: Some(masked), revealed: Some(revealed), file: vec![] };
+        let record = kept(&sources, &["hunter2"]).unwrap();
         assert_eq!(record.outputs, BTreeMap::from([("url".to_owned(), "http://x".into())]));
         assert_eq!(open(&record, "password"), "s3");
         assert_eq!(open(&record, "nested"), serde_json::json!({"a": ["x", 1]}));
@@ -200,12 +247,45 @@ mod tests {
 
     #[test]
     fn without_revealed_values_the_names_stay() {
-        let mut record = ExitRecord::default();
-        keep(&parse(r#"{"password":"[secret]"}"#), None, &Patterns::default(), KEY, &mut record).unwrap();
-        assert_eq!(record.outputs["password"], "[secret]");
-        let error =
-            keep(&parse(r#"{"password":"[secret]"}"#), Some(&parse("{}")), &Patterns::default(), KEY, &mut record);
-        assert_eq!(error.unwrap_err().to_string(), "value of secret output `password` was not captured");
+        let mut sources = Sources { masked: Some(parse(r#"{"password":"[secret]"}"#)), ..Sources::default() };
+        assert_eq!(kept(&sources, &[]).unwrap().outputs["password"], "[secret]");
+        sources.revealed = Some(parse("{}"));
+        let error = kept(&sources, &[]).unwrap_err();
+        assert_eq!(error.to_string(), "value of secret output `password` was not captured");
+    }
+
+    #[test]
+    fn the_file_wins_over_the_stack_and_its_last_line_over_the_first() {
+        let sources = Sources {
+            masked: Some(parse(r#"{"a":"stack","b":"[secret]","c":"stack"}"#)),
+            revealed: None,
+            file: file("a=first\na=last\n{\"name\":\"b\",\"value\":[2],\"secret\":true}\nliteral=[secret]"),
+        };
+        let record = kept(&sources, &[]).unwrap();
+        let plain = [("a", "last"), ("c", "stack"), ("literal", "[secret]")];
+        assert_eq!(record.outputs, plain.map(|(name, value)| (name.to_owned(), value.into())).into());
+        assert_eq!((record.secret_outputs.len(), open(&record, "b")), (1, serde_json::json!([2])));
+    }
+
+    #[test]
+    fn a_plain_line_with_a_secret_in_it_becomes_secret() {
+        let secret = r#"{"name":"pw","value":"s3cret","secret":true}"#;
+        let lines = format!("before=db://u:s3cret@h\n{secret}\npw=replaced\nafter=czNjcmV0\nknown=is hunter2\nplain=x");
+        let sources = Sources { file: file(&lines), ..Sources::default() };
+        let record = kept(&sources, &["hunter2"]).unwrap();
+        assert_eq!(record.outputs.keys().collect::<Vec<_>>(), ["plain", "pw"]);
+        assert_eq!(record.secret_outputs.keys().collect::<Vec<_>>(), ["after", "before", "known"]);
+        assert_eq!(open(&record, "before"), "db://u:s3cret@h");
+    }
+
+    #[test]
+    fn stack_and_file_are_bounded_together() {
+        let half = "x".repeat(MAX_OUTPUTS / 2);
+        let masked = Some(parse(&format!(r#"{{"a":"{half}","b":1}}"#)));
+        let mut sources = Sources { masked, revealed: None, file: file(&format!("a={half}")) };
+        assert_eq!(kept(&sources, &[]).unwrap().outputs.len(), 2);
+        sources.file = file(&format!("c={half}"));
+        assert!(matches!(kept(&sources, &[]), Err(Error::TooLong(_))));
     }
 
     #[test]

@@ -2,7 +2,8 @@
 
 use crate::clock;
 use crate::control::Control;
-use crate::outputs::{self, Outputs};
+use crate::output_file::OutputFile;
+use crate::outputs::{self, Outputs, Sources};
 use crate::prepare::prepare;
 use crate::processes::{Ended, Processes};
 use crate::signals::{Meaning, Signals};
@@ -13,6 +14,7 @@ use longshore_core::init::{Command, ExitRecord, Handover, Stdout};
 use longshore_core::redact::Patterns;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use std::os::fd::{AsFd as _, OwnedFd};
+use std::path::Path;
 use zeroize::Zeroize as _;
 
 /// How often the deadlines are read, in microseconds.
@@ -89,17 +91,36 @@ struct Run {
 }
 
 impl Run {
-    /// Runs the commands. An error is a sentence for the exit record, not masked yet.
+    /// Runs the commands and takes their outputs. An error is a sentence for the exit record, not masked yet.
     fn all(&mut self, handover: &Handover, patterns: &Patterns, record: &mut ExitRecord) -> Result<(), String> {
         for what in &handover.prepare {
-            prepare(what).map_err(|error| match std::error::Error::source(&error) {
-                Some(cause) => format!("{error}: {cause}"),
-                None => error.to_string(),
-            })?;
+            prepare(what).map_err(|error| full(&error))?;
         }
-        let (mut masked, mut revealed) = (None, None);
+        let file = handover.output_file.as_ref().map(|path| OutputFile::make(Path::new(path))).transpose();
+        let file = file.map_err(|error| full(&error))?;
+        let mut sources = self.commands(handover, patterns, record)?;
+        let Some(key) = &handover.outputs_key else {
+            return Ok(());
+        };
+        // Nobody is left who could write to it.
+        let mut wrong = file.and_then(|file| take(&file, &mut sources).err());
+        if let Err(error) = outputs::keep(&sources, patterns, key, record) {
+            wrong = Some(full(&error));
+        }
+        // A tool that failed may have been stopped in the middle of a line; why it failed is what counts.
+        wrong.filter(|_| record.code == Some(0)).map_or(Ok(()), Err)
+    }
+
+    /// Runs the commands one after the other, up to the first that fails.
+    fn commands(
+        &mut self,
+        handover: &Handover,
+        patterns: &Patterns,
+        record: &mut ExitRecord,
+    ) -> Result<Sources, String> {
+        let mut sources = Sources::default();
         for (index, command) in handover.commands.iter().enumerate() {
-            if command.only_with_secret_outputs && !masked.as_ref().is_some_and(Outputs::any_hidden) {
+            if command.only_with_secret_outputs && !sources.masked.as_ref().is_some_and(Outputs::any_hidden) {
                 continue;
             }
             record.command = index;
@@ -110,25 +131,22 @@ impl Run {
                 Some(Ended::Signal(signal)) => record.signal = Some(signal),
                 None => return Err(format!("`{}` could not be killed", program(command))),
             }
-            masked = captured.events.filter(|_| command.event_outputs).or(masked);
+            sources.masked = captured.events.filter(|_| command.event_outputs).or(sources.masked);
             if record.code != Some(0) {
                 break;
             }
             let parse = |text: &[u8]| Outputs::parse(program(command), text).map_err(|error| error.to_string());
             match (command.stdout, captured.stdout) {
-                (Stdout::MaskedOutputs, Some(text)) if handover.outputs_key.is_some() => masked = Some(parse(&text)?),
+                (Stdout::MaskedOutputs, Some(text)) if handover.outputs_key.is_some() => {
+                    sources.masked = Some(parse(&text)?);
+                }
                 (Stdout::RevealedOutputs, Some(text)) if handover.outputs_key.is_some() => {
-                    revealed = Some(parse(&text)?);
+                    sources.revealed = Some(parse(&text)?);
                 }
                 _ => {}
             }
         }
-        match (&masked, &handover.outputs_key) {
-            (Some(masked), Some(key)) => {
-                outputs::keep(masked, revealed.as_ref(), patterns, key, record).map_err(|error| error.to_string())
-            }
-            _ => Ok(()),
-        }
+        Ok(sources)
     }
 
     /// Runs one command to its end, and to the end of everything it started.
@@ -262,4 +280,20 @@ impl Run {
 
 fn program(command: &Command) -> &str {
     command.argv.first().map_or("", String::as_str)
+}
+
+/// Takes what the file holds; its good lines also when there is a bad one, which is the error.
+fn take(file: &OutputFile, sources: &mut Sources) -> Result<(), String> {
+    let text = file.read().map_err(|error| error.to_string())?;
+    let read = longshore_core::outputs::read(&text);
+    sources.file = read.written;
+    read.malformed.map_or(Ok(()), |malformed| Err(malformed.to_string()))
+}
+
+/// An error with its cause.
+fn full(error: &dyn std::error::Error) -> String {
+    match error.source() {
+        Some(cause) => format!("{error}: {cause}"),
+        None => error.to_string(),
+    }
 }

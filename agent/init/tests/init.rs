@@ -2,7 +2,7 @@
 
 mod harness;
 
-use harness::{Init, handover, run, sh};
+use harness::{Init, handover, run, sh, with_file};
 use longshore_core::engine_event::{EngineEvent, Kind, Op};
 use longshore_core::init::control::Deadlines;
 use longshore_core::init::{Command, Prepare, Stdout};
@@ -199,4 +199,62 @@ fn without_an_agent_nothing_runs() {
         std::process::Command::new(env!("CARGO_BIN_EXE_longshore-init")).args(["run", "/no/socket"]).output().unwrap();
     assert_eq!(ended.status.code(), Some(125));
     assert!(text(&ended.stderr).starts_with("longshore-init: cannot connect to the agent at `/no/socket`: "));
+}
+
+#[test]
+fn outputs_are_read_from_the_file_once_everything_has_ended() {
+    // The daemon outlives the tool; what it has written by then counts, and it writes nothing after that.
+    let script = r#"echo url=http://x >> $LONGSHORE_OUTPUT
+        printf '%s\n' '{"name":"pw","value":"canary\n4711","secret":true}' >> $LONGSHORE_OUTPUT
+        echo "dsn=db://$PASS@h" >> $LONGSHORE_OUTPUT
+        setsid sh -c 'for n in $(seq 1000); do echo late=1 >> $LONGSHORE_OUTPUT; done; sleep 1000' & exit 0"#;
+    let last = sh("echo url=http://y >> $LONGSHORE_OUTPUT");
+    let (mut handover, dir) = with_file(vec![sh(script), last], &["hunter2"]);
+    handover.env.push(("PASS".into(), "hunter2".into()));
+    let left = run(handover);
+    assert_eq!((left.record.error.as_deref(), left.record.code, left.record.bytes), (None, Some(0), 0));
+    assert_eq!(left.record.outputs["url"], "http://y");
+    assert_eq!(left.record.secret_outputs.keys().collect::<Vec<_>>(), ["dsn", "pw"]);
+    assert!(!text(&left.disk).contains("canary") && !text(&left.disk).contains("hunter2"));
+    let late = std::fs::read_to_string(dir.path().join("output")).unwrap().contains("late=1");
+    assert_eq!(left.record.outputs.contains_key("late"), late);
+}
+
+#[test]
+fn a_bad_line_fails_a_step_that_succeeded_and_no_other() {
+    let script = "printf 'a=1\nhunter2 canary\n' >> $LONGSHORE_OUTPUT; exit ";
+    let left = run(with_file(vec![sh(&format!("{script} 0"))], &[]).0);
+    let want = "line 2 of the file `$LONGSHORE_OUTPUT` is neither `NAME=VALUE` nor a JSON object";
+    assert_eq!((left.record.error.as_deref(), &left.record.outputs["a"]), (Some(want), &"1".into()));
+    assert!(!text(&left.disk).contains("canary"));
+    let record = run(with_file(vec![sh(&format!("{script} 3"))], &[]).0).record;
+    assert_eq!((record.error, record.code, &record.outputs["a"]), (None, Some(3), &"1".into()));
+    let record = run(with_file(vec![sh("echo a=1 >> $LONGSHORE_OUTPUT; kill -9 $$")], &[]).0).record;
+    assert_eq!((record.error, record.signal, &record.outputs["a"]), (None, Some(9), &"1".into()));
+}
+
+#[test]
+fn a_file_that_was_replaced_is_neither_followed_nor_waited_for() {
+    let replaced = "the file `$LONGSHORE_OUTPUT` was replaced by something that is no regular file";
+    let long = "the file `$LONGSHORE_OUTPUT` has more than the 262144 bytes that can be kept";
+    for (script, want) in [
+        ("ln -sf /proc/self/environ $LONGSHORE_OUTPUT", replaced),
+        ("rm $LONGSHORE_OUTPUT; mkfifo $LONGSHORE_OUTPUT", replaced),
+        ("rm $LONGSHORE_OUTPUT; mkdir $LONGSHORE_OUTPUT", replaced),
+        ("truncate -s 1T $LONGSHORE_OUTPUT", long),
+    ] {
+        let record = run(with_file(vec![sh(script)], &[]).0).record;
+        assert_eq!((record.error.as_deref(), record.outputs.len()), (Some(want), 0), "{script}");
+    }
+    let record = run(with_file(vec![sh("rm $LONGSHORE_OUTPUT")], &[]).0).record;
+    assert_eq!((record.error, record.code), (None, Some(0)));
+}
+
+#[test]
+fn the_file_adds_to_the_outputs_of_a_stack() {
+    let event = r#"echo '{"resOutputsEvent":{"metadata":{"type":"pulumi:pulumi:Stack","new":{"outputs":{"n":1,"m":2}}}}}' >&3
+        echo n=3 >> $LONGSHORE_OUTPUT"#;
+    let by_event = Command { events: true, event_outputs: true, ..sh(event) };
+    let record = run(with_file(vec![by_event], &[]).0).record;
+    assert_eq!((&record.outputs["n"], &record.outputs["m"], record.error), (&"3".into(), &2.into(), None));
 }

@@ -100,6 +100,7 @@ async fn run_until(config: Config, tasks: &Tasks, mut stop: watch::Receiver<Stop
         dialer,
         identity,
         state_dir: config.state_dir.clone(),
+        package_cache_bytes: config.limits.package_cache_bytes,
         about,
         drain_timeout: config.drain_timeout,
         retry: Policy::default(),

@@ -8,6 +8,7 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use super::Error;
+use crate::cache::Packages;
 use crate::host::Probe;
 use crate::identity::{self, Identity, Renewal};
 use crate::ledger::Ledger;
@@ -28,6 +29,8 @@ pub struct Settings<R> {
     pub identity: Identity,
     /// Its directory, locked by the caller.
     pub state_dir: PathBuf,
+    /// Bytes of packages that are kept for later jobs.
+    pub package_cache_bytes: u64,
     /// What it says of itself.
     pub about: About,
     /// How long a draining agent waits for its jobs.
@@ -48,6 +51,8 @@ pub async fn serve<R: Runtime>(
     mut stop: watch::Receiver<Stop>,
 ) -> Result<(), Error> {
     let ledger = Ledger::open(&settings.state_dir).map_err(Error::system("open the ledger"))?;
+    let packages = Packages::open(&settings.state_dir, settings.package_cache_bytes)
+        .map_err(Error::system("open the packages"))?;
     let engine = settings.runtime.engine().await.ok();
     let board = Board::new(settings.about.slots, engine);
     let (link, ends) = Link::new();
@@ -56,6 +61,7 @@ pub async fn serve<R: Runtime>(
         runtime: settings.runtime,
         client: client.clone(),
         ledger,
+        packages,
         board: board.clone(),
         outlet: link.outlet,
         contact: link.contact,

@@ -66,6 +66,7 @@ struct PartLimits {
     cpus: Option<f64>,
     disk_reserve_bytes: Option<u64>,
     package_bytes: Option<u64>,
+    package_cache_bytes: Option<u64>,
 }
 
 impl File {
@@ -93,6 +94,7 @@ impl File {
                 cpus: self.limits.cpus.or(weaker.limits.cpus),
                 disk_reserve_bytes: self.limits.disk_reserve_bytes.or(weaker.limits.disk_reserve_bytes),
                 package_bytes: self.limits.package_bytes.or(weaker.limits.package_bytes),
+                package_cache_bytes: self.limits.package_cache_bytes.or(weaker.limits.package_cache_bytes),
             },
         }
     }
@@ -157,6 +159,7 @@ impl PartLimits {
             cpus: self.cpus.or(default.cpus),
             disk_reserve_bytes: self.disk_reserve_bytes.unwrap_or(default.disk_reserve_bytes),
             package_bytes: self.package_bytes.unwrap_or(default.package_bytes),
+            package_cache_bytes: self.package_cache_bytes.unwrap_or(default.package_cache_bytes),
         })
     }
 }

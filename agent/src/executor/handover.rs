@@ -5,9 +5,10 @@
 
 use longshore_core::init::{Command, Handover, Prepare, Stdout};
 use longshore_core::offer::{Action, Grant, Offer};
+use longshore_core::outputs::VARIABLE;
 use longshore_core::secret::Secret;
 
-use super::settings::{HOME, WORKSPACE};
+use super::settings::{HOME, OUTPUT, WORKSPACE};
 use super::{Error, Image, Step, pulumi};
 
 /// Puts together what init is told: commands, environment, directory, secrets.
@@ -33,6 +34,7 @@ pub fn handover(step: &Step, offer: &Offer, grant: &Grant, image: &Image) -> Res
         env: layered(orders.defaults, own, orders.fixed),
         cwd: orders.cwd,
         secrets: grant.secrets.iter().map(|secret: &Secret| secret.expose().to_owned()).collect(),
+        output_file: Some(OUTPUT.to_owned()),
         outputs_key: Some(grant.outputs_key.0.iter().map(|byte| format!("{byte:02x}")).collect()),
     })
 }
@@ -75,6 +77,7 @@ fn facts(step: &Step, offer: &Offer) -> Vec<(String, String)> {
         ("LONGSHORE_ATTEMPT", step.fence.attempt.to_string()),
         ("LONGSHORE_EPOCH", step.fence.epoch.to_string()),
         ("LONGSHORE_STEP", step.offer.name.clone()),
+        (VARIABLE, OUTPUT.to_owned()),
     ]
     .map(|(name, value)| (name.to_owned(), value))
     .into()

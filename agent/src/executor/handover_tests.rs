@@ -64,7 +64,13 @@ fn argv(orders: &Handover) -> Vec<String> {
 
 #[test]
 fn a_run_step_is_one_command_in_the_workspace() {
-    let env = [("GREETING", "hi"), ("HOME", "/root"), ("LONGSHORE_STEP", "forged"), ("LONGSHORE_OWN", "x")];
+    let env = [
+        ("GREETING", "hi"),
+        ("HOME", "/root"),
+        ("LONGSHORE_STEP", "forged"),
+        ("LONGSHORE_OWN", "x"),
+        ("LONGSHORE_OUTPUT", "/etc/passwd"),
+    ];
     let orders = orders(Action::Run { argv: vec!["sh".to_owned(), "-c".to_owned(), "true".to_owned()] }, &env).unwrap();
     assert_eq!(argv(&orders), ["sh -c true"]);
     assert_eq!((orders.cwd.as_str(), value(&orders, "GREETING")), (WORKSPACE, Some("hi")));
@@ -72,6 +78,8 @@ fn a_run_step_is_one_command_in_the_workspace() {
         (value(&orders, "HOME"), value(&orders, "LONGSHORE_STEP"), value(&orders, "LONGSHORE_OWN")),
         (Some(HOME), Some("infra"), None)
     );
+    assert_eq!(value(&orders, "LONGSHORE_OUTPUT"), orders.output_file.as_deref());
+    assert_eq!(orders.output_file.as_deref(), Some("/run/longshore/output"));
     assert_eq!(orders.secrets, ["hunter2"]);
     assert_eq!(orders.outputs_key, Some("ab".repeat(32)));
 }

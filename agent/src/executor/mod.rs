@@ -101,11 +101,20 @@ pub struct Limits {
     pub disk_reserve_bytes: u64,
     /// Most bytes that a package may unpack to.
     pub package_bytes: u64,
+    /// Most bytes of packages that are kept for later jobs; 0: none is.
+    pub package_cache_bytes: u64,
 }
 
 impl Default for Limits {
     fn default() -> Self {
-        Self { pids: 4096, memory_bytes: None, cpus: None, disk_reserve_bytes: 64 << 20, package_bytes: 16 << 30 }
+        Self {
+            pids: 4096,
+            memory_bytes: None,
+            cpus: None,
+            disk_reserve_bytes: 64 << 20,
+            package_bytes: 16 << 30,
+            package_cache_bytes: 2 << 30,
+        }
     }
 }
 

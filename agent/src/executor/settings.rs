@@ -23,8 +23,10 @@ pub(super) const VOLUME: &str = "/longshore";
 pub(super) const WORKSPACE: &str = "/longshore/workspace";
 /// HOME of every step, in [`VOLUME`].
 pub(super) const HOME: &str = "/longshore/home";
-/// A tmpfs for credentials.
+/// A tmpfs for credentials, writable by any user in either profile.
 pub(super) const CREDENTIALS: &str = "/run/longshore";
+/// The file for a step's outputs, in [`CREDENTIALS`]: secret ones stand there in clear, so they may not reach a disk.
+pub(super) const OUTPUT: &str = "/run/longshore/output";
 /// Marks containers that only prepare a workspace.
 pub(super) const HELPER_LABEL: &str = "longshore.helper";
 

@@ -29,6 +29,7 @@ pub use board::{Board, Slot};
 pub use deadlines::{deadlines, refresh_every};
 pub use runtime::Runtime;
 
+use crate::cache::Packages;
 use crate::ledger::{Entry, Ledger};
 use crate::retry::Policy;
 use crate::session::{Client, Contact, Event, HeldVerdict, Message, Outlet};
@@ -44,6 +45,8 @@ pub struct Shared<R> {
     pub client: Client,
     /// What was promised.
     pub ledger: Ledger,
+    /// What later jobs need not fetch again.
+    pub packages: Packages,
     /// What is held.
     pub board: Board,
     /// The control stream.

@@ -108,10 +108,22 @@ impl<R: Runtime> Attempt<R> {
         let first = self.offer.steps.first().is_some_and(|first| first.index == step.offer.index);
         let Some(package) = self.offer.package.as_ref().filter(|_| first) else { return Ok(None) };
         let to = self.shared.ledger.attempt_dir(self.id()).join("package.tar.zst");
-        let progress = |bytes| reporter.say(Phase::Unpacking, "fetching the package", bytes, package.bytes);
-        package::fetch(&self.shared.client, self.offer.fence, package, &to, self.shared.retry, progress)
-            .await
-            .map_err(Fault::Package)?;
+        let packages = &self.shared.packages;
+        let _flight = packages.flight(&package.sha256).await;
+        if packages.take(&package.sha256, &to).await {
+            return Ok(Some(to));
+        }
+        let fetch = || {
+            let progress = |bytes| reporter.say(Phase::Unpacking, "fetching the package", bytes, package.bytes);
+            package::fetch(&self.shared.client, self.offer.fence, package, &to, self.shared.retry, progress)
+        };
+        let mut fetched = fetch().await;
+        if matches!(fetched, Err(package::Error::Write { .. })) && packages.clear().await {
+            // What was kept for later jobs is worth less than this one.
+            fetched = fetch().await;
+        }
+        fetched.map_err(Fault::Package)?;
+        packages.keep(&package.sha256, &to).await;
         Ok(Some(to))
     }
 

@@ -50,6 +50,8 @@ pub(crate) struct State {
     pub(crate) discard: bool,
     pub(crate) cancel_held: Option<u32>,
     pub(crate) package: Vec<u8>,
+    /// How often a package was asked for.
+    pub(crate) fetched: u32,
     /// Seconds between heartbeats; zero: one.
     pub(crate) heartbeat_seconds: u32,
 }
@@ -158,6 +160,10 @@ impl Controller {
 
     pub(crate) fn plan(&self, change: impl FnOnce(&mut State)) {
         change(&mut self.state.lock().unwrap());
+    }
+
+    pub(crate) fn fetched(&self) -> u32 {
+        self.state.lock().unwrap().fetched
     }
 
     pub(crate) fn log(&self, fence: Fence, step: u32) -> Vec<u8> {
@@ -375,7 +381,11 @@ impl AgentPlane for Plane {
         &self,
         _: Request<v1::FetchPackageRequest>,
     ) -> Result<Response<Self::FetchPackageStream>, Status> {
-        let package = self.state.lock().unwrap().package.clone();
+        let package = {
+            let mut state = self.state.lock().unwrap();
+            state.fetched += 1;
+            state.package.clone()
+        };
         let chunks: Vec<_> =
             package.chunks(1_000).map(|data| Ok(v1::FetchPackageResponse { data: data.to_vec() })).collect();
         Ok(Response::new(Box::pin(tokio_stream::iter(chunks))))

@@ -121,10 +121,46 @@ async fn a_package_is_verified_before_it_is_unpacked() {
     world.runtime.emptied().await;
 
     world.controller.plan(|state| state.package[77] ^= 1);
-    let bad = longshore_core::offer::Offer { package: good.package.clone(), ..offer(2, 1) };
+    let other = PackageRef { sha256: "0".repeat(64), bytes: package.len() as u64 };
+    let bad = longshore_core::offer::Offer { package: Some(other), ..offer(2, 1) };
     offer_when_free(&mut world, &bad).await;
     let Some(Outcome::NotStarted(not)) = world.controller.completed().await.outcome else { panic!("started") };
     assert!(not.reason.contains("damaged") && not.agent_fault, "{}", not.reason);
+    world.finish().await;
+}
+
+#[tokio::test]
+async fn a_package_is_fetched_once_also_over_a_restart() {
+    let mut world = World::new().await;
+    let package: Vec<u8> = (0..5_000_u32).map(|n| n.to_le_bytes()[1]).collect();
+    let sha256: String = sha2::Sha256::digest(&package).iter().map(|byte| format!("{byte:02x}")).collect();
+    world.controller.plan(|state| state.package.clone_from(&package));
+    let cached = world.dir.path().join("packages").join(&sha256);
+    for round in 1..=4 {
+        let mut offer = offer(round, 1);
+        offer.package = Some(PackageRef { sha256: sha256.clone(), bytes: package.len() as u64 });
+        offer_when_free(&mut world, &offer).await;
+        world.runtime.started(offer.fence, 0).await;
+        assert!(std::mem::take(&mut *world.runtime.unpacked.lock().unwrap()) == package, "{round}");
+        world.runtime.exit(offer.fence, 0, 0);
+        world.controller.completed().await;
+        world.runtime.emptied().await;
+        match round {
+            2 => {
+                assert_eq!(world.controller.fetched(), 1);
+                world.kill_agent().await;
+                world.start_agent();
+                world.controller.hello().await;
+            }
+            3 => {
+                assert_eq!(world.controller.fetched(), 1);
+                // What the disk has made of it is not used.
+                std::fs::write(&cached, b"damaged").unwrap();
+            }
+            _ => {}
+        }
+    }
+    assert_eq!((world.controller.fetched(), std::fs::read(cached).unwrap() == package), (2, true));
     world.finish().await;
 }
 

@@ -74,6 +74,7 @@ impl World {
             dialer: Dialer::new(self.controller.address.clone(), &identity).unwrap(),
             identity,
             state_dir: self.dir.path().to_owned(),
+            package_cache_bytes: 1 << 20,
             about: About {
                 boot_id: "boot".to_owned(),
                 instance_id: "instance".to_owned(),

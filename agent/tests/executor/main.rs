@@ -8,5 +8,6 @@ mod bench;
 mod ends;
 mod engine;
 mod isolation;
+mod outputs;
 mod prepare;
 mod registry;

@@ -29,8 +29,8 @@ pub struct ReleaseCreate {
     /// Its version, MAJOR.MINOR.PATCH; default: the next patch version.
     #[arg(long, value_name = "V")]
     pub version: Option<String>,
-    /// Folder to pack, upload and give to the steps as their workspace.
-    #[arg(long, value_name = "DIR")]
+    /// Folder, zip, tar, tar.gz or tar.zst to upload and give to the steps as their workspace.
+    #[arg(long, value_name = "PATH")]
     pub package: Option<PathBuf>,
 }
 

@@ -63,8 +63,7 @@ impl Client {
         size: u64,
         sent: impl Fn(u64) + Send + Sync + 'static,
     ) -> Result<(), Tried> {
-        let local =
-            |source| Tried::Over(Error::Local { what: "cannot read the packed folder again".to_owned(), source });
+        let local = |source| Tried::Over(Error::Local { what: "cannot read the package again".to_owned(), source });
         let mut again = file.try_clone().map_err(local)?;
         again.seek(SeekFrom::Start(0)).map_err(local)?;
         let mut total: u64 = 0;

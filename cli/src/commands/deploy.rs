@@ -1,23 +1,21 @@
 //! `longshore deploy`: pack, upload, ask for the deployment and, with `--wait`, follow it to its end.
 
 use std::cell::RefCell;
-use std::path::Path;
 
 use serde_json::{Value, json};
 
 use super::wait::Wait;
-use super::{Context, deployment, show};
+use super::{Context, deployment, package, show};
 use crate::args::Deploy;
 use crate::client::model::Deployment;
 use crate::client::retry::Patience;
 use crate::client::{Client, Error, Request};
+use crate::clock;
 use crate::exit::Exit;
 use crate::failure::Failure;
 use crate::output::progress::Progress;
-use crate::output::time::{between, size};
-use crate::pack::{self, Package};
+use crate::output::time::between;
 use crate::signals::Signals;
-use crate::{clock, tasks};
 
 /// How far the command is, for the message when it is interrupted.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -40,16 +38,17 @@ pub(super) async fn run(context: &Context, args: &Deploy) -> Result<Exit, Failur
 async fn work(context: &Context, args: &Deploy, stage: &RefCell<Stage>) -> Result<Exit, Failure> {
     let client = context.client()?;
     let mut progress = Progress::new(context.output);
-    let package = match &args.package {
-        Some(folder) => Some(
-            prepare(&client, &mut progress, folder)
+    let uploaded = match &args.package {
+        Some(path) => Some(
+            package::upload(&client, &mut progress, path)
                 .await
-                .map_err(|failure| failure.untouched("nothing was deployed"))?,
+                .map_err(|failure| failure.untouched("nothing was deployed"))?
+                .sha256,
         ),
         None => None,
     };
     stage.replace(Stage::Asking);
-    let id = ask(&client, args, package.as_deref()).await?;
+    let id = ask(&client, args, uploaded.as_deref()).await?;
     stage.replace(Stage::Accepted(id.clone()));
     if !args.wait {
         return accepted(context, &id);
@@ -60,27 +59,6 @@ async fn work(context: &Context, args: &Deploy, stage: &RefCell<Stage>) -> Resul
         .await
         .map_err(|failure| goes_on(failure, &id))?;
     finish(context, &shown)
-}
-
-/// Packs the folder and makes sure that the server has the package; gives its digest.
-pub(super) async fn prepare(client: &Client, progress: &mut Progress, folder: &Path) -> Result<String, Failure> {
-    let meter = progress.bytes("pack", &format!("packing {}", folder.display()), 0);
-    let path = folder.to_owned();
-    let packed = tasks::blocking(move || pack::pack(&path, &mut |done, total| meter.set_of(done, total))).await;
-    let package = packed.map_err(|error| Failure::new(Exit::Failed, format!("packing stopped: {error}")))??;
-    let Package { file, size: bytes, sha256, entries } = package;
-    let things = if entries == 1 { "entry" } else { "entries" };
-    let about = format!("package {} ({entries} {things}, {})", sha256.get(..12).unwrap_or(&sha256), size(bytes));
-    if client.has_package(&sha256, Patience::SHORT).await? {
-        progress.clear();
-        progress.message(&format!("{about} is on the server already"));
-        return Ok(sha256);
-    }
-    let meter = progress.bytes("upload", &format!("uploading {}", size(bytes)), bytes);
-    client.upload_package(&sha256, &file, bytes, Patience::LONG, move |sent| meter.set(sent)).await?;
-    progress.clear();
-    progress.message(&format!("{about} is uploaded"));
-    Ok(sha256)
 }
 
 /// Asks for the deployment; a repeated request is known by its operation id.

@@ -12,6 +12,7 @@ mod join_token;
 mod locks;
 mod log_text;
 mod logs;
+mod package;
 mod people;
 mod release;
 mod roles;
@@ -63,6 +64,7 @@ pub async fn run(cli: Cli, output: Output) -> Result<Exit, Failure> {
         Command::Variable(VariableCommand::Set(args)) => variable::set(&context, &args).await,
         Command::Variable(VariableCommand::Explain(args)) => explain::variable(&context, &args).await,
         Command::Release(command) => release::run(&context, &command).await,
+        Command::Package(command) => package::run(&context, &command).await,
         Command::Deploy(args) => deploy::run(&context, &args).await,
         Command::Promote(args) => release::promote(&context, &args).await,
         Command::Rollback(args) => release::rollback(&context, &args).await,

@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use super::people::list_of;
-use super::{Context, deploy, text};
+use super::{Context, package, text};
 use crate::args::releases::{
     Promote, ReleaseBlock, ReleaseCommand, ReleaseCreate, ReleaseDiff, ReleaseList, ReleaseName, Rollback,
 };
@@ -32,8 +32,8 @@ async fn create(context: &Context, args: &ReleaseCreate) -> Result<Exit, Failure
     let mut progress = Progress::new(context.output);
     let package = match &args.package {
         Some(folder) => {
-            let prepared = deploy::prepare(&client, &mut progress, folder).await;
-            Some(prepared.map_err(|failure| failure.untouched("no release was made"))?)
+            let prepared = package::upload(&client, &mut progress, folder).await;
+            Some(prepared.map_err(|failure| failure.untouched("no release was made"))?.sha256)
         }
         None => None,
     };

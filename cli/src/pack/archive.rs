@@ -1,8 +1,8 @@
-//! Writing the archive.
+//! Writing the archive in its one form.
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, Read, Write};
-use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
+use std::os::unix::fs::{FileExt as _, MetadataExt as _, OpenOptionsExt as _};
 use std::path::Path;
 
 use nix::fcntl::OFlag;
@@ -14,18 +14,27 @@ use super::{Error, Package};
 /// Compression level: zstd's own default.
 const LEVEL: i32 = 3;
 
-/// Writes the entries to an unnamed temporary file.
-pub(super) fn write(root: &Path, entries: &[Entry], progress: &mut dyn FnMut(u64, u64)) -> Result<Package, Error> {
+/// Where the bytes of files come from.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Source<'a> {
+    /// Each from its own file below this folder.
+    Folder(&'a Path),
+    /// All from one file, each at its place.
+    Spool(&'a File),
+}
+
+/// Writes the entries, sorted by their paths, to an unnamed temporary file.
+pub(super) fn write(from: Source<'_>, entries: &[Entry], progress: &mut dyn FnMut(u64, u64)) -> Result<Package, Error> {
     let failed = |source| Error::Write { folder: std::env::temp_dir(), source };
     let file = tempfile::tempfile().map_err(failed)?;
     let hashing = Hashing { inner: io::BufWriter::with_capacity(256 << 10, file), hash: Sha256::new(), length: 0 };
     let mut compressor = zstd::Encoder::new(hashing, LEVEL).map_err(failed)?;
     compressor.include_checksum(true).map_err(failed)?;
     let mut archive = tar::Builder::new(compressor);
-    let total = entries.iter().map(|entry| if let Kind::File { size } = entry.kind { size } else { 0 }).sum();
+    let total = entries.iter().map(|entry| if let Kind::File { size, .. } = entry.kind { size } else { 0 }).sum();
     let mut done = 0;
     for entry in entries {
-        append(&mut archive, root, entry, &mut |bytes| {
+        append(&mut archive, from, entry, &mut |bytes| {
             done += bytes;
             progress(done, total);
         })?;
@@ -37,7 +46,7 @@ pub(super) fn write(root: &Path, entries: &[Entry], progress: &mut dyn FnMut(u64
 
 fn append(
     archive: &mut tar::Builder<impl Write>,
-    root: &Path,
+    from: Source<'_>,
     entry: &Entry,
     progress: &mut dyn FnMut(u64),
 ) -> Result<(), Error> {
@@ -58,10 +67,16 @@ fn append(
             header.set_mode(0o777);
             archive.append_link(&mut header, &entry.path, target).map_err(failed)
         }
-        Kind::File { size } => {
+        Kind::File { size, at } => {
             header.set_entry_type(tar::EntryType::Regular);
             header.set_size(*size);
-            append_file(archive, &mut header, root, entry, progress)
+            match from {
+                Source::Folder(root) => append_file(archive, &mut header, root, entry, progress),
+                Source::Spool(file) => {
+                    let slice = Slice { file, at: *at, left: *size, progress };
+                    archive.append_data(&mut header, &entry.path, slice).map_err(failed)
+                }
+            }
         }
     }
 }
@@ -75,7 +90,7 @@ fn append_file(
 ) -> Result<(), Error> {
     let unreadable = |source| Error::Unreadable { path: entry.path.clone(), source };
     let changed = || Error::Changed(entry.path.clone());
-    let Kind::File { size } = entry.kind else { return Ok(()) };
+    let Kind::File { size, .. } = entry.kind else { return Ok(()) };
     // Not through a link that took the file's place, and not waiting on a pipe that did.
     let flags = OFlag::O_NOFOLLOW | OFlag::O_NONBLOCK;
     let mut file =
@@ -123,6 +138,28 @@ impl Read for Counted<'_> {
                 Err(kind.into())
             }
         }
+    }
+}
+
+/// A part of the spool.
+struct Slice<'a> {
+    file: &'a File,
+    at: u64,
+    left: u64,
+    progress: &'a mut dyn FnMut(u64),
+}
+
+impl Read for Slice<'_> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let most = usize::try_from(self.left).map_or(buffer.len(), |left| left.min(buffer.len()));
+        let read = self.file.read_at(buffer.get_mut(..most).unwrap_or_default(), self.at)?;
+        if read == 0 && most > 0 {
+            return Err(io::ErrorKind::UnexpectedEof.into());
+        }
+        let bytes = u64::try_from(read).unwrap_or(u64::MAX);
+        (self.at, self.left) = (self.at + bytes, self.left - bytes);
+        (self.progress)(bytes);
+        Ok(read)
     }
 }
 

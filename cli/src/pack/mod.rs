@@ -1,21 +1,29 @@
-//! Packing a folder: one deterministic archive, named by its SHA-256.
+//! Packing a folder, or an archive of one: one deterministic archive, named by its SHA-256.
 //!
-//! The same tree gives the same bytes on any machine: entries are sorted, times and owners are zero, permission bits are
-//! kept. Links are kept as links and may not leave the folder; what is neither file, folder nor link is refused. The
-//! archive goes to an unnamed temporary file, so nothing of it stays behind and memory does not grow with the folder.
+//! The same tree gives the same bytes on any machine, whether it comes as a folder, zip or tar: entries are sorted, times and
+//! owners are zero, permission bits are kept. Links are kept as links and may not leave the folder; what is neither file,
+//! folder nor link is refused, and what else [`longshore_core::archive`] forbids. All goes to unnamed temporary files, so
+//! nothing stays behind, nothing of an archive is ever written to a path that it names, and memory does not grow with it.
 
 mod archive;
-mod link;
+mod convert;
+mod tarball;
 mod tree;
+mod zipped;
 
 use std::fs::File;
 use std::io;
 use std::path::{Path, PathBuf};
 
+use longshore_core::archive::{Limits, Refused};
+
 use crate::exit::Exit;
 use crate::failure::Failure;
 
-/// A packed folder.
+/// What a package may be; the server has the last word.
+const LIMITS: Limits = Limits { packed: 1 << 30, unpacked: 16 << 30, ratio: 200, entries: 200_000 };
+
+/// A packed folder or archive.
 #[derive(Debug)]
 pub struct Package {
     /// The archive: tar, compressed with zstd.
@@ -28,21 +36,34 @@ pub struct Package {
     pub entries: usize,
 }
 
-/// Why a folder cannot be packed.
+/// Why a package cannot be made.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// There is no such folder.
-    #[error("the folder `{}` cannot be opened", path.display())]
-    NoFolder {
+    /// There is no such folder or file.
+    #[error("`{}` cannot be opened", path.display())]
+    Missing {
         /// What was named.
         path: PathBuf,
         /// What happened.
         #[source]
         source: io::Error,
     },
-    /// A file was named.
-    #[error("`{}` is not a folder: --package takes a folder and packs it itself", .0.display())]
-    NotAFolder(PathBuf),
+    /// A file was named that is no archive.
+    #[error("`{}` is neither a folder nor a zip, tar, tar.gz or tar.zst", .0.display())]
+    Form(PathBuf),
+    /// It breaks the rules of packages.
+    #[error("the package is refused: {0}")]
+    Refused(#[source] Refused),
+    /// An archive cannot be read.
+    #[error("`{}` cannot be read as {form} ({source})", path.display())]
+    Damaged {
+        /// The archive.
+        path: PathBuf,
+        /// What it looks like.
+        form: &'static str,
+        /// What is wrong with it.
+        source: io::Error,
+    },
     /// Something in it cannot be read.
     #[error("`{}` cannot be read", path.display())]
     Unreadable {
@@ -58,14 +79,6 @@ pub enum Error {
     /// A file was written while it was read.
     #[error("`{}` changed while it was packed", .0.display())]
     Changed(PathBuf),
-    /// A link that leads out.
-    #[error("the link `{}` leads out of the folder, to `{}`", link.display(), target.display())]
-    LinkLeaves {
-        /// The link.
-        link: PathBuf,
-        /// Where it points.
-        target: PathBuf,
-    },
     /// A socket, a device, a pipe.
     #[error("`{}` is a {kind}, which a package cannot hold", path.display())]
     Special {
@@ -88,15 +101,20 @@ pub enum Error {
 impl From<Error> for Failure {
     fn from(error: Error) -> Self {
         let (exit, next) = match &error {
-            Error::NoFolder { .. } => (Exit::Usage, "check the path given to --package"),
-            Error::NotAFolder(_) => (Exit::Usage, "unpack it and name the folder"),
+            Error::Missing { .. } => (Exit::Usage, "check the path of the package"),
+            Error::Form(_) => (Exit::Usage, "name a folder, or an archive in one of these forms"),
+            Error::Refused(Refused::Entry { .. }) => (
+                Exit::Usage,
+                "take the entry out (of a folder: name it in `.longshoreignore`), or make it what a package can hold",
+            ),
+            Error::Refused(_) => {
+                (Exit::Usage, "make the package smaller; what steps need in bulk fits better into an image")
+            }
+            Error::Damaged { .. } => (Exit::Usage, "make the archive again, or unpack it and name the folder"),
             Error::Unreadable { .. } => (Exit::Usage, "make it readable, or name it in `.longshoreignore`"),
             Error::Walk(_) => (Exit::Usage, "check the folder and its `.longshoreignore`"),
             Error::Changed(_) => {
                 (Exit::Failed, "deploy again once nothing writes to the folder, or name the file in `.longshoreignore`")
-            }
-            Error::LinkLeaves { .. } => {
-                (Exit::Usage, "replace the link by what it points to, or name it in `.longshoreignore`")
             }
             Error::Special { .. } => (Exit::Usage, "name it in `.longshoreignore`"),
             Error::Write { .. } => (Exit::Failed, "make room there, or let TMPDIR name another folder"),
@@ -105,17 +123,18 @@ impl From<Error> for Failure {
     }
 }
 
-/// Packs a folder. `progress` hears how many bytes of files were read so far, and of how many.
+/// Packs a folder, or rewrites an archive of one. `progress` hears how many bytes are done of a part of the work, and of how many.
 ///
 /// # Errors
 /// [`Error`]: nothing is left behind then.
-pub fn pack(folder: &Path, progress: &mut dyn FnMut(u64, u64)) -> Result<Package, Error> {
-    let root = folder.canonicalize().map_err(|source| Error::NoFolder { path: folder.to_owned(), source })?;
-    if !root.is_dir() {
-        return Err(Error::NotAFolder(folder.to_owned()));
+pub fn pack(from: &Path, progress: &mut dyn FnMut(u64, u64)) -> Result<Package, Error> {
+    let root = from.canonicalize().map_err(|source| Error::Missing { path: from.to_owned(), source })?;
+    if root.is_dir() {
+        let entries = tree::list(&root)?;
+        return archive::write(archive::Source::Folder(&root), &entries, progress);
     }
-    let entries = tree::list(&root)?;
-    archive::write(&root, &entries, progress)
+    let converted = convert::read(from, progress)?;
+    archive::write(archive::Source::Spool(&converted.spool), &converted.entries, progress)
 }
 
 #[cfg(test)]

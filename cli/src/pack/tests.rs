@@ -128,7 +128,8 @@ fn what_cannot_be_packed_is_refused_by_name() {
     let folder = tempfile::tempdir().unwrap();
     let root = folder.path();
     symlink("/etc/passwd", root.join("out")).unwrap();
-    assert!(matches!(packed(root), Err(Error::LinkLeaves { link, .. }) if link == Path::new("out")));
+    let error = packed(root).unwrap_err();
+    assert!(matches!(&error, Error::Refused(Refused::Entry { entry, .. }) if entry == "out"), "{error}");
     fs::remove_file(root.join("out")).unwrap();
 
     let _listener = UnixListener::bind(root.join("socket")).unwrap();
@@ -141,11 +142,16 @@ fn what_cannot_be_packed_is_refused_by_name() {
 }
 
 #[test]
-fn a_missing_folder_and_a_file_are_refused() {
+fn what_is_not_there_and_what_is_no_archive_are_refused() {
     let folder = tempfile::tempdir().unwrap();
-    assert!(matches!(packed(&folder.path().join("none")), Err(Error::NoFolder { .. })));
+    assert!(matches!(packed(&folder.path().join("none")), Err(Error::Missing { .. })));
     write(folder.path(), "app.tar.gz", "", 0o644);
-    assert!(matches!(packed(&folder.path().join("app.tar.gz")), Err(Error::NotAFolder(_))));
+    write(folder.path(), "text", "just a text", 0o644);
+    for name in ["app.tar.gz", "text"] {
+        assert!(matches!(packed(&folder.path().join(name)), Err(Error::Form(_))), "{name}");
+    }
+    nix::unistd::mkfifo(&folder.path().join("pipe.zip"), nix::sys::stat::Mode::S_IRWXU).unwrap();
+    assert!(matches!(packed(&folder.path().join("pipe.zip")), Err(Error::Form(_))), "nor is it waited for");
 }
 
 #[test]

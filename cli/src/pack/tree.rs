@@ -6,8 +6,9 @@ use std::os::unix::fs::{FileTypeExt as _, MetadataExt as _};
 use std::path::{Path, PathBuf};
 
 use ignore::WalkBuilder;
+use longshore_core::archive::{Checker, What};
 
-use super::{Error, link};
+use super::{Error, LIMITS};
 
 /// Name of the ignore file; it counts for its folder and those below, in the syntax of .gitignore.
 const IGNORE_FILE: &str = ".longshoreignore";
@@ -25,8 +26,14 @@ pub(super) struct Entry {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Kind {
     Folder,
-    File { size: u64 },
-    Link { target: PathBuf },
+    /// `at`: where its bytes begin, if they come from a spool.
+    File {
+        size: u64,
+        at: u64,
+    },
+    Link {
+        target: PathBuf,
+    },
 }
 
 /// Lists a folder, sorted by the bytes of the paths.
@@ -55,7 +62,23 @@ pub(super) fn list(root: &Path) -> Result<Vec<Entry>, Error> {
         entries.push(entry(root, relative, &metadata)?);
     }
     entries.sort_by(|a, b| a.path.as_os_str().as_bytes().cmp(b.path.as_os_str().as_bytes()));
+    check(&entries)?;
     Ok(entries)
+}
+
+/// The rules that the server has as well: better said before anything is packed.
+fn check(entries: &[Entry]) -> Result<(), Error> {
+    // What it packs to is not known yet, so that there is no ratio.
+    let mut checker = Checker::new(LIMITS, u64::MAX);
+    for entry in entries {
+        let what = match &entry.kind {
+            Kind::Folder => What::Folder,
+            Kind::File { size, .. } => What::File { bytes: *size },
+            Kind::Link { target } => What::Symlink { target: target.as_os_str().as_bytes() },
+        };
+        checker.entry(entry.path.as_os_str().as_bytes(), what).map_err(Error::Refused)?;
+    }
+    Ok(())
 }
 
 fn unreadable(root: &Path, error: ignore::Error) -> Error {
@@ -80,15 +103,12 @@ fn entry(root: &Path, relative: &Path, metadata: &Metadata) -> Result<Entry, Err
     let kind = if kind.is_dir() {
         Kind::Folder
     } else if kind.is_file() {
-        Kind::File { size: metadata.len() }
+        Kind::File { size: metadata.len(), at: 0 }
     } else if kind.is_symlink() {
         let target = root
             .join(relative)
             .read_link()
             .map_err(|source| Error::Unreadable { path: relative.to_owned(), source })?;
-        if link::leaves(root, relative, &target) {
-            return Err(Error::LinkLeaves { link: relative.to_owned(), target });
-        }
         Kind::Link { target }
     } else if kind.is_socket() {
         return Err(special("socket"));

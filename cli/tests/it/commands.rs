@@ -110,6 +110,48 @@ fn an_outcome_that_stays_unknown_is_not_waited_for_for_ever() {
 }
 
 #[test]
+fn a_package_is_pushed_once_and_listed() {
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::write(folder.path().join("main.tf"), "x").unwrap();
+    let path = folder.path().to_str().unwrap();
+    let missing = Reply::With { status: 404, header: "x: y", body: "" };
+    let fake = Fake::start([missing, Reply::json(201, "{}"), Reply::json(200, ""), Reply::json(200, "[]")]);
+    let done = fake.run(&["package", "push", path, "-o", "json"]);
+    assert_eq!(done.status.code(), Some(0), "{}", stderr(&done));
+    let pushed: Value = serde_json::from_str(&stdout(&done)).unwrap();
+    let sha256 = pushed["sha256"].as_str().unwrap();
+    assert_eq!((sha256.len(), pushed["entries"].as_u64()), (64, Some(1)));
+    assert_eq!(pushed["bytes"].as_u64(), Some(fake.seen()[1].body.len() as u64));
+    let again = fake.run(&["package", "push", path]);
+    assert_eq!(stdout(&again), format!("{sha256}\n"));
+    assert!(stderr(&again).contains("is on the server already"), "{}", stderr(&again));
+    let listed = fake.run(&["package", "list", "--limit", "5"]);
+    assert_eq!((listed.status.code(), stdout(&listed).as_str()), (Some(0), ""));
+    let (head, put) = (format!("HEAD packages/{sha256}"), format!("PUT packages/{sha256}"));
+    assert_eq!(fake.lines(), [head.as_str(), put.as_str(), head.as_str(), "GET packages?limit=5"]);
+}
+
+#[test]
+fn a_hostile_archive_is_refused_before_anything_is_sent() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("up.tar");
+    let mut archive = tar::Builder::new(Vec::new());
+    let mut header = tar::Header::new_gnu();
+    header.as_old_mut().name[..12].copy_from_slice(b"../../escape");
+    header.set_size(0);
+    header.set_cksum();
+    archive.append(&header, std::io::empty()).unwrap();
+    std::fs::write(&path, archive.into_inner().unwrap()).unwrap();
+    let fake = Fake::start([]);
+    for args in [&["deploy", "shop", "--env", "dev", "--package"][..], &["package", "push"]] {
+        let done = fake.run(&[args, &[path.to_str().unwrap()]].concat());
+        assert_eq!(done.status.code(), Some(2), "{}", stderr(&done));
+        assert!(stderr(&done).contains("`../../escape`"), "{}", stderr(&done));
+    }
+    assert_eq!(fake.lines(), Vec::<String>::new());
+}
+
+#[test]
 fn refusals_are_told_with_their_reason_and_advice() {
     for (status, code) in [(400, 2), (401, 5), (403, 5), (404, 5), (409, 5), (422, 5), (500, 1)] {
         let fake =

@@ -139,6 +139,7 @@ fn described() -> OpenApiRouter<Api> {
         .routes(routes!(projects::show, projects::apply))
         .routes(routes!(variables::list))
         .routes(routes!(variables::set))
+        .routes(routes!(packages::list))
         .routes(routes!(packages::head, packages::put))
         .routes(routes!(deployments::list, deployments::create))
         .routes(routes!(deployments::show))

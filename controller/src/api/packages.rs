@@ -1,16 +1,20 @@
-//! Packages: asked for and uploaded by digest.
+//! Packages: listed, asked for and uploaded by digest.
+
+#![expect(unused_qualifications, reason = "utoipa writes paths out in full")]
 
 use axum::Json;
 use axum::body::Body;
 use axum::extract::{Path, State};
 use axum::http::StatusCode;
 use axum::response::{IntoResponse as _, Response};
-use serde::Serialize;
-use utoipa::ToSchema;
+use serde::{Deserialize, Serialize};
+use utoipa::{IntoParams, ToSchema};
 
 use super::Api;
 use super::auth::Actor;
+use super::extract::Asked;
 use super::problem::{Problem, ProblemView};
+use crate::store::rows::PackageRow;
 
 /// A stored package.
 #[derive(Debug, Serialize, ToSchema)]
@@ -19,6 +23,45 @@ pub(super) struct PackageView {
     sha256: String,
     /// Its length.
     bytes: u64,
+}
+
+/// A stored package and how it came.
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct StoredPackageView {
+    /// SHA-256 in lowercase hex.
+    sha256: String,
+    /// Its length.
+    bytes: u64,
+    /// RFC 3339 in UTC, milliseconds.
+    created_at: String,
+    /// Who brought it first.
+    created_by: String,
+}
+
+/// What is asked for of the packages.
+#[derive(Debug, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+pub(super) struct ListPackages {
+    /// At most so many, from 1 to 500; 50 when it is not said.
+    limit: Option<u32>,
+}
+
+/// The packages, newest first.
+#[utoipa::path(get, path = "/packages", tag = "packages", operation_id = "list_packages", security(("token" = [])),
+    params(ListPackages),
+    responses((status = 200, body = Vec<StoredPackageView>), (status = 400, body = ProblemView)))]
+pub(super) async fn list(
+    State(api): State<Api>,
+    Asked(asked): Asked<ListPackages>,
+) -> Result<Json<Vec<StoredPackageView>>, Problem> {
+    let rows = api.engine.packages(asked.limit).await?;
+    let view = |row: PackageRow| StoredPackageView {
+        sha256: row.sha256,
+        bytes: row.bytes,
+        created_at: row.created_at.to_string(),
+        created_by: row.created_by,
+    };
+    Ok(Json(rows.into_iter().map(view).collect()))
 }
 
 /// Whether a package is stored.

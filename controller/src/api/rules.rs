@@ -82,6 +82,7 @@ pub const RULES: &[Rule] = &[
     rule(("GET", "/api/v1/projects/{name}/variables"), ("variable.list", "project/{name}"), (View, InProject)),
     rule(("PUT", "/api/v1/projects/{name}/variables/{variable}"), ("variable.set", "variable/{name}/{variable}"), (Deploy, Body)),
 
+    rule(("GET", "/api/v1/packages"), ("package.list", "package"), (View, Server)),
     rule(("HEAD", "/api/v1/packages/{sha256}"), ("package.show", "package/{sha256}"), (Deploy, Somewhere)),
     rule(("PUT", "/api/v1/packages/{sha256}"), ("package.push", "package/{sha256}"), (Deploy, Somewhere)),
 

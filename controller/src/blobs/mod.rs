@@ -1,7 +1,7 @@
 //! Packages by content: `packages/ab/<sha256>`, each a zstd-compressed tar.
 //!
 //! Invariants: what has a name here is whole, durable, has the digest that it is named by, and unpacks without reaching
-//! outside of the folder it is unpacked to ([`archive`]); an upload that was cut, wrong or hostile leaves nothing.
+//! outside of the folder it is unpacked to ([`longshore_core::archive`]); an upload that was cut, wrong or hostile leaves nothing.
 
 mod archive;
 
@@ -18,7 +18,7 @@ use crate::data_dir::sync_dir;
 use crate::hex;
 use crate::tasks::Tasks;
 
-pub use archive::Limits;
+pub use longshore_core::archive::Limits;
 
 /// Folder of uploads that are not complete, in the packages' own.
 const INCOMING: &str = "incoming";
@@ -52,7 +52,7 @@ pub enum Error {
     Cut(#[source] axum::Error),
     /// Not an archive, or one that reaches outside.
     #[error("the package is refused: {0}; nothing was stored")]
-    Archive(#[from] archive::Refused),
+    Archive(#[from] longshore_core::archive::Refused),
     /// A file of the archive that is larger than asked for.
     #[error("`{path}` in the package is larger than {limit} bytes")]
     EntryTooLarge {
@@ -170,7 +170,7 @@ impl Blobs {
         let bytes = self.receive(sha256, tokio::fs::File::from_std(file), temporary.path(), body).await?;
         let limits = self.limits;
         let work = move || -> Result<bool, Error> {
-            archive::check(temporary.as_file(), bytes, &limits)?;
+            archive::check(temporary.as_file(), bytes, limits)?;
             keep(temporary, &path)
         };
         let new = self.tasks.blocking(work).await.map_err(|_| Error::Stopping)??;
@@ -212,7 +212,7 @@ impl Blobs {
         let package = self.path_of(sha256)?;
         let (entry, limits) = (path.to_owned(), self.limits);
         let work = move || match File::open(&package) {
-            Ok(file) => archive::read_entry(&file, &entry, max, &limits),
+            Ok(file) => archive::read_entry(&file, &entry, max, limits),
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
             Err(source) => Err(Error::Io { what: "open", path: package, source }),
         };

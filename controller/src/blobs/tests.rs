@@ -33,6 +33,22 @@ fn package(entries: &[Entry<'_>]) -> Vec<u8> {
     zstd::encode_all(archive.into_inner().unwrap().as_slice(), 1).unwrap()
 }
 
+/// A package of one sparse file that ends with nothing at `size`.
+fn sparse(size: u64) -> Vec<u8> {
+    let mut archive = tar::Builder::new(Vec::new());
+    let mut header = tar::Header::new_gnu();
+    header.set_entry_type(tar::EntryType::GNUSparse);
+    header.set_size(0);
+    let gnu = header.as_gnu_mut().unwrap();
+    gnu.name[..5].copy_from_slice(b"holes");
+    gnu.set_real_size(size);
+    gnu.sparse[0].set_offset(size);
+    gnu.sparse[0].set_length(0);
+    header.set_cksum();
+    archive.append(&header, io::empty()).unwrap();
+    zstd::encode_all(archive.into_inner().unwrap().as_slice(), 1).unwrap()
+}
+
 fn sha(bytes: &[u8]) -> String {
     hex::encode(digest::digest(&digest::SHA256, bytes).as_ref())
 }
@@ -122,8 +138,11 @@ async fn what_reaches_outside_is_refused_by_name() {
         (&[("out", HARD, "/etc/passwd", b"")], "absolute"),
         (&[("out", HARD, "../x", b"")], "`..`"),
         (&[("in", LINK, "dir", b""), ("in/x", FILE, "", b"x")], "behind the link"),
-        (&[("in/x", FILE, "", b"x"), ("in", LINK, "dir", b"")], "name of a folder"),
-        (&[("in", LINK, "dir", b""), ("hard", HARD, "in/x", b"")], "through another link"),
+        (&[("in/x", FILE, "", b"x"), ("in", LINK, "dir", b"")], "twice"),
+        (&[("in", LINK, "dir", b""), ("hard", HARD, "in/x", b"")], "no file before it"),
+        (&[("hard", HARD, "missing", b"")], "no file before it"),
+        (&[("f", FILE, "", b"x"), ("f/x", FILE, "", b"x")], "not a folder"),
+        (&[("f", FILE, "", b"x"), ("f", DIR, "", b"")], "twice"),
         (&[("null", tar::EntryType::Char, "", b"")], "device"),
         (&[("sda", tar::EntryType::Block, "", b"")], "device"),
         (&[("pipe", tar::EntryType::Fifo, "", b"")], "pipe"),
@@ -141,6 +160,17 @@ async fn bombs_are_refused() {
     let store = store(Limits { entries: 3, unpacked: 80 << 20, ..Limits::default() });
     let many: Vec<Entry<'_>> = ["a", "b", "c", "d"].map(|name| (name, FILE, "", b"".as_slice())).to_vec();
     assert!(store.put(&package(&many)).await.unwrap_err().to_string().contains("3 entries"));
+    let deep = "d/".repeat(48);
+    let nested = store.put(&package(&[(&deep, DIR, "", b"")])).await.unwrap_err().to_string();
+    assert!(nested.contains("3 entries"), "implied folders count: {nested}");
+    // A name of 2 MiB, which the reader would keep in memory.
+    let long = vec![b'n'; 2 << 20];
+    let error = store.put(&package(&[("a", FILE, "", b"x"), ("l", tar::EntryType::GNULongName, "", &long)])).await;
+    let error = error.unwrap_err().to_string();
+    assert!(error.contains("bytes of headers") && error.contains("`a`"), "{error}");
+    // A file of holes: a terabyte in half a kilobyte, which no decompressor sees.
+    let error = store.put(&sparse(1 << 40)).await.unwrap_err().to_string();
+    assert!(error.contains("200-fold"), "{error}");
     let zeros = vec![0; 70 << 20];
     let error = store.put(&package(&[("zeros", FILE, "", &zeros)])).await.unwrap_err().to_string();
     assert!(error.contains("200-fold"), "{error}");

@@ -74,7 +74,7 @@ pub use releases::NewRelease;
 pub use tokens::NewToken;
 pub use view::{
     AgentView, AppliedView, ApprovalView, AttemptView, AuditPage, AuditView, DeploymentView, EventView, GrantView,
-    LockView, LogView, PackageView, PlanView, ProgressView, ProjectView, ReleaseStepView, ReleaseView, RoleView,
+    HeldPackageView, LockView, LogView, PlanView, ProgressView, ProjectView, ReleaseStepView, ReleaseView, RoleView,
     StepView, TeamView, TokenView, UserView, VariableView,
 };
 

@@ -172,6 +172,15 @@ impl Engine {
         .await
     }
 
+    /// The newest packages; without a limit 50, and never more than 500.
+    ///
+    /// # Errors
+    /// When rows cannot be read.
+    pub async fn packages(&self, limit: Option<u32>) -> Result<Vec<PackageRow>> {
+        let limit = limit.unwrap_or(50).clamp(1, 500);
+        self.read(move |tx| Box::pin(async move { Ok(tx.packages(limit).await?) })).await
+    }
+
     /// Whether a package is recorded.
     ///
     /// # Errors

@@ -9,7 +9,7 @@ use serde_json::json;
 
 use super::create::project;
 use super::cx::Cx;
-use super::view::{PackageView, ReleaseStepView, ReleaseView, VariableView};
+use super::view::{HeldPackageView, ReleaseStepView, ReleaseView, VariableView};
 use super::{Engine, Error, Result};
 use crate::hex;
 use crate::store::Tx;
@@ -233,7 +233,7 @@ async fn view(tx: &mut dyn Tx, row: ReleaseRow) -> Result<ReleaseView> {
     let package = match &row.package {
         Some(sha256) => {
             let stored = tx.package(sha256).await?.ok_or_else(|| Error::not_found("package", sha256))?;
-            Some(PackageView { sha256: stored.sha256, bytes: stored.bytes })
+            Some(HeldPackageView { sha256: stored.sha256, bytes: stored.bytes })
         }
         None => None,
     };

@@ -86,7 +86,7 @@ pub struct PlanView {
 
 /// A package that is held.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
-pub struct PackageView {
+pub struct HeldPackageView {
     /// SHA-256 in hex.
     pub sha256: String,
     /// Its length.
@@ -122,7 +122,7 @@ pub struct ReleaseView {
     /// Revision of the spec.
     pub revision: u64,
     /// The package, if there is one. Not in lists.
-    pub package: Option<PackageView>,
+    pub package: Option<HeldPackageView>,
     /// Digests of images by the name in the spec, as far as they are pinned: by the first start of a container of the release. Not in lists.
     pub images: BTreeMap<String, String>,
     /// Steps in order. Not in lists.

@@ -48,6 +48,8 @@ pub trait Tx: People + Send {
     async fn variable(&mut self, id: i64) -> Result<Option<VariableRow>>;
     /// A package.
     async fn package(&mut self, sha256: &str) -> Result<Option<PackageRow>>;
+    /// The newest packages, at most so many.
+    async fn packages(&mut self, limit: u32) -> Result<Vec<PackageRow>>;
     /// Records a package; one that is there stays.
     async fn save_package(&mut self, row: &PackageRow) -> Result<()>;
 

@@ -17,7 +17,58 @@ async fn a_package_is_uploaded_once() {
         (sha256(&bytes).as_str(), bytes.len() as u64)
     );
     assert_eq!(server.call(Method::HEAD, &path, "").await.status, 200);
-    server.call(Method::PUT, &path, bytes).await.ok(200);
+    server.call(Method::PUT, &path, bytes.clone()).await.ok(200);
+    let other = package("b", b"x");
+    server.call(Method::PUT, &format!("/packages/{}", sha256(&other)), other.clone()).await.ok(201);
+    let list = server.call(Method::GET, "/packages", "").await.ok(200);
+    let listed: Vec<_> = list.as_array().unwrap().iter().map(|one| one["sha256"].as_str().unwrap()).collect();
+    assert_eq!(listed, [sha256(&other), sha256(&bytes)]);
+    assert_eq!((list[1]["bytes"].as_u64(), list[1]["created_by"].is_string()), (Some(bytes.len() as u64), true));
+    let newest = server.call(Method::GET, "/packages?limit=1", "").await.ok(200);
+    assert_eq!(newest.as_array().unwrap().len(), 1);
+    server.call(Method::GET, "/packages?newest=1", "").await.problem(400, "bad_query");
+}
+
+/// What no CLI sends: each is refused with the entry's name, and nothing of it stays.
+#[tokio::test]
+async fn hostile_packages_are_refused_by_name() {
+    let server = Server::start().await;
+    let before = files(&server.folder.path().join("data/packages")).len();
+    let raw = |entries: &[(tar::EntryType, &str, &str, usize)]| {
+        let mut archive = tar::Builder::new(Vec::new());
+        for (kind, name, link, size) in entries {
+            let mut header = tar::Header::new_gnu();
+            header.set_entry_type(*kind);
+            header.set_mode(0o755);
+            header.set_size(*size as u64);
+            header.as_old_mut().name[..name.len()].copy_from_slice(name.as_bytes());
+            header.as_old_mut().linkname[..link.len()].copy_from_slice(link.as_bytes());
+            header.set_cksum();
+            archive.append(&header, &vec![b'n'; *size][..]).unwrap();
+        }
+        zstd::encode_all(archive.into_inner().unwrap().as_slice(), 1).unwrap()
+    };
+    use tar::EntryType::{Block, Directory, Fifo, GNULongName, Link, Regular, Symlink};
+    for (entries, says) in [
+        (vec![(Regular, "/etc/cron.d/x", "", 1)], "/etc/cron.d/x"),
+        (vec![(Symlink, "out", "/etc", 0)], "`out` is a link"),
+        (vec![(Symlink, "d/out", "../../x", 0)], "`d/out` is a link"),
+        (vec![(Link, "out", "../x", 0)], "`out` is a hard link"),
+        (vec![(Symlink, "in", "d", 0), (Regular, "in/x", "", 1)], "`in/x` lies behind"),
+        (vec![(Block, "sda", "", 0)], "`sda` is a device"),
+        (vec![(Fifo, "pipe", "", 0)], "`pipe` is a named pipe"),
+        (vec![(Regular, "f", "", 1), (Directory, "f", "", 0)], "`f` stands in the package twice"),
+        (vec![(GNULongName, "l", "", 300), (Regular, "x", "", 0)], "longer than 255"),
+        (vec![(Regular, "a", "", 1), (GNULongName, "l", "", 2 << 20)], "behind `a`"),
+        (vec![(Regular, "bomb", "", 70 << 20)], "200-fold"),
+    ] {
+        let bytes = raw(&entries);
+        let sha = sha256(&bytes);
+        let refused = server.call(Method::PUT, &format!("/packages/{sha}"), bytes).await.problem(422, "bad_package");
+        assert!(refused["detail"].as_str().unwrap().contains(says), "{refused}: {says}");
+        assert_eq!(server.call(Method::HEAD, &format!("/packages/{sha}"), "").await.status, 404);
+    }
+    assert_eq!(files(&server.folder.path().join("data/packages")).len(), before);
 }
 
 #[tokio::test]

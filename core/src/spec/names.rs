@@ -30,7 +30,7 @@ pub fn is_variable(text: &str) -> bool {
 /// Pulumi programs export such names.
 #[must_use]
 pub fn is_output(text: &str) -> bool {
-    !text.starts_with('-') && is_variable(&text.replace('-', "_"))
+    crate::outputs::is_name(text)
 }
 
 /// The closest text to `text` that [`is_name`] takes, for messages.

@@ -46,8 +46,19 @@ pub(crate) fn handover(commands: Vec<Command>, secrets: &[&str]) -> Handover {
         env: vec![("ADDED".into(), "by the agent".into())],
         cwd: "/".into(),
         secrets: secrets.iter().map(|secret| (*secret).to_owned()).collect(),
+        output_file: None,
         outputs_key: Some("07".repeat(32)),
     }
+}
+
+/// A step that may write outputs, with the directory that its file is in.
+pub(crate) fn with_file(commands: Vec<Command>, secrets: &[&str]) -> (Handover, TempDir) {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("output").to_string_lossy().into_owned();
+    let mut handover = handover(commands, secrets);
+    handover.env.push((longshore_core::outputs::VARIABLE.into(), path.clone()));
+    handover.output_file = Some(path);
+    (handover, dir)
 }
 
 impl Init {

@@ -97,6 +97,10 @@ impl Tx for Conn<'_> {
         let done = projects::package(self.0, sha256).await;
         self.note(done)
     }
+    async fn packages(&mut self, limit: u32) -> Result<Vec<PackageRow>> {
+        let done = projects::packages(self.0, limit).await;
+        self.note(done)
+    }
     async fn save_package(&mut self, row: &PackageRow) -> Result<()> {
         let done = projects::save_package(self.0, row).await;
         self.note(done)

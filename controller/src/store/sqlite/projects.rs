@@ -171,15 +171,26 @@ pub(super) async fn variable(c: &mut SqliteConnection, id: i64) -> Result<Option
 
 pub(super) async fn package(c: &mut SqliteConnection, sha256: &str) -> Result<Option<PackageRow>> {
     let row = query("SELECT * FROM package WHERE sha256 = $1").bind(sha256).fetch_optional(c).await?;
-    row.map(|row| {
-        Ok(PackageRow {
-            sha256: text(&row, "sha256")?,
-            bytes: count(&row, "bytes")?,
-            created_at: time(&row, "created_at")?,
-            created_by: text(&row, "created_by")?,
-        })
+    row.as_ref().map(package_row).transpose()
+}
+
+pub(super) async fn packages(c: &mut SqliteConnection, limit: u32) -> Result<Vec<PackageRow>> {
+    query("SELECT * FROM package ORDER BY created_at DESC, sha256 LIMIT $1")
+        .bind(i64::from(limit))
+        .fetch_all(c)
+        .await?
+        .iter()
+        .map(package_row)
+        .collect()
+}
+
+fn package_row(row: &SqliteRow) -> Result<PackageRow> {
+    Ok(PackageRow {
+        sha256: text(row, "sha256")?,
+        bytes: count(row, "bytes")?,
+        created_at: time(row, "created_at")?,
+        created_by: text(row, "created_by")?,
     })
-    .transpose()
 }
 
 pub(super) async fn save_package(c: &mut SqliteConnection, row: &PackageRow) -> Result<()> {

@@ -1,0 +1,103 @@
+//! `longshore package push` and `list`, and what `deploy` does with its package.
+
+use std::path::Path;
+
+use serde_json::{Value, json};
+
+use super::{Context, rows, text};
+use crate::args::{PackageCommand, PackageList, PackagePush};
+use crate::client::retry::Patience;
+use crate::client::{Client, Request};
+use crate::exit::Exit;
+use crate::failure::Failure;
+use crate::output::progress::Progress;
+use crate::output::table::{Cell, table};
+use crate::output::time::{moment, size};
+use crate::pack::{self, Package};
+use crate::signals::Signals;
+use crate::tasks;
+
+/// A package that is on the server.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Pushed {
+    /// SHA-256, 64 lowercase hex digits.
+    pub(super) sha256: String,
+    /// Its length.
+    pub(super) bytes: u64,
+    /// How many files, folders and links it holds.
+    pub(super) entries: usize,
+}
+
+pub(super) async fn run(context: &Context, command: &PackageCommand) -> Result<Exit, Failure> {
+    match command {
+        PackageCommand::Push(args) => push(context, args).await,
+        PackageCommand::List(args) => list(context, args).await,
+    }
+}
+
+async fn push(context: &Context, args: &PackagePush) -> Result<Exit, Failure> {
+    let mut signals =
+        Signals::listen().map_err(|error| Failure::new(Exit::Failed, format!("cannot listen for Ctrl-C: {error}")))?;
+    let client = context.client()?;
+    let mut progress = Progress::new(context.output);
+    let done = tokio::select! {
+        done = upload(&client, &mut progress, &args.path) => done,
+        exit = signals.next() => Err(Failure::new(exit, "interrupted")),
+    };
+    let Pushed { sha256, bytes, entries } = done.map_err(|failure| {
+        failure.untouched("nothing was stored, unless the upload was complete already").next("push it again")
+    })?;
+    if context.output.is_json() {
+        context.output.json(&json!({ "sha256": sha256, "bytes": bytes, "entries": entries }))?;
+    } else {
+        context.output.text(&sha256)?;
+    }
+    Ok(Exit::Done)
+}
+
+/// Packs a folder or an archive and makes sure that the server has the package.
+pub(super) async fn upload(client: &Client, progress: &mut Progress, from: &Path) -> Result<Pushed, Failure> {
+    let meter = progress.bytes("pack", &format!("packing {}", from.display()), 0);
+    let path = from.to_owned();
+    let packed = tasks::blocking(move || pack::pack(&path, &mut |done, total| meter.set_of(done, total))).await;
+    let package = packed.map_err(|error| Failure::new(Exit::Failed, format!("packing stopped: {error}")))??;
+    let Package { file, size: bytes, sha256, entries } = package;
+    let things = if entries == 1 { "entry" } else { "entries" };
+    let about = format!("package {} ({entries} {things}, {})", sha256.get(..12).unwrap_or(&sha256), size(bytes));
+    if client.has_package(&sha256, Patience::SHORT).await? {
+        progress.clear();
+        progress.message(&format!("{about} is on the server already"));
+        return Ok(Pushed { sha256, bytes, entries });
+    }
+    let meter = progress.bytes("upload", &format!("uploading {}", size(bytes)), bytes);
+    client.upload_package(&sha256, &file, bytes, Patience::LONG, move |sent| meter.set(sent)).await?;
+    progress.clear();
+    progress.message(&format!("{about} is uploaded"));
+    Ok(Pushed { sha256, bytes, entries })
+}
+
+async fn list(context: &Context, args: &PackageList) -> Result<Exit, Failure> {
+    let request = Request::get(&["packages"]).query("limit", Some(args.limit));
+    let list = context.client()?.json(&request, Patience::SHORT).await?;
+    if context.output.is_json() {
+        context.output.json(&list)?;
+        return Ok(Exit::Done);
+    }
+    let packages = rows(&list, "packages");
+    if packages.is_empty() {
+        context.output.message("no packages yet; `longshore package push PATH` uploads one");
+        return Ok(Exit::Done);
+    }
+    let rows: Vec<_> = packages.iter().map(row).collect();
+    context.output.text(&table(["PACKAGE", "SIZE", "STORED", "BY"], &rows, context.output.paint()))?;
+    Ok(Exit::Done)
+}
+
+fn row(package: &Value) -> [Cell; 4] {
+    [
+        Cell::optional(text(package, "sha256")),
+        Cell::optional(package.get("bytes").and_then(Value::as_u64).map(size)),
+        Cell::optional(text(package, "created_at").map(|at| moment(&at))),
+        Cell::optional(text(package, "created_by")),
+    ]
+}
