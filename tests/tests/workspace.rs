@@ -55,6 +55,38 @@ fn the_package_is_unpacked_and_shared_by_the_steps() {
 }
 
 #[test]
+fn an_archive_is_the_same_package_as_its_folder() {
+    let dev = Dev::start();
+    let folder = package(&dev);
+    std::fs::remove_file(format!("{folder}/.longshoreignore")).unwrap();
+    let archive = dev.dir().join("package.tgz");
+    let mut tar = std::process::Command::new("tar");
+    tar.args(["-C", &folder, "-czf"]).arg(&archive).arg(".");
+    let _packed = longshore_tests::process::run(&mut tar, b"").ok();
+    let archive = archive.to_str().unwrap();
+    let json = |bytes: &[u8]| serde_json::from_slice::<serde_json::Value>(bytes).unwrap();
+    let pushed = |path: &str| {
+        let done = dev.cli(&["package", "push", path, "-o", "json"]).ok();
+        (json(&done.stdout)["sha256"].as_str().unwrap().to_owned(), done.stderr)
+    };
+    let ((one, _), (other, said)) = (pushed(&folder), pushed(archive));
+    assert_eq!(one, other);
+    assert!(said.contains("is on the server already"), "{said}");
+    assert_eq!(json(&dev.cli(&["package", "list", "-o", "json"]).ok().stdout)[0]["sha256"], one.as_str());
+    dev.apply(&steps(
+        "archive",
+        &format!("  - name: one\n    image: {TINY}\n    network: none\n    run: [sh, -c, ./run.sh; readlink link]\n"),
+    ));
+    // The agent has the package from the first; the second fetches nothing and sees the same.
+    for _ in 0..2 {
+        let id = dev.deploy("archive", &["--package", archive]);
+        assert_eq!(dev.end(&id)["state"], "succeeded");
+        assert_eq!(dev.raw(&id), b"from the package\nsub/data.txt\n");
+    }
+    assert!(dev.data().join("agent/packages").join(&one).exists());
+}
+
+#[test]
 fn an_image_from_scratch_without_a_shell_runs() {
     let dev = Dev::start();
     let root = dev.dir().join("scratch");
