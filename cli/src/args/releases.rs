@@ -23,11 +23,12 @@ pub enum ReleaseCommand {
 
 /// `release create`
 #[derive(Debug, Clone, Args)]
+#[command(disable_version_flag = true)]
 pub struct ReleaseCreate {
     /// The project.
     pub project: String,
     /// Its version, MAJOR.MINOR.PATCH; default: the next patch version.
-    #[arg(long, value_name = "V")]
+    #[arg(id = "release-version", long = "version", value_name = "V")]
     pub version: Option<String>,
     /// Folder, zip, tar, tar.gz or tar.zst to upload and give to the steps as their workspace.
     #[arg(long, value_name = "PATH")]
@@ -40,6 +41,7 @@ pub struct ReleaseName {
     /// The project.
     pub project: String,
     /// The version.
+    #[arg(id = "release-version", value_name = "VERSION")]
     pub version: String,
 }
 
@@ -73,6 +75,7 @@ pub struct ReleaseBlock {
     /// The project.
     pub project: String,
     /// The version.
+    #[arg(id = "release-version", value_name = "VERSION")]
     pub version: String,
     /// Why; whoever tries to deploy it reads this.
     #[arg(long, value_name = "TEXT")]
