@@ -17,7 +17,7 @@ pub(super) async fn a_release_is_made_once_and_images_are_pinned_once(store: &Ar
         assert_eq!(tx.release_same(project_id(), "digest-1").await?, Some(one.clone()));
         assert_eq!(tx.releases(project_id(), &ReleaseFilter::default()).await?[..2], [ten.clone(), one.clone()], "as versions");
         let filter = ReleaseFilter { before: Some(ten.sort_key), limit: 1 };
-        assert_eq!(tx.releases(project_id(), &filter).await?, [one.clone()]);
+        assert_eq!(tx.releases(project_id(), &filter).await?, std::slice::from_ref(&one));
         tx.block_release(one.id, Some("CVE")).await?;
         assert_eq!(tx.release_by_id(one.id).await?.unwrap().blocked.as_deref(), Some("CVE"));
         tx.pin_image(one.id, ("tiny", "sha256:1"), at(5)).await?;
@@ -80,7 +80,7 @@ pub(super) async fn a_person_speaks_once_and_an_approval_is_decided_once(store: 
     };
     write!(store, tx => {
         tx.insert_approval(&row).await?;
-        assert_eq!(tx.approvals(&ApprovalFilter::default()).await?, [row.clone()]);
+        assert_eq!(tx.approvals(&ApprovalFilter::default()).await?, std::slice::from_ref(&row));
         let vote = VoteRow {
             approval: row.approval.id,
             person: "bob".to_owned(),
