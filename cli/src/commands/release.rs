@@ -179,7 +179,8 @@ pub(super) async fn promote(context: &Context, args: &Promote) -> Result<Exit, F
     let variables: serde_json::Map<String, Value> =
         args.variables.iter().map(|(name, value)| (name.clone(), json!(value))).collect();
     let body = json!({ "operation_id": clock::operation_id(), "variables": variables });
-    let request = Request::post(&["projects", &args.project, "releases", &args.release, "promote"]).json(&body);
+    let request =
+        Request::post(&["projects", &args.project, "releases", &args.release, "promote"]).json(&body).repeatable();
     let answer = context.client()?.json(&request, Patience::SHORT).await;
     let answer = answer.map_err(|error| Failure::from(error).untouched("nothing was deployed"))?;
     if context.output.is_json() {

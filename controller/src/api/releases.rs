@@ -142,6 +142,9 @@ pub(super) async fn promote(
     Path((project, version)): Path<(String, String)>,
     Strict(body): Strict<Promote>,
 ) -> Result<(StatusCode, Json<Promoted>), Problem> {
+    if let Some(before) = api.engine.promoted_before(&project, &version, &body.operation_id).await? {
+        return Ok((StatusCode::ACCEPTED, Json(before)));
+    }
     let (_, environments) = api.engine.next_phase(&project, &version).await?;
     for environment in environments {
         let need = Need::new(Permission::Deploy, "release.promote", &format!("release/{project}/{version}"));

@@ -12,7 +12,7 @@ use utoipa::ToSchema;
 use super::create::project;
 use super::releases::{self, held_spec, reached};
 use super::{Engine, Error, NewDeployment, Result};
-use crate::store::rows::{DeploymentFilter, ReleaseFilter, ReleaseRow};
+use crate::store::rows::{DeploymentFilter, DeploymentRow, ReleaseFilter, ReleaseRow};
 use crate::tasks::OnError;
 
 /// Releases of a project that are looked at when the controller starts: what it was about to do is found among the newest.
@@ -81,6 +81,34 @@ impl Engine {
         .await
     }
 
+    /// What the same operation began before: its answer may have been lost.
+    ///
+    /// # Errors
+    /// When there is no such project or release.
+    pub async fn promoted_before(&self, name: &str, version: &str, operation: &str) -> Result<Option<Promoted>> {
+        let (name, version, operation) = (name.to_owned(), version.to_owned(), operation.to_owned());
+        self.read(move |tx| {
+            Box::pin(async move {
+                let project = project(tx, &name).await?;
+                let release = releases::find(tx, &project, &version).await?;
+                for phase in held_spec(tx, &release).await?.lifecycle {
+                    let mut deployments = Vec::new();
+                    for environment in phase.environments {
+                        let before = tx.deployment_by_operation(&format!("{operation}/{environment}")).await?;
+                        let to =
+                            |row: DeploymentRow| PromotedTo { deployment: row.deployment.id.to_string(), environment };
+                        deployments.extend(before.map(to));
+                    }
+                    if !deployments.is_empty() {
+                        return Ok(Some(Promoted { phase: phase.name, deployments }));
+                    }
+                }
+                Ok(None)
+            })
+        })
+        .await
+    }
+
     /// Deploys a release to the environments of its next phase.
     ///
     /// # Errors
@@ -115,7 +143,12 @@ impl Engine {
     /// # Errors
     /// When there is none.
     pub async fn rollback(&self, name: &str, environment: &str, operation: &str, by: &str) -> Result<RolledBack> {
-        let (project_name, target) = (name.to_owned(), environment.to_owned());
+        let (project_name, target, asked) = (name.to_owned(), environment.to_owned(), operation.to_owned());
+        let before =
+            self.read(move |tx| Box::pin(async move { Ok(tx.deployment_by_operation(&asked).await?) })).await?;
+        if let Some(row) = before {
+            return Ok(RolledBack { deployment: row.deployment.id.to_string(), release: row.version });
+        }
         let release = self
             .read(move |tx| {
                 Box::pin(async move {
