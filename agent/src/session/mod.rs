@@ -94,6 +94,13 @@ pub enum Event {
         /// Between the one SIGINT and SIGKILL.
         grace: Duration,
     },
+    /// The controller wants to know which digest an image has.
+    ResolveImage {
+        /// Goes into the answer.
+        request: u64,
+        /// The image.
+        reference: String,
+    },
     /// The attempt is not the agent's any more.
     Revoke {
         /// The attempt.
@@ -126,6 +133,13 @@ pub enum Message {
     },
     /// What an attempt is doing.
     Progress(Progress),
+    /// Answer to the question which digest an image has, or why that cannot be told.
+    Image {
+        /// Of the question.
+        request: u64,
+        /// As the engine has it.
+        digest: Result<String, String>,
+    },
 }
 
 /// What an attempt is doing, for people.

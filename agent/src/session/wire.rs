@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use longshore_core::time::Timestamp;
 use longshore_proto::convert::{self, required};
-use longshore_proto::{CAPABILITY_STEPS_V1, v1};
+use longshore_proto::{CAPABILITY_IMAGES_V1, CAPABILITY_STEPS_V1, v1};
 use v1::complete_request::Outcome;
 use v1::session_request::Message as Up;
 use v1::session_response::Message as Down;
@@ -18,7 +18,7 @@ pub(super) fn up(message: Up) -> v1::SessionRequest {
 
 pub(super) fn hello(about: &About, snapshot: &Snapshot, facts: Facts) -> Up {
     Up::Hello(v1::Hello {
-        capabilities: vec![CAPABILITY_STEPS_V1.to_owned()],
+        capabilities: [CAPABILITY_STEPS_V1, CAPABILITY_IMAGES_V1].map(str::to_owned).into(),
         boot_id: about.boot_id.clone(),
         instance_id: about.instance_id.clone(),
         slots: about.slots,
@@ -70,6 +70,13 @@ pub(super) fn message(message: Message) -> Up {
             accepted: declined.is_none(),
             reason: declined.unwrap_or_default(),
         }),
+        Message::Image { request, digest } => {
+            let (digest, error) = match digest {
+                Ok(digest) => (digest, String::new()),
+                Err(error) => (String::new(), error),
+            };
+            Up::ImageResolved(v1::ImageResolved { request, digest, error })
+        }
         Message::Progress(progress) => Up::Progress(v1::Progress {
             fence: Some(progress.fence.into()),
             step: progress.step,
@@ -129,6 +136,7 @@ pub(super) fn down(message: Option<Down>) -> Result<Option<Event>, convert::Erro
             fence: convert::fence(cancel.fence)?,
             grace: Duration::from_secs(cancel.grace_seconds.into()),
         },
+        Some(Down::ResolveImage(image)) => Event::ResolveImage { request: image.request, reference: image.reference },
         Some(Down::Revoke(revoke)) => Event::Revoke { fence: convert::fence(revoke.fence)?, reason: revoke.reason },
     }))
 }

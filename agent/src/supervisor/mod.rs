@@ -149,8 +149,19 @@ impl<R: Runtime> Supervisor<R> {
             Event::Offer(offer) => self.offer(*offer),
             Event::BadOffer { fence, reason } => self.decline(fence, format!("the offer cannot be read: {reason}")),
             Event::Cancel { fence, grace } => self.order(fence.attempt, |orders| orders.cancel = Some(grace)),
+            Event::ResolveImage { request, reference } => self.resolve_image(request, reference),
             Event::Revoke { fence, reason } => self.order(fence.attempt, |orders| orders.revoked = Some(reason)),
         }
+    }
+
+    /// Makes an image present and says which one it is.
+    fn resolve_image(&self, request: u64, reference: String) {
+        let shared = Arc::clone(&self.shared);
+        self.tasks.spawn("image", async move {
+            let image = shared.runtime.prepare_image(&reference, |_| {}).await;
+            let digest = image.map(|image| image.id).map_err(|error| error.full());
+            shared.outlet.say(Message::Image { request, digest });
+        });
     }
 
     fn verdict(&self, verdict: HeldVerdict) {

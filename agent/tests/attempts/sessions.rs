@@ -8,6 +8,7 @@ use longshore_agent::config::{Config, Flags};
 use longshore_agent::identity::{self, Identity};
 use longshore_agent::session::{Client, Dialer};
 use longshore_core::secret::Secret;
+use longshore_proto::v1;
 use tonic::Status;
 
 use crate::controller::{Controller, Seen, agent_id};
@@ -60,6 +61,24 @@ async fn a_slot_that_was_taken_or_freed_is_said_at_once() {
     world.runtime.started(offer.fence, 0).await;
     world.runtime.exit(offer.fence, 0, 0);
     assert_eq!(world.controller.wait(free).await, 1);
+    world.finish().await;
+}
+
+#[tokio::test]
+async fn the_digest_of_an_image_is_told_when_it_is_asked_for() {
+    let mut world = World::new().await;
+    let ask = |request, reference: &str| {
+        let reference = reference.to_owned();
+        v1::session_response::Message::ResolveImage(v1::ResolveImage { request, reference })
+    };
+    let told = |seen: &Seen| match seen {
+        Seen::Said(v1::session_request::Message::ImageResolved(told)) => Some(told.clone()),
+        _ => None,
+    };
+    world.controller.say(ask(7, "tiny"));
+    let answer = world.controller.wait(told).await;
+    assert_eq!((answer.request, answer.error.as_str()), (7, ""));
+    assert!(!answer.digest.is_empty());
     world.finish().await;
 }
 

@@ -58,6 +58,18 @@ impl Values {
         }
     }
 
+    /// Plain values without a deployment: what can be known of a release before one is asked for.
+    pub(super) fn of_release(project: &str, environment: &str, variables: BTreeMap<String, String>) -> Self {
+        Self {
+            variables,
+            secrets: BTreeMap::new(),
+            outputs: BTreeMap::new(),
+            environment: environment.to_owned(),
+            project: project.to_owned(),
+            deployment: String::new(),
+        }
+    }
+
     /// Everything that a step may use.
     pub(super) async fn load(
         tx: &mut dyn Tx,

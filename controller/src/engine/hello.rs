@@ -62,10 +62,10 @@ impl Engine {
     }
 
     async fn open_line(&self, agent: AgentId, pool: String, hello: Hello) -> Result<Line> {
-        let Hello { slots, mounts, weakest, draining, engine, facts, held, .. } = hello;
+        let Hello { slots, mounts, weakest, draining, engine, images, facts, held, .. } = hello;
         // What it still has may take more slots than it has.
         let free = slots.saturating_sub(u32::try_from(held.len()).unwrap_or(u32::MAX));
-        let ability = Ability { pool, slots, mounts, weakest, draining, engine, facts, free, declined: None };
+        let ability = Ability { pool, slots, mounts, weakest, draining, engine, images, facts, free, declined: None };
         let line = self.0.sessions.open(agent, ability);
         // What was decided since the rows were compared.
         let (rows, row) =
@@ -109,7 +109,7 @@ impl Engine {
             Said::Draining => ability.draining = true,
             // Before the job is back in the queue.
             Said::Answer { accepted: false, reason, .. } => ability.declined = Some(reason.clone()),
-            Said::Answer { .. } | Said::Progress { .. } => {}
+            Said::Answer { .. } | Said::Progress { .. } | Said::Image { .. } => {}
         });
         if !current {
             return Err(Error::Replaced);
@@ -119,6 +119,10 @@ impl Engine {
         }
         match said {
             Said::Heartbeat { .. } | Said::Draining => Ok(()),
+            Said::Image { request, told } => {
+                self.0.questions.answer(agent, request, told);
+                Ok(())
+            }
             Said::Answer { fence, accepted, reason } => self.answered(agent, fence, accepted, reason).await,
             Said::Progress { fence, step, phase, message, current, total } => {
                 self.progressed(

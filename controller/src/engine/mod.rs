@@ -21,6 +21,7 @@ mod explain;
 mod flow;
 mod hello;
 mod http;
+mod images;
 mod live;
 mod offers;
 mod people;
@@ -60,6 +61,7 @@ use crate::store::rows::MetaRow;
 use crate::store::{self, Tx};
 use crate::tasks::{OnError, Tasks};
 use cx::{After, Cx};
+use images::Questions;
 use live::Live;
 use sessions::Sessions;
 
@@ -197,6 +199,7 @@ struct Inner {
     timers: Notify,
     /// There may be an address to ask.
     checks: Notify,
+    questions: Questions,
     /// Messages were handed over and can be removed.
     outbox: Notify,
 }
@@ -212,9 +215,20 @@ impl Engine {
         let (began, began_at) = (parts.clock.elapsed(), parts.clock.now());
         let sessions = Sessions::new(parts.clock.clone());
         let (dispatch, timers, checks, outbox) = (Notify::new(), Notify::new(), Notify::new(), Notify::new());
-        let live = Live::default();
-        let engine =
-            Self(Arc::new(Inner { parts, meta, began, began_at, sessions, live, dispatch, timers, checks, outbox }));
+        let (live, questions) = (Live::default(), Questions::default());
+        let engine = Self(Arc::new(Inner {
+            parts,
+            meta,
+            began,
+            began_at,
+            sessions,
+            live,
+            dispatch,
+            timers,
+            checks,
+            questions,
+            outbox,
+        }));
         let tasks = &engine.0.parts.tasks;
         tasks.spawn_until_stop("dispatcher", OnError::Stop, engine.clone().dispatch_forever());
         tasks.spawn_until_stop("timers", OnError::Stop, engine.clone().time_forever());

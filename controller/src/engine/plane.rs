@@ -83,6 +83,8 @@ pub struct Hello {
     pub draining: bool,
     /// Its container engine answers.
     pub engine: bool,
+    /// It tells digests of images.
+    pub images: bool,
 }
 
 /// What becomes of an attempt that an agent still has.
@@ -114,6 +116,13 @@ pub struct Welcome {
 /// What an agent says later on its stream.
 #[derive(Debug, Clone)]
 pub enum Said {
+    /// Which digest an image has, or why that cannot be told.
+    Image {
+        /// Number of the question.
+        request: u64,
+        /// The answer.
+        told: Result<String, String>,
+    },
     /// It lives.
     Heartbeat {
         /// Slots that it counts as free.

@@ -34,16 +34,19 @@ impl Engine {
     /// A version that is none or is there already, a package that is not stored; nothing was made then.
     pub async fn create_release(&self, name: &str, new: NewRelease, by: &str) -> Result<ReleaseView> {
         let (name, by_name) = (name.to_owned(), by.to_owned());
-        let view = self
+        let row = self
             .change(by, move |tx, cx| {
                 Box::pin(async move {
                     let project = project(tx, &name).await?;
-                    let row = make(tx, cx, &project, &new, &by_name).await?;
-                    view(tx, row).await
+                    make(tx, cx, &project, &new, &by_name).await
                 })
             })
             .await?;
-        Ok(view)
+        if let Err(error) = self.pin_images(&row).await {
+            // The release is made; its first start pins what is missing.
+            tracing::warn!(error = &error as &dyn std::error::Error, "images of a release are not pinned yet");
+        }
+        self.read(move |tx| Box::pin(async move { view(tx, row).await })).await
     }
 
     /// A release.

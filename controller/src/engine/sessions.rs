@@ -26,6 +26,8 @@ pub(super) struct Ability {
     pub(super) weakest: Profile,
     pub(super) draining: bool,
     pub(super) engine: bool,
+    /// It tells digests of images.
+    pub(super) images: bool,
     pub(super) facts: Value,
     /// Slots that the agent itself counts as free. A job's slot is taken there until its last trace is gone, which is after
     /// the rows count it as ended.
@@ -151,6 +153,17 @@ impl Sessions {
             return false;
         }
         true
+    }
+
+    /// Hands a message to the agent's stream that need not outlive it; `false` when it does not take it.
+    pub(super) fn tell(&self, agent: AgentId, message: ToAgent) -> bool {
+        self.lock().sessions.get(&agent).is_some_and(|session| session.messages.try_send(message).is_ok())
+    }
+
+    /// An agent of the pool that tells digests of images, if one is connected.
+    pub(super) fn knows_images(&self, pool: &str) -> Option<AgentId> {
+        let fits = |ability: &Ability| ability.images && ability.engine && ability.pool == pool;
+        self.lock().sessions.iter().filter(|(_, session)| fits(&session.ability)).map(|(id, _)| *id).min()
     }
 
     /// Takes what was handed over: for each agent the rows.

@@ -391,6 +391,13 @@ pub enum ToAgent {
         /// Seconds between SIGINT and SIGKILL.
         grace_seconds: u32,
     },
+    /// A question which digest an image has. Never in the outbox: nobody waits for it after a restart.
+    ResolveImage {
+        /// Number of the question.
+        request: u64,
+        /// The image.
+        reference: String,
+    },
     /// It is not the agent's any more.
     Revoke {
         /// What.

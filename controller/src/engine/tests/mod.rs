@@ -3,6 +3,7 @@
 mod ends;
 mod fences;
 mod flow;
+mod images;
 mod people;
 mod restarts;
 mod waits;
@@ -136,7 +137,7 @@ impl World {
     /// An agent that is connected.
     async fn agent(&self) -> Sim {
         let id = self.enroll("default").await;
-        let mut sim = Sim { id, boot: "boot-1".to_owned(), slots: 2, line: None };
+        let mut sim = Sim { id, boot: "boot-1".to_owned(), slots: 2, line: None, images: false };
         sim.hello(&self.engine, &[]).await;
         sim
     }
@@ -157,6 +158,8 @@ struct Sim {
     boot: String,
     slots: u32,
     line: Option<plane::Line>,
+    /// It tells digests of images.
+    images: bool,
 }
 
 impl Sim {
@@ -172,6 +175,7 @@ impl Sim {
             weakest: Profile::Standard,
             draining: false,
             engine: true,
+            images: self.images,
         };
         let welcome = engine.hello(self.id, hello).await.unwrap();
         self.line = Some(welcome.line);
