@@ -31,11 +31,7 @@ async fn the_hello_says_who_and_where() {
 async fn heartbeats_come_by_themselves_and_say_how_the_host_is() {
     let mut world = World::new().await;
     let beat = |seen: &Seen| {
-        if let Seen::Said(longshore_proto::v1::session_request::Message::Heartbeat(beat)) = seen {
-            Some(beat.clone())
-        } else {
-            None
-        }
+        if let Seen::Said(v1::session_request::Message::Heartbeat(beat)) = seen { Some(beat.clone()) } else { None }
     };
     let (first, second) = (world.controller.wait(beat).await, world.controller.wait(beat).await);
     assert_eq!((first.sequence, second.sequence, second.free_slots), (1, 2, 1));
@@ -51,7 +47,7 @@ async fn a_slot_that_was_taken_or_freed_is_said_at_once() {
     world.controller.drop_session(Status::unavailable("restart"));
     world.controller.hello().await;
     let free = |seen: &Seen| match seen {
-        Seen::Said(longshore_proto::v1::session_request::Message::Heartbeat(beat)) => Some(beat.free_slots),
+        Seen::Said(v1::session_request::Message::Heartbeat(beat)) => Some(beat.free_slots),
         _ => None,
     };
     assert_eq!(world.controller.wait(free).await, 1);

@@ -28,28 +28,34 @@ pub(super) type Told = Result<String, String>;
 /// Questions that wait for an agent.
 #[derive(Debug, Default)]
 pub(super) struct Questions {
-    state: Mutex<(u64, HashMap<u64, (AgentId, oneshot::Sender<Told>)>)>,
+    state: Mutex<Asked>,
+}
+
+#[derive(Debug, Default)]
+struct Asked {
+    last: u64,
+    open: HashMap<u64, (AgentId, oneshot::Sender<Told>)>,
 }
 
 impl Questions {
     fn ask(&self, agent: AgentId) -> (u64, oneshot::Receiver<Told>) {
         let (sender, receiver) = oneshot::channel();
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-        state.0 += 1;
-        let number = state.0;
-        state.1.insert(number, (agent, sender));
+        state.last += 1;
+        let number = state.last;
+        state.open.insert(number, (agent, sender));
         (number, receiver)
     }
 
     fn forget(&self, number: u64) {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner).1.remove(&number);
+        self.state.lock().unwrap_or_else(PoisonError::into_inner).open.remove(&number);
     }
 
     /// Takes an answer; only the agent that was asked can give it.
     pub(super) fn answer(&self, agent: AgentId, number: u64, told: Told) {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-        if state.1.get(&number).is_some_and(|(asked, _)| *asked == agent)
-            && let Some((_, waiting)) = state.1.remove(&number)
+        if state.open.get(&number).is_some_and(|(asked, _)| *asked == agent)
+            && let Some((_, waiting)) = state.open.remove(&number)
         {
             // Who asked may have given up.
             let _heard = waiting.send(told).is_ok();

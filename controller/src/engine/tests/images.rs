@@ -4,12 +4,13 @@ use super::*;
 
 /// Makes a release while an agent answers its questions.
 async fn release_with(world: &World, sim: &mut Sim, told: Result<String, String>) -> ReleaseView {
-    let engine = world.engine.clone();
-    let made = tokio::spawn(async move { engine.create_release("shop", NewRelease::default(), "anna").await.unwrap() });
-    let ToAgent::ResolveImage { request, reference } = sim.told().await else { panic!("no question") };
-    assert_eq!(reference, "tiny");
-    sim.say(&world.engine, Said::Image { request, told }).await.unwrap();
-    made.await.unwrap()
+    let answer = async {
+        let ToAgent::ResolveImage { request, reference } = sim.told().await else { panic!("no question") };
+        assert_eq!(reference, "tiny");
+        sim.say(&world.engine, Said::Image { request, told }).await.unwrap();
+    };
+    let (made, ()) = tokio::join!(world.engine.create_release("shop", NewRelease::default(), "anna"), answer);
+    made.unwrap()
 }
 
 async fn knowing(world: &World) -> Sim {
