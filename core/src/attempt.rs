@@ -250,7 +250,8 @@ impl Default for Limits {
         Self {
             offered: Duration::from_secs(15),
             preparing: Duration::from_secs(3_600),
-            between: Duration::from_secs(3_600),
+            // Longer than the longest wait before a retry.
+            between: Duration::from_secs(2 * 3_600),
         }
     }
 }

@@ -164,8 +164,9 @@ pub(super) async fn on_the_spot(
 ) -> Result<ReleaseRow> {
     let variables: Vec<i64> = tx.variables(project.id).await?.iter().map(|row| row.id).collect();
     match tx.release_same(project.id, &digest(project, package.as_deref(), &variables)).await? {
-        Some(row) if row.blocked.is_none() => Ok(row),
-        _ => make(tx, cx, project, &NewRelease { version: None, package }, by).await,
+        // A blocked one, too: the gate refuses it, and the same thing under another version is no way around that.
+        Some(row) => Ok(row),
+        None => make(tx, cx, project, &NewRelease { version: None, package }, by).await,
     }
 }
 
