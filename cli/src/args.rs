@@ -64,6 +64,11 @@ pub enum Format {
 pub enum Command {
     /// Run a controller and one agent on this machine, to try things out.
     Dev(Dev),
+    /// Write a first `longshore.yaml` for the program in a folder.
+    ///
+    /// A Pulumi program gives its name, its stacks as environments, and its backend; without one there is an example that
+    /// runs a command. No server is needed. A file that is there stays as it is.
+    Init(Init),
     /// Check a spec without a server.
     Validate(Validate),
     /// Create or update a project from its spec.
@@ -139,6 +144,20 @@ pub struct Dev {
     /// How many jobs the agent runs at a time.
     #[arg(long, value_name = "N", default_value_t = 2, value_parser = clap::value_parser!(u16).range(1..=64))]
     pub slots: u16,
+}
+
+/// `init`
+#[derive(Debug, Clone, Args)]
+pub struct Init {
+    /// The folder of the program, or the one above it; the file goes there.
+    #[arg(default_value = ".", value_name = "DIR")]
+    pub dir: PathBuf,
+    /// Image of the steps; default: one that fits the program.
+    #[arg(long, value_name = "IMAGE")]
+    pub image: Option<String>,
+    /// Replace a file that is there.
+    #[arg(long)]
+    pub force: bool,
 }
 
 /// `validate`

@@ -7,8 +7,8 @@
 //! - A secret is in no argument and in no environment of a process that is started here.
 //! - Following a deployment survives a restart of the server without a hole or a duplicate in the log.
 //!
-//! `args` is what can be typed, `commands` one file for each, `client` the API, `pack` makes packages, `dev` runs a
-//! controller and an agent, `output` writes.
+//! `args` is what can be typed, `commands` one file for each, `client` the API, `pack` makes packages, `init` writes a first
+//! spec, `dev` runs a controller and an agent, `output` writes.
 
 pub mod args;
 pub mod client;
@@ -18,6 +18,7 @@ pub mod connect;
 pub mod dev;
 pub mod exit;
 pub mod failure;
+pub mod init;
 pub mod output;
 pub mod pack;
 pub mod signals;

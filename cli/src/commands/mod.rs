@@ -31,7 +31,7 @@ use crate::client::Client;
 use crate::exit::Exit;
 use crate::failure::Failure;
 use crate::output::Output;
-use crate::{connect, dev};
+use crate::{connect, dev, init};
 
 /// What every command gets.
 #[derive(Debug, Clone)]
@@ -59,6 +59,7 @@ pub async fn run(cli: Cli, output: Output) -> Result<Exit, Failure> {
     let context = Context { output, global: cli.global };
     match cli.command {
         Command::Dev(args) => dev::run(&context, &args).await,
+        Command::Init(args) => init::run(&context, &args),
         Command::Validate(args) => validate::run(&context, &args),
         Command::Apply(args) => apply::run(&context, &args).await,
         Command::Variable(VariableCommand::Set(args)) => variable::set(&context, &args).await,

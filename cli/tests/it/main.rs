@@ -8,4 +8,5 @@ mod commands;
 mod dev;
 mod fake;
 mod help;
+mod init;
 mod people;

@@ -20,6 +20,7 @@ mod model;
 pub mod names;
 mod order;
 mod project;
+mod pulumi_file;
 mod schema;
 mod scope;
 mod step;
@@ -40,6 +41,7 @@ pub use model::{
     Script, Step, Variable,
 };
 pub use order::{ancestors, predecessors};
+pub use pulumi_file::{PulumiFile, read_pulumi_file};
 pub use schema::schema;
 pub(crate) use tree::shown;
 pub use values::{check_backend, check_dir, check_image, check_stack, check_url, check_version};
