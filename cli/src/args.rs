@@ -72,6 +72,8 @@ pub enum Command {
     /// Check a spec without a server.
     Validate(Validate),
     /// Create or update a project from its spec.
+    ///
+    /// What changes is shown first. On a terminal it is asked whether that is meant; elsewhere nothing is asked.
     Apply(Apply),
     /// Set a project's variables.
     #[command(subcommand)]
@@ -174,6 +176,15 @@ pub struct Apply {
     /// The spec; `-` reads it from standard input.
     #[arg(short, long, value_name = "FILE", default_value = "longshore.yaml")]
     pub file: PathBuf,
+    /// Show what would change, and change nothing.
+    #[arg(long)]
+    pub dry_run: bool,
+    /// Do not ask.
+    #[arg(short, long)]
+    pub yes: bool,
+    /// Only if this is the project's newest revision (0: only if there is no such project); else the exit code is 5.
+    #[arg(long, value_name = "N")]
+    pub if_revision: Option<u64>,
 }
 
 /// `variable ...`

@@ -17,6 +17,7 @@ mod people;
 mod release;
 mod roles;
 mod show;
+mod spec_diff;
 mod spec_file;
 mod validate;
 mod variable;

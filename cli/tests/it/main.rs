@@ -3,6 +3,7 @@
 
 #![expect(clippy::unwrap_used, reason = "helpers of tests")]
 
+mod apply;
 mod client;
 mod commands;
 mod dev;

@@ -10,6 +10,7 @@
 //! Values keep the text as it was written: `1.10` is "1.10", `yes` is "yes".
 
 mod action;
+mod diff;
 pub mod duration;
 mod env;
 mod flow;
@@ -33,6 +34,7 @@ mod yaml;
 
 use serde::{Deserialize, Serialize};
 
+pub use diff::{Change, ChangeKind, FieldChange, diff};
 pub use flow::{
     Approval, DEFAULT_EXPIRY, DeployRelease, Http, MAX_BACKOFF, MAX_RETRIES, Mode, Phase, Require, Retries, When,
 };
