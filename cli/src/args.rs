@@ -128,6 +128,8 @@ pub enum Command {
     Audit(people::Audit),
     /// Print who you are to the server and what you may do.
     Whoami,
+    /// Explain a word that the server refuses with, or list all of them. No server is needed.
+    Errors(Errors),
     /// Print a completion script for a shell.
     Completions {
         /// The shell.
@@ -332,6 +334,13 @@ pub struct JoinTokenCreate {
     /// Write the certificate of the server's authority here; the agent needs it to join.
     #[arg(long, value_name = "FILE")]
     pub ca_file: Option<PathBuf>,
+}
+
+/// `errors`
+#[derive(Debug, Clone, Args)]
+pub struct Errors {
+    /// The word, such as `secret_missing`; default: list them.
+    pub code: Option<String>,
 }
 
 /// A duration as in the spec: `90s`, `2m`, `1h30m`.

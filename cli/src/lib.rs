@@ -8,7 +8,7 @@
 //! - Following a deployment survives a restart of the server without a hole or a duplicate in the log.
 //!
 //! `args` is what can be typed, `commands` one file for each, `client` the API, `pack` makes packages, `init` writes a first
-//! spec, `dev` runs a controller and an agent, `output` writes.
+//! spec, `errors` explains refusals, `dev` runs a controller and an agent, `output` writes.
 
 pub mod args;
 pub mod client;
@@ -16,6 +16,7 @@ pub mod clock;
 pub mod commands;
 pub mod connect;
 pub mod dev;
+pub mod errors;
 pub mod exit;
 pub mod failure;
 pub mod init;

@@ -32,7 +32,7 @@ use crate::client::Client;
 use crate::exit::Exit;
 use crate::failure::Failure;
 use crate::output::Output;
-use crate::{connect, dev, init};
+use crate::{connect, dev, errors, init};
 
 /// What every command gets.
 #[derive(Debug, Clone)]
@@ -88,6 +88,7 @@ pub async fn run(cli: Cli, output: Output) -> Result<Exit, Failure> {
         Command::Token(command) => roles::token(&context, &command).await,
         Command::Audit(args) => audit::run(&context, &args).await,
         Command::Whoami => people::whoami(&context).await,
+        Command::Errors(args) => errors::run(&context, &args),
         Command::Completions { shell } => completions(&context, shell),
         Command::Version => version(&context),
     }
