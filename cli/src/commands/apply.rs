@@ -51,7 +51,7 @@ pub(super) async fn run(context: &Context, args: &Apply) -> Result<Exit, Failure
         (_, None) => None,
     };
     if args.dry_run {
-        return dry_run(context, args, &known, name, changes);
+        return dry_run(context, args, &known, name, changes.as_deref());
     }
     let shown = show(&known, name, changes.as_deref(), output.paint_messages());
     let changed = changes.as_ref().is_none_or(|changes| !changes.is_empty());
@@ -120,17 +120,17 @@ fn dry_run(
     args: &Apply,
     known: &Known,
     name: &str,
-    changes: Option<Vec<Change>>,
+    changes: Option<&[Change]>,
 ) -> Result<Exit, Failure> {
     let output = context.output;
-    let changed = changes.as_ref().is_none_or(|changes| !changes.is_empty());
+    let changed = changes.is_none_or(|changes| !changes.is_empty());
     if changed {
         check(args.if_revision, known, name)?;
     }
     if output.is_json() {
         output.json(&json!({ "project": name, "revision": known.revision, "changed": changed, "dry_run": true, "changes": changes }))?;
     } else {
-        output.text(&show(known, name, changes.as_deref(), output.paint()))?;
+        output.text(&show(known, name, changes, output.paint()))?;
     }
     Ok(Exit::Done)
 }

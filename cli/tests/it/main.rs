@@ -8,6 +8,7 @@ mod client;
 mod commands;
 mod dev;
 mod fake;
+mod git;
 mod help;
 mod init;
 mod people;
