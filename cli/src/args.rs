@@ -64,9 +64,16 @@ pub enum Format {
 pub enum Command {
     /// Run a controller and one agent on this machine, to try things out.
     Dev(Dev),
+    /// Write a first `longshore.yaml` for the program in a folder.
+    ///
+    /// A Pulumi program gives its name, its stacks as environments, and its backend; without one there is an example that
+    /// runs a command. No server is needed. A file that is there stays as it is.
+    Init(Init),
     /// Check a spec without a server.
     Validate(Validate),
     /// Create or update a project from its spec.
+    ///
+    /// What changes is shown first. On a terminal it is asked whether that is meant; elsewhere nothing is asked.
     Apply(Apply),
     /// Set a project's variables.
     #[command(subcommand)]
@@ -121,6 +128,8 @@ pub enum Command {
     Audit(people::Audit),
     /// Print who you are to the server and what you may do.
     Whoami,
+    /// Explain a word that the server refuses with, or list all of them. No server is needed.
+    Errors(Errors),
     /// Print a completion script for a shell.
     Completions {
         /// The shell.
@@ -141,6 +150,20 @@ pub struct Dev {
     pub slots: u16,
 }
 
+/// `init`
+#[derive(Debug, Clone, Args)]
+pub struct Init {
+    /// The folder of the program, or the one above it; the file goes there.
+    #[arg(default_value = ".", value_name = "DIR")]
+    pub dir: PathBuf,
+    /// Image of the steps; default: one that fits the program.
+    #[arg(long, value_name = "IMAGE")]
+    pub image: Option<String>,
+    /// Replace a file that is there.
+    #[arg(long)]
+    pub force: bool,
+}
+
 /// `validate`
 #[derive(Debug, Clone, Args)]
 pub struct Validate {
@@ -155,6 +178,15 @@ pub struct Apply {
     /// The spec; `-` reads it from standard input.
     #[arg(short, long, value_name = "FILE", default_value = "longshore.yaml")]
     pub file: PathBuf,
+    /// Show what would change, and change nothing.
+    #[arg(long)]
+    pub dry_run: bool,
+    /// Do not ask.
+    #[arg(short, long)]
+    pub yes: bool,
+    /// Only if this is the project's newest revision (0: only if there is no such project); else the exit code is 5.
+    #[arg(long, value_name = "N")]
+    pub if_revision: Option<u64>,
 }
 
 /// `variable ...`
@@ -302,6 +334,13 @@ pub struct JoinTokenCreate {
     /// Write the certificate of the server's authority here; the agent needs it to join.
     #[arg(long, value_name = "FILE")]
     pub ca_file: Option<PathBuf>,
+}
+
+/// `errors`
+#[derive(Debug, Clone, Args)]
+pub struct Errors {
+    /// The word, such as `secret_missing`; default: list them.
+    pub code: Option<String>,
 }
 
 /// A duration as in the spec: `90s`, `2m`, `1h30m`.

@@ -14,13 +14,14 @@ pub struct Failure {
     what: String,
     untouched: Option<String>,
     next: Option<String>,
+    more: Option<String>,
 }
 
 impl Failure {
     /// A failure with its text: lowercase, one sentence, the object in backticks.
     #[must_use]
     pub fn new(exit: Exit, what: impl Into<String>) -> Self {
-        Self { exit, what: what.into(), untouched: None, next: None }
+        Self { exit, what: what.into(), untouched: None, next: None, more: None }
     }
 
     /// Wrong usage, found before anything was done.
@@ -62,6 +63,13 @@ impl Failure {
         self
     }
 
+    /// Says where more is to be read.
+    #[must_use]
+    pub fn more(mut self, text: Option<String>) -> Self {
+        self.more = text;
+        self
+    }
+
     /// Whether there is nothing to say.
     #[must_use]
     pub fn is_silent(&self) -> bool {
@@ -72,7 +80,7 @@ impl Failure {
 impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "error: {}", self.what)?;
-        for (label, text) in [("unchanged", &self.untouched), ("next", &self.next)] {
+        for (label, text) in [("unchanged", &self.untouched), ("next", &self.next), ("more", &self.more)] {
             if let Some(text) = text {
                 write!(f, "\n{label:>9}: {text}")?;
             }

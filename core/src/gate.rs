@@ -205,6 +205,21 @@ mod tests {
     }
 
     #[test]
+    fn every_rule_has_a_word() {
+        let at = Timestamp::from_micros(0);
+        let (version, environment) = ("1.0.0".to_owned(), "dev".to_owned());
+        for denied in [
+            Denied::Blocked { version: version.clone(), reason: String::new() },
+            Denied::NoPhase { environment },
+            Denied::PhaseNotPassed { version, phase: String::new(), missing: String::new() },
+            Denied::TooEarly { at },
+            Denied::Expired { at },
+        ] {
+            assert!(crate::problem::is_code(denied.rule()), "{denied:?}");
+        }
+    }
+
+    #[test]
     fn phases_are_passed_in_order() {
         assert_eq!(asked("dev", &[]), Ok(()));
         assert!(matches!(asked("staging", &[]), Err(Denied::PhaseNotPassed { phase, .. }) if phase == "test"));

@@ -36,6 +36,8 @@ pub mod lease;
 pub mod offer;
 #[cfg(feature = "domain")]
 pub mod placement;
+#[cfg(feature = "domain")]
+pub mod problem;
 #[cfg(feature = "spec")]
 pub mod process;
 #[cfg(feature = "domain")]

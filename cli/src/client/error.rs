@@ -114,10 +114,13 @@ fn advice(status: u16) -> Option<String> {
 
 impl From<Error> for Failure {
     fn from(error: Error) -> Self {
-        let failure = Self::new(error.exit(), chain(&error));
-        match error.next() {
-            Some(next) => failure.next(next),
-            None => failure,
+        let mut failure = Self::new(error.exit(), chain(&error));
+        if let Some(next) = error.next() {
+            failure = failure.next(next);
+        }
+        match &error {
+            Error::Refused(problem) => failure.more(problem.more()),
+            _ => failure,
         }
     }
 }

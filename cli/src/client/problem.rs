@@ -16,6 +16,8 @@ pub struct Problem {
     pub detail: String,
     /// What to do about it.
     pub hint: Option<String>,
+    /// The page that explains the code.
+    pub help: Option<String>,
     /// Mistakes in a spec, when the problem is a bad spec.
     pub errors: Vec<longshore_core::spec::SpecError>,
 }
@@ -41,6 +43,17 @@ impl Problem {
         self.code == BAD_SPEC || !self.errors.is_empty()
     }
 
+    /// How to read more about it: the page that this program carries, else the one that the server names.
+    #[must_use]
+    pub fn more(&self) -> Option<String> {
+        let help = self.help.as_ref()?;
+        Some(if crate::errors::page(&self.code).is_some() {
+            format!("longshore errors {}", self.code)
+        } else {
+            help.clone()
+        })
+    }
+
     /// One sentence.
     #[must_use]
     pub fn sentence(&self) -> String {
@@ -59,6 +72,14 @@ mod tests {
     fn the_detail_is_what_people_read() {
         let problem = Problem::read(409, br#"{"type":"about:blank","title":"Conflict","status":409,"code":"ended","detail":"deployment `dep_1` has ended","hint":null}"#);
         assert_eq!((problem.status, problem.sentence().as_str()), (409, "deployment `dep_1` has ended"));
+        assert_eq!(problem.more(), None);
+        let more = |code: &str| {
+            Problem { code: code.to_owned(), help: Some("docs/x.md".to_owned()), ..problem.clone() }.more()
+        };
+        assert_eq!(
+            (more("ended").unwrap().as_str(), more("new").unwrap().as_str()),
+            ("longshore errors ended", "docs/x.md")
+        );
     }
 
     #[test]

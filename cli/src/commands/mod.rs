@@ -17,6 +17,7 @@ mod people;
 mod release;
 mod roles;
 mod show;
+mod spec_diff;
 mod spec_file;
 mod validate;
 mod variable;
@@ -31,7 +32,7 @@ use crate::client::Client;
 use crate::exit::Exit;
 use crate::failure::Failure;
 use crate::output::Output;
-use crate::{connect, dev};
+use crate::{connect, dev, errors, init};
 
 /// What every command gets.
 #[derive(Debug, Clone)]
@@ -59,6 +60,7 @@ pub async fn run(cli: Cli, output: Output) -> Result<Exit, Failure> {
     let context = Context { output, global: cli.global };
     match cli.command {
         Command::Dev(args) => dev::run(&context, &args).await,
+        Command::Init(args) => init::run(&context, &args),
         Command::Validate(args) => validate::run(&context, &args),
         Command::Apply(args) => apply::run(&context, &args).await,
         Command::Variable(VariableCommand::Set(args)) => variable::set(&context, &args).await,
@@ -86,6 +88,7 @@ pub async fn run(cli: Cli, output: Output) -> Result<Exit, Failure> {
         Command::Token(command) => roles::token(&context, &command).await,
         Command::Audit(args) => audit::run(&context, &args).await,
         Command::Whoami => people::whoami(&context).await,
+        Command::Errors(args) => errors::run(&context, &args),
         Command::Completions { shell } => completions(&context, shell),
         Command::Version => version(&context),
     }

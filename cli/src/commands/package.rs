@@ -10,6 +10,7 @@ use crate::client::retry::Patience;
 use crate::client::{Client, Request};
 use crate::exit::Exit;
 use crate::failure::Failure;
+use crate::git;
 use crate::output::progress::Progress;
 use crate::output::table::{Cell, table};
 use crate::output::time::{moment, size};
@@ -41,25 +42,62 @@ async fn push(context: &Context, args: &PackagePush) -> Result<Exit, Failure> {
     let client = context.client()?;
     let mut progress = Progress::new(context.output);
     let done = tokio::select! {
-        done = upload(&client, &mut progress, &args.path) => done,
+        done = push_from(&client, &mut progress, args) => done,
         exit = signals.next() => Err(Failure::new(exit, "interrupted")),
     };
-    let Pushed { sha256, bytes, entries } = done.map_err(|failure| {
+    let (Pushed { sha256, bytes, entries }, commit) = done.map_err(|failure| {
         failure.untouched("nothing was stored, unless the upload was complete already").next("push it again")
     })?;
     if context.output.is_json() {
-        context.output.json(&json!({ "sha256": sha256, "bytes": bytes, "entries": entries }))?;
+        let mut answer = json!({ "sha256": sha256, "bytes": bytes, "entries": entries });
+        if let Some(commit) = commit {
+            answer["commit"] = json!(commit);
+        }
+        context.output.json(&answer)?;
     } else {
         context.output.text(&sha256)?;
     }
     Ok(Exit::Done)
 }
 
+/// What is pushed, and of which commit it is.
+async fn push_from(
+    client: &Client,
+    progress: &mut Progress,
+    args: &PackagePush,
+) -> Result<(Pushed, Option<String>), Failure> {
+    if let Some(path) = &args.path {
+        return Ok((upload(client, progress, path).await?, None));
+    }
+    let text = args.git.clone().unwrap_or_default();
+    let address = git::Address::parse(&text, args.allow_file).map_err(|error| {
+        Failure::usage(error.to_string()).next("let a credential helper of git's, GIT_ASKPASS or an ssh key open it")
+    })?;
+    let reference = args.reference.clone().unwrap_or_default();
+    let wanted = git::Wanted { address, reference, dir: args.dir.clone() };
+    progress.message(&format!("fetching {} of {}", wanted.reference, wanted.address));
+    let checkout = git::check_out(&wanted).await?;
+    let folder = checkout.folder.clone();
+    let pushed = packed(client, progress, &checkout.commit, move |meter| pack::pack_checkout(&folder, meter)).await?;
+    progress.message(&format!("it is commit {}", checkout.commit));
+    Ok((pushed, Some(checkout.commit)))
+}
+
 /// Packs a folder or an archive and makes sure that the server has the package.
 pub(super) async fn upload(client: &Client, progress: &mut Progress, from: &Path) -> Result<Pushed, Failure> {
-    let meter = progress.bytes("pack", &format!("packing {}", from.display()), 0);
     let path = from.to_owned();
-    let packed = tasks::blocking(move || pack::pack(&path, &mut |done, total| meter.set_of(done, total))).await;
+    packed(client, progress, &from.display().to_string(), move |meter| pack::pack(&path, meter)).await
+}
+
+/// Packs in one way or the other, and sends it unless the server has it.
+async fn packed(
+    client: &Client,
+    progress: &mut Progress,
+    what: &str,
+    pack: impl FnOnce(&mut dyn FnMut(u64, u64)) -> Result<Package, pack::Error> + Send + 'static,
+) -> Result<Pushed, Failure> {
+    let meter = progress.bytes("pack", &format!("packing {what}"), 0);
+    let packed = tasks::blocking(move || pack(&mut |done, total| meter.set_of(done, total))).await;
     let package = packed.map_err(|error| Failure::new(Exit::Failed, format!("packing stopped: {error}")))??;
     let Package { file, size: bytes, sha256, entries } = package;
     let things = if entries == 1 { "entry" } else { "entries" };

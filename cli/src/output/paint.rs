@@ -29,6 +29,17 @@ impl Paint {
         self.with(code, state)
     }
 
+    /// A line of a difference, in the colour of its sign: `+`, `-` or `~`.
+    #[must_use]
+    pub fn change(self, sign: char, text: &str) -> String {
+        let code = match sign {
+            '+' => "32",
+            '-' => "31",
+            _ => "33",
+        };
+        self.with(code, text)
+    }
+
     /// What stands at the head of an error.
     #[must_use]
     pub fn error(self, text: &str) -> String {

@@ -137,5 +137,23 @@ pub fn pack(from: &Path, progress: &mut dyn FnMut(u64, u64)) -> Result<Package, 
     archive::write(archive::Source::Spool(&converted.spool), &converted.entries, progress)
 }
 
+/// Packs a checkout of a commit: permissions are those that git knows, whatever the umask was, and no file may stand for one that
+/// was not fetched.
+///
+/// # Errors
+/// As [`pack`].
+pub fn pack_checkout(folder: &Path, progress: &mut dyn FnMut(u64, u64)) -> Result<Package, Error> {
+    let mut entries = tree::list(folder)?;
+    for entry in &mut entries {
+        if let tree::Kind::File { size, .. } = entry.kind {
+            crate::git::no_pointer(folder, &entry.path, size)
+                .map_err(|source| Error::Unreadable { path: entry.path.clone(), source })?;
+        }
+        let runs = entry.kind == tree::Kind::Folder || entry.mode & 0o100 != 0;
+        entry.mode = if runs { 0o755 } else { 0o644 };
+    }
+    archive::write(archive::Source::Folder(folder), &entries, progress)
+}
+
 #[cfg(test)]
 mod tests;

@@ -28,6 +28,10 @@ fn log(text: &str) -> String {
         .to_string()
 }
 
+fn no_project() -> Reply {
+    Reply::problem(404, "not_found", "there is no project `shop`", "make it")
+}
+
 fn accepted() -> Reply {
     Reply::json(202, &json!({ "deployment": DEP }).to_string())
 }
@@ -198,20 +202,20 @@ fn a_good_spec_is_sent_as_it_is() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("longshore.yaml");
     std::fs::write(&path, SPEC).unwrap();
-    let fake = Fake::start([Reply::json(200, r#"{"project":"shop","revision":3,"changed":true}"#)]);
+    let fake = Fake::start([no_project(), Reply::json(200, r#"{"project":"shop","revision":3,"changed":true}"#)]);
     let done = fake.run(&["apply", "-f", path.to_str().unwrap(), "-o", "json"]);
     assert_eq!(done.status.code(), Some(0), "{}", stderr(&done));
     assert_eq!(
         serde_json::from_str::<Value>(&stdout(&done)).unwrap(),
         json!({"project": "shop", "revision": 3, "changed": true})
     );
-    let seen = &fake.seen()[0];
+    let seen = &fake.seen()[1];
     assert_eq!(
         (seen.line.as_str(), seen.header("content-type"), seen.body.as_slice()),
         ("PUT /api/v1/projects/shop", Some("application/yaml"), SPEC.as_bytes())
     );
 
-    let fake = Fake::start([Reply::problem(422, "bad_spec", "pool `x` does not exist", "create it")]);
+    let fake = Fake::start([no_project(), Reply::problem(422, "bad_spec", "pool `x` does not exist", "create it")]);
     assert_eq!(
         fake.run(&["apply", "-f", path.to_str().unwrap()]).status.code(),
         Some(2),

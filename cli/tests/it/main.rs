@@ -3,9 +3,12 @@
 
 #![expect(clippy::unwrap_used, reason = "helpers of tests")]
 
+mod apply;
 mod client;
 mod commands;
 mod dev;
 mod fake;
+mod git;
 mod help;
+mod init;
 mod people;

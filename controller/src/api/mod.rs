@@ -137,6 +137,7 @@ fn described() -> OpenApiRouter<Api> {
     let guarded = OpenApiRouter::new()
         .routes(routes!(projects::list))
         .routes(routes!(projects::show, projects::apply))
+        .routes(routes!(projects::spec))
         .routes(routes!(variables::list))
         .routes(routes!(variables::set))
         .routes(routes!(packages::list))

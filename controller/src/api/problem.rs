@@ -35,6 +35,8 @@ pub(super) struct ProblemView {
     detail: String,
     /// What to do about it.
     hint: Option<String>,
+    /// The page that explains `code`, from the root of the repository; `longshore errors CODE` prints it.
+    help: String,
     /// Names this request in the controller's log.
     request_id: String,
     /// Every mistake of a spec, for the code `bad_spec`.
@@ -56,7 +58,7 @@ struct SpecMistake {
 }
 
 impl Problem {
-    /// A refusal with a stable word and the words for people.
+    /// A refusal with a stable word (one of [`longshore_core::problem::CODES`]) and the words for people.
     #[must_use]
     pub fn new(status: StatusCode, code: &'static str, detail: impl Into<String>) -> Self {
         Self { status, code, detail: detail.into(), hint: None, errors: Vec::new() }
@@ -95,6 +97,7 @@ impl Problem {
             code: self.code,
             detail: self.detail,
             hint: self.hint,
+            help: longshore_core::problem::page(self.code),
             request_id: request_id.to_owned(),
             errors: self.errors,
         };

@@ -78,6 +78,7 @@ pub const RULES: &[Rule] = &[
 
     rule(("GET", "/api/v1/projects"), ("project.list", "project"), (View, Somewhere)),
     rule(("GET", "/api/v1/projects/{name}"), ("project.show", "project/{name}"), (View, InProject)),
+    rule(("GET", "/api/v1/projects/{name}/spec"), ("project.show", "project/{name}"), (View, Project)),
     rule(("PUT", "/api/v1/projects/{name}"), ("project.apply", "project/{name}"), (Administer, Project)),
     rule(("GET", "/api/v1/projects/{name}/variables"), ("variable.list", "project/{name}"), (View, InProject)),
     rule(("PUT", "/api/v1/projects/{name}/variables/{variable}"), ("variable.set", "variable/{name}/{variable}"), (Deploy, Body)),

@@ -1,4 +1,6 @@
 //! Why the engine refused something.
+//!
+//! Every `code` is one of [`longshore_core::problem::CODES`]; a test reads the sources for them.
 
 use crate::store;
 

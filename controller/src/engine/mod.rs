@@ -77,7 +77,7 @@ pub use tokens::NewToken;
 pub use view::{
     AgentView, AppliedView, ApprovalView, AttemptView, AuditPage, AuditView, DeploymentView, EventView, GrantView,
     HeldPackageView, LockView, LogView, PlanView, ProgressView, ProjectView, ReleaseStepView, ReleaseView, RoleView,
-    StepView, TeamView, TokenView, UserView, VariableView,
+    SpecView, StepView, TeamView, TokenView, UserView, VariableView,
 };
 
 type Result<T, E = Error> = std::result::Result<T, E>;

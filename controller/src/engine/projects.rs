@@ -6,7 +6,7 @@ use serde_json::json;
 
 use super::context::variable_aad;
 use super::create::project;
-use super::view::{AppliedView, ProjectView, VariableView};
+use super::view::{AppliedView, ProjectView, SpecView, VariableView};
 use super::{Engine, Error, NewVariable, Result};
 use crate::hex;
 use crate::store::Tx;
@@ -21,6 +21,15 @@ impl Engine {
     /// # Errors
     /// [`Error::Spec`] with every mistake.
     pub async fn apply_project(&self, text: &[u8], by: &str) -> Result<AppliedView> {
+        self.apply_project_if(text, None, by).await
+    }
+
+    /// As [`Engine::apply_project`], but only if `if_revision` is the newest revision (0: there is no project yet). A spec that means
+    /// the same as the newest one is never refused, so that a request whose answer was lost may be repeated.
+    ///
+    /// # Errors
+    /// [`Error::Spec`] with every mistake; a conflict when there is another revision by now.
+    pub async fn apply_project_if(&self, text: &[u8], if_revision: Option<u64>, by: &str) -> Result<AppliedView> {
         let spec = spec::parse_bytes(text).map_err(Error::Spec)?;
         let digest = hex::encode(aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, &spec.digest_input()).as_ref());
         let (id, created_by) = (self.clock().project_id(), by.to_owned());
@@ -34,8 +43,11 @@ impl Engine {
                     }
                 };
                 let newest = tx.revision(row.id, row.revision).await?;
-                if newest.is_some_and(|newest| newest.digest == digest) {
+                if newest.as_ref().is_some_and(|newest| newest.digest == digest) {
                     return Ok(AppliedView { project: row.name, revision: row.revision, changed: false });
+                }
+                if if_revision.is_some_and(|wanted| wanted != row.revision) {
+                    return Err(moved(&row.name, newest.as_ref()));
                 }
                 (row.revision, row.updated_at) = (row.revision + 1, cx.now);
                 tx.save_project(&row).await?;
@@ -84,6 +96,30 @@ impl Engine {
             Box::pin(async move {
                 let row = project(tx, &name).await?;
                 view(tx, row).await
+            })
+        })
+        .await
+    }
+
+    /// The newest revision of a project's spec.
+    ///
+    /// # Errors
+    /// When there is none of that name.
+    pub async fn spec(&self, name: &str) -> Result<SpecView> {
+        let name = name.to_owned();
+        self.read(move |tx| {
+            Box::pin(async move {
+                let row = project(tx, &name).await?;
+                let newest = tx.revision(row.id, row.revision).await?;
+                let newest = newest.ok_or_else(|| Error::not_found("revision of project", &name))?;
+                Ok(SpecView {
+                    project: row.name,
+                    revision: newest.revision,
+                    created_at: newest.created_at.to_string(),
+                    created_by: newest.created_by,
+                    spec: serde_json::to_value(&newest.spec)
+                        .map_err(|error| Error::Internal(format!("a spec that is no JSON: {error}")))?,
+                })
             })
         })
         .await
@@ -189,6 +225,19 @@ impl Engine {
         let sha256 = sha256.to_owned();
         self.read(move |tx| Box::pin(async move { Ok(tx.package(&sha256).await?.is_some()) })).await
     }
+}
+
+/// The refusal of a request that was made for another revision.
+fn moved(name: &str, newest: Option<&RevisionRow>) -> Error {
+    let now = match newest {
+        Some(newest) => {
+            format!("is at revision {}, made by `{}` at {}", newest.revision, newest.created_by, newest.created_at)
+        }
+        None => "does not exist".to_owned(),
+    };
+    let hint = "look at what changed (`longshore apply --dry-run` shows it), bring it into the file, and apply again with \
+                the newest revision";
+    Error::conflict("revision_moved", format!("project `{name}` {now}; nothing was changed"), hint.to_owned())
 }
 
 async fn view(tx: &mut dyn Tx, row: ProjectRow) -> Result<ProjectView> {

@@ -276,6 +276,22 @@ pub struct ProjectView {
     pub updated_at: String,
 }
 
+/// The newest revision of a project's spec.
+#[derive(Debug, Clone, PartialEq, Serialize, ToSchema)]
+pub struct SpecView {
+    /// Name of the project.
+    pub project: String,
+    /// Counter of the project's revisions, from 1.
+    pub revision: u64,
+    /// RFC 3339 in UTC, milliseconds.
+    pub created_at: String,
+    /// Who applied it.
+    pub created_by: String,
+    /// The spec after every check, without secrets: it holds no value of one. Fields are only ever added.
+    #[schema(value_type = Object)]
+    pub spec: serde_json::Value,
+}
+
 /// One variable's value for one environment.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
 pub struct VariableView {

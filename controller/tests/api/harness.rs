@@ -49,6 +49,8 @@ impl Answer {
         assert_eq!((self.status.as_u16(), problem["code"].as_str().unwrap()), (status, code), "{problem:#}");
         assert_eq!(self.headers[header::CONTENT_TYPE], "application/problem+json");
         assert_eq!(problem["status"], status);
+        assert_eq!(problem["help"], format!("docs/errors/{code}.md"));
+        assert!(longshore_core::problem::is_code(code), "`{code}` is not in the list of words");
         assert_eq!(problem["request_id"].as_str().unwrap(), self.headers["x-request-id"].to_str().unwrap());
         assert!(!problem["detail"].as_str().unwrap().is_empty());
         problem

@@ -4,6 +4,7 @@
 
 mod agent;
 mod auth;
+mod codes;
 mod deployments;
 mod fences;
 mod harness;

@@ -24,6 +24,30 @@ async fn a_project_is_made_kept_and_changed() {
 }
 
 #[tokio::test]
+async fn a_project_that_moved_is_not_overwritten() {
+    let server = Server::start().await;
+    server.get("/projects/shop/spec").await.problem(404, "not_found");
+    let apply = async |text: &str, revision: &str| {
+        server.call(Method::PUT, &format!("/projects/shop?if_revision={revision}"), text.to_owned()).await
+    };
+    let (first, second) = (spec("shop"), spec("shop").replace("hello", "goodbye"));
+    apply(&first, "1").await.problem(409, "revision_moved");
+    assert_eq!(apply(&first, "0").await.ok(200)["revision"], 1);
+    assert_eq!(apply(&second, "1").await.ok(200)["revision"], 2);
+    // The answer was lost: the same request again finds what it wanted.
+    assert_eq!(apply(&second, "1").await.ok(200), json!({"project": "shop", "revision": 2, "changed": false}));
+    let problem = apply(&first, "1").await.problem(409, "revision_moved");
+    let detail = problem["detail"].as_str().unwrap();
+    assert!(detail.contains("is at revision 2, made by `admin` at 20") && problem["hint"].is_string(), "{problem}");
+    apply(&first, "x").await.problem(400, "bad_query");
+    server.call(Method::PUT, "/projects/shop?revision=1", first.clone()).await.problem(400, "bad_query");
+    let shown = server.get("/projects/shop/spec").await.ok(200);
+    assert_eq!((&shown["revision"], &shown["created_by"]), (&json!(2), &json!("admin")));
+    let parsed: longshore_core::spec::Project = serde_json::from_value(shown["spec"].clone()).unwrap();
+    assert_eq!(parsed.digest_input(), longshore_core::spec::parse(&second).unwrap().digest_input());
+}
+
+#[tokio::test]
 async fn a_bad_spec_changes_nothing_and_names_every_mistake() {
     let server = Server::start().await;
     let bad = "version: 1\nproject: shop\nenvironments:\n  - name: dev\nsteps:\n  - name: one\n    image: x\n    run: echo\n    tiemout: 5m\n    profil: locked\n";

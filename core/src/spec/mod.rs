@@ -10,6 +10,7 @@
 //! Values keep the text as it was written: `1.10` is "1.10", `yes` is "yes".
 
 mod action;
+mod diff;
 pub mod duration;
 mod env;
 mod flow;
@@ -20,6 +21,7 @@ mod model;
 pub mod names;
 mod order;
 mod project;
+mod pulumi_file;
 mod schema;
 mod scope;
 mod step;
@@ -32,6 +34,7 @@ mod yaml;
 
 use serde::{Deserialize, Serialize};
 
+pub use diff::{Change, ChangeKind, FieldChange, diff};
 pub use flow::{
     Approval, DEFAULT_EXPIRY, DeployRelease, Http, MAX_BACKOFF, MAX_RETRIES, Mode, Phase, Require, Retries, When,
 };
@@ -40,6 +43,7 @@ pub use model::{
     Script, Step, Variable,
 };
 pub use order::{ancestors, predecessors};
+pub use pulumi_file::{PulumiFile, read_pulumi_file};
 pub use schema::schema;
 pub(crate) use tree::shown;
 pub use values::{check_backend, check_dir, check_image, check_stack, check_url, check_version};

@@ -33,8 +33,9 @@ pub fn is_output(text: &str) -> bool {
     crate::outputs::is_name(text)
 }
 
-/// The closest text to `text` that [`is_name`] takes, for messages.
-pub(super) fn as_name(text: &str) -> Option<String> {
+/// The closest text to `text` that [`is_name`] takes.
+#[must_use]
+pub fn as_name(text: &str) -> Option<String> {
     let lower: String = text
         .trim()
         .chars()

@@ -21,8 +21,13 @@ const MAX_WEIGHT: usize = 4 * MAX_BYTES;
 /// What a node costs beside its text.
 const NODE_WEIGHT: usize = 16;
 
-/// Reads the one document of a file.
+/// Reads the one document of a spec.
 pub(super) fn load(text: &str) -> Result<Node, SpecError> {
+    document(text)?.ok_or_else(|| error(1, "the file is empty: a spec begins with `version: 1` and `project: NAME`"))
+}
+
+/// Reads the one document of a file; `None` when nothing stands in it.
+pub(super) fn document(text: &str) -> Result<Option<Node>, SpecError> {
     if text.len() > MAX_BYTES {
         return Err(error(1, format!("the file has {} bytes: at most {MAX_BYTES} are read", text.len())));
     }
@@ -37,12 +42,7 @@ pub(super) fn load(text: &str) -> Result<Node, SpecError> {
         let (event, span) = next.map_err(|e| explain::explain(&e, text))?;
         builder.event(event, &span)?;
     }
-    match builder.root {
-        Some(Node { value: Value::Null, .. }) | None => {
-            Err(error(1, "the file is empty: a spec begins with `version: 1` and `project: NAME`"))
-        }
-        Some(root) => Ok(root),
-    }
+    Ok(builder.root.filter(|root| !matches!(root.value, Value::Null)))
 }
 
 fn error(line: usize, message: impl Into<String>) -> SpecError {

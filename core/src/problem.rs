@@ -1,0 +1,93 @@
+//! The stable words of refusals: the one list of them.
+//!
+//! A word that is out stays: scripts decide by it. Each has a page `docs/errors/WORD.md`, which the command line carries with it, so
+//! that a word without a page does not compile there; tests compare the list with what the sources use and with the pages there are.
+
+/// Hands all words to a macro, as literals.
+#[macro_export]
+macro_rules! problem_codes {
+    ($each:ident) => {
+        $each! {
+            "already_voted",
+            "approval_decided",
+            "bad_cursor",
+            "bad_json",
+            "bad_package",
+            "bad_query",
+            "bad_request",
+            "bad_spec",
+            "digest_mismatch",
+            "disabled",
+            "disk_full",
+            "ended",
+            "exists",
+            "expired",
+            "forbidden",
+            "internal",
+            "invalid",
+            "last_admin",
+            "lifecycle",
+            "no_lifecycle",
+            "no_program",
+            "no_such_method",
+            "no_such_path",
+            "not_found",
+            "not_in_team",
+            "not_json",
+            "not_unknown",
+            "nothing_to_roll_back_to",
+            "operation_reused",
+            "other_project",
+            "own_deployment",
+            "passed_every_phase",
+            "refused",
+            "release_blocked",
+            "revision_moved",
+            "revoked",
+            "schedule",
+            "secret_missing",
+            "stale",
+            "stopping",
+            "too_large",
+            "two_writers",
+            "unauthorized",
+            "under_way",
+            "unknown_stack",
+            "upload_cut",
+            "variable_required",
+            "version_taken"
+        }
+    };
+}
+
+macro_rules! list {
+    ($($code:literal),*) => {
+        /// Every word, sorted.
+        pub const CODES: &[&str] = &[$($code),*];
+    };
+}
+problem_codes!(list);
+
+/// Whether a word is one of them.
+#[must_use]
+pub fn is_code(word: &str) -> bool {
+    CODES.binary_search(&word).is_ok()
+}
+
+/// Where the page of a word is, from the root of the repository.
+#[must_use]
+pub fn page(code: &str) -> String {
+    format!("docs/errors/{code}.md")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn words_are_sorted_once_and_fit_a_file_name() {
+        assert!(CODES.is_sorted_by(|a, b| a < b), "{CODES:?}");
+        assert!(CODES.iter().all(|code| code.bytes().all(|b| b.is_ascii_lowercase() || b == b'_')), "{CODES:?}");
+        assert!(is_code("not_found") && !is_code("found"));
+    }
+}
