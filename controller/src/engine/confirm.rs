@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use longshore_core::attempt::{self, Outcome, State};
 use longshore_core::id::AgentId;
-use longshore_core::offer::{Action, Grant, Operation, OutputsKey, PulumiAction};
+use longshore_core::offer::{Action, Grant, Operation, OutputsKey, Plan, PulumiAction};
 use longshore_core::spec::{self, DEFAULT_TIMEOUT, Script, Step};
 use longshore_core::step::{End, StepEvent, StepState, index_of};
 use longshore_core::time::Timestamp;
@@ -335,5 +335,5 @@ fn render_pulumi(step: &Step, pulumi: &spec::Pulumi, values: &Values) -> std::re
         spec::Operation::Refresh => Operation::Refresh,
         spec::Operation::Destroy => Operation::Destroy,
     };
-    Ok(PulumiAction { operation, stack, dir, backend, install: pulumi.install })
+    Ok(PulumiAction { operation, stack, dir, backend, install: pulumi.install, plan: Plan::None })
 }
