@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use longshore_core::fence::Fence;
 use longshore_proto::convert::{self, fence};
-use longshore_proto::{CAPABILITY_STEPS_V1, v1};
+use longshore_proto::{CAPABILITY_PLANS_V1, CAPABILITY_STEPS_V1, v1};
 use serde_json::json;
 use v1::session_response::Message as Down;
 
@@ -20,7 +20,9 @@ pub(super) fn hello(wire: v1::Hello) -> Result<Hello, convert::Error> {
         return Err(convert::Error::Value { field: "hello.held", value: wire.held.len().to_string() });
     }
     let facts = wire.host.as_ref().map(facts).unwrap_or_default();
+    let plans = wire.capabilities.iter().any(|name| name == CAPABILITY_PLANS_V1);
     Ok(Hello {
+        plans,
         boot_id: wire.boot_id,
         slots: wire.slots,
         held: wire.held.into_iter().map(|held| fence(held.fence)).collect::<Result<_, _>>()?,
@@ -50,7 +52,7 @@ fn facts(host: &v1::HostFacts) -> serde_json::Value {
 
 pub(super) fn welcome(welcome: &Welcome) -> v1::SessionResponse {
     down(Down::Welcome(v1::Welcome {
-        capabilities: vec![CAPABILITY_STEPS_V1.to_owned()],
+        capabilities: [CAPABILITY_STEPS_V1, CAPABILITY_PLANS_V1].map(str::to_owned).into(),
         heartbeat_seconds: seconds(welcome.heartbeat).max(1),
         max_disconnected_seconds: seconds(welcome.max_disconnected),
         controller_id: welcome.controller.to_string(),

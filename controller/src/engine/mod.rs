@@ -25,6 +25,7 @@ mod live;
 mod offers;
 mod people;
 pub mod plane;
+mod plans;
 mod program;
 mod projects;
 mod promote;

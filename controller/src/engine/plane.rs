@@ -83,6 +83,8 @@ pub struct Hello {
     pub draining: bool,
     /// Its container engine answers.
     pub engine: bool,
+    /// It can make plans and run them.
+    pub plans: bool,
 }
 
 /// What becomes of an attempt that an agent still has.

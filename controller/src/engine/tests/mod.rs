@@ -4,6 +4,7 @@ mod ends;
 mod fences;
 mod flow;
 mod people;
+mod plans;
 mod restarts;
 mod waits;
 
@@ -136,7 +137,7 @@ impl World {
     /// An agent that is connected.
     async fn agent(&self) -> Sim {
         let id = self.enroll("default").await;
-        let mut sim = Sim { id, boot: "boot-1".to_owned(), slots: 2, line: None };
+        let mut sim = Sim { id, boot: "boot-1".to_owned(), slots: 2, plans: true, line: None };
         sim.hello(&self.engine, &[]).await;
         sim
     }
@@ -156,6 +157,8 @@ struct Sim {
     id: AgentId,
     boot: String,
     slots: u32,
+    /// It can make plans and run them.
+    plans: bool,
     line: Option<plane::Line>,
 }
 
@@ -172,6 +175,7 @@ impl Sim {
             weakest: Profile::Standard,
             draining: false,
             engine: true,
+            plans: self.plans,
         };
         let welcome = engine.hello(self.id, hello).await.unwrap();
         self.line = Some(welcome.line);
