@@ -319,7 +319,7 @@ async fn work(
         tx.steps(deployment.deployment.id).await?.into_iter().filter(|row| row.index != index).collect();
     let values = Values::load(tx, vault, &deployment, Some(&spec.name), &steps).await?;
     let plan = plans::order(tx, vault, deployment.deployment.id, step).await?;
-    Ok(render(&spec, &values, plan))
+    Ok(plan.and_then(|plan| render(&spec, &values, plan)))
 }
 
 fn render(step: &Step, values: &Values, plan: Plan) -> std::result::Result<Work, String> {

@@ -23,11 +23,13 @@ use super::cascade::stale;
 use super::context::text;
 use super::cx::Cx;
 use super::offers::offer_steps;
-use super::{Engine, Error, Result};
+use super::{Engine, Error};
 use crate::hex;
 use crate::secrets::Vault;
 use crate::store::Tx;
 use crate::store::rows::{ApprovalFilter, ApprovalRow, DeploymentRow, JobRow, PlanRow, StepAttemptRow, StepRow};
+
+type Result<T, E = Error> = std::result::Result<T, E>;
 
 fn plan_aad(approval: ApprovalId) -> String {
     format!("plan:{approval}")
@@ -123,6 +125,7 @@ pub(super) async fn ask(
     tx.insert_approval(&ApprovalRow { approval, deployment, step: step.index, step_name, created_at: cx.now }).await?;
     let mut detail = json!({ "approval": id, "step": step.name, "needs": asked.needs, "teams": asked.teams });
     if let (Some(made), Some(planned)) = (made, planned(spec, own).and_then(|index| u32::try_from(index).ok())) {
+        compare(tx, cx, deployment, planned, &made).await?;
         let sealed = cx.vault.seal(&plan_aad(id), made.plan.expose().as_bytes())?;
         let Made { digest, checkpoint, image, resources, changes, .. } = made;
         detail["plan"] = json!({ "digest": digest, "checkpoint": checkpoint, "image": image, "resources": resources });
@@ -151,14 +154,23 @@ pub(super) async fn agreed(tx: &mut dyn Tx, deployment: DeploymentId, step: u32)
     Ok(approval.filter(|row| row.approval.state == ApprovalState::Granted).map(|_| plan))
 }
 
-/// What a Pulumi step has to do with a plan.
-pub(super) async fn order(tx: &mut dyn Tx, vault: &Vault, deployment: DeploymentId, slot: u32) -> Result<Plan> {
+/// What a Pulumi step has to do with a plan; the inner error says why it may not be started.
+pub(super) async fn order(
+    tx: &mut dyn Tx,
+    vault: &Vault,
+    deployment: DeploymentId,
+    slot: u32,
+) -> Result<Result<Plan, String>> {
     if is_preview(slot) {
-        return Ok(Plan::Save);
+        return Ok(Ok(Plan::Save));
     }
-    let Some(row) = agreed(tx, deployment, index_of(slot)).await? else { return Ok(Plan::None) };
+    if let Some(row) = voided(tx, deployment, index_of(slot)).await? {
+        let (id, why) = (row.approval.id, row.approval.void_reason.unwrap_or_default());
+        return Ok(Err(format!("approval `{id}` is void: {why}; nothing was started; deploy again for a new plan")));
+    }
+    let Some(row) = agreed(tx, deployment, index_of(slot)).await? else { return Ok(Ok(Plan::None)) };
     let plan = text("plan", &vault.open(&plan_aad(row.approval), &row.sealed)?)?;
-    Ok(Plan::Run { plan, checkpoint: row.checkpoint })
+    Ok(Ok(Plan::Run { plan, checkpoint: row.checkpoint }))
 }
 
 /// What has moved, by the account of a step that was to run a plan and failed.
@@ -190,13 +202,41 @@ pub(super) async fn void(
         if row.approval.state != ApprovalState::Granted || (plans_only && !bound) {
             continue;
         }
-        let next = decide(&row.approval, &Event::Void(reason.to_owned()), cx.now)?;
-        if !tx.update_approval(&row.approval, &next).await? {
-            return Err(stale(&next.id));
-        }
-        cx.after.changed.insert(deployment);
-        let detail = json!({ "approval": next.id, "step": row.step_name, "reason": reason });
-        cx.event(tx, "approval.void", Some(deployment), detail).await?;
+        void_one(tx, cx, &row, reason).await?;
     }
     Ok(())
+}
+
+async fn void_one(tx: &mut dyn Tx, cx: &mut Cx, row: &ApprovalRow, reason: &str) -> Result<()> {
+    let next = decide(&row.approval, &Event::Void(reason.to_owned()), cx.now)?;
+    if !tx.update_approval(&row.approval, &next).await? {
+        return Err(stale(&next.id));
+    }
+    cx.after.changed.insert(row.deployment);
+    let detail = json!({ "approval": next.id, "step": row.step_name, "reason": reason });
+    cx.event(tx, "approval.void", Some(row.deployment), detail).await
+}
+
+/// An earlier approval of the same step is void when the state is not what people saw then.
+async fn compare(tx: &mut dyn Tx, cx: &mut Cx, deployment: DeploymentId, step: u32, made: &Made) -> Result<()> {
+    let before = agreed(tx, deployment, step).await?.filter(|before| before.checkpoint != made.checkpoint);
+    let Some(before) = before else { return Ok(()) };
+    let row = tx.approval(before.approval).await?.ok_or_else(|| stale(&before.approval))?;
+    let reason = format!(
+        "the stack's state has moved: the plan started from `{}`, and a later preview found `{}`",
+        before.checkpoint, made.checkpoint
+    );
+    void_one(tx, cx, &row, &reason).await
+}
+
+/// A void approval that is bound to a step's plan.
+async fn voided(tx: &mut dyn Tx, deployment: DeploymentId, step: u32) -> Result<Option<ApprovalRow>> {
+    for row in tx.approvals(&ApprovalFilter { deployment: Some(deployment) }).await? {
+        if row.approval.state == ApprovalState::Void
+            && tx.plan(row.approval.id).await?.is_some_and(|plan| plan.step == step)
+        {
+            return Ok(Some(row));
+        }
+    }
+    Ok(None)
 }

@@ -19,7 +19,11 @@ const UP: u32 = 1;
 
 /// A deployment of [`SPEC`] with a package.
 async fn planned(world: &mut World) -> DeploymentId {
-    world.engine.apply_project(SPEC.as_bytes(), "anna").await.unwrap();
+    planned_by(world, SPEC).await
+}
+
+async fn planned_by(world: &mut World, spec: &str) -> DeploymentId {
+    world.engine.apply_project(spec.as_bytes(), "anna").await.unwrap();
     let mut archive = tar::Builder::new(Vec::new());
     let (mut header, program) = (tar::Header::new_gnu(), b"name: shop\nruntime: yaml\n");
     header.set_size(program.len() as u64);
@@ -76,20 +80,24 @@ impl Sim {
 
     /// Takes the next job and makes the plan.
     async fn preview(&mut self, world: &World) -> Offer {
+        self.preview_at(world, PREVIEW, "state-1").await
+    }
+
+    async fn preview_at(&mut self, world: &World, slot: u32, checkpoint: &str) -> Offer {
         let offer = self.offer().await;
         self.accept(&world.engine, offer.fence).await;
-        assert_eq!(offer.steps.iter().map(|step| step.index).collect::<Vec<_>>(), [PREVIEW]);
-        let grant = self.grant(&world.engine, offer.fence, PREVIEW).await;
+        assert_eq!(offer.steps.iter().map(|step| step.index).collect::<Vec<_>>(), [slot]);
+        let grant = self.grant(&world.engine, offer.fence, slot).await;
         let Action::Pulumi(action) = &grant.action else { panic!("{grant:?}") };
         assert_eq!((action.operation, &action.plan), (Operation::Preview, &Plan::Save));
         assert_eq!(grant.env[0].0, "KEY", "as the step itself has it");
         let plan = Some(sealed(&grant.outputs_key, TEXT));
-        let record = ExitRecord { plan, checkpoint: Some("state-1".to_owned()), ..code(0) };
+        let record = ExitRecord { plan, checkpoint: Some(checkpoint.to_owned()), ..code(0) };
         let events = [
             r#"{"resourcePreEvent":{"metadata":{"op":"update","urn":"urn:one","type":"t","diffs":["content"]},"planning":true}}"#,
             r#"{"summaryEvent":{"resourceChanges":{"update":1},"isPreview":true,"result":"succeeded"}}"#,
         ];
-        assert_eq!(self.ended(world, offer.fence, PREVIEW, record, &events).await, None);
+        assert_eq!(self.ended(world, offer.fence, slot, record, &events).await, None);
         offer
     }
 
@@ -290,4 +298,25 @@ async fn an_approval_without_a_plan_is_bound_to_the_images_of_its_release() {
     assert!(matches!(world.engine.confirm(sim.id, wish).await.unwrap(), Confirmed::Failed(_)));
     world.until(id, "failed").await;
     assert_eq!(approval(&world, id).await.state, "void");
+}
+
+#[tokio::test]
+async fn a_second_preview_on_another_state_voids_what_was_agreed_to_before() {
+    let mut world = World::new().await;
+    let mut sim = world.agent().await;
+    let twice = SPEC.replace("  - {name: infra", "  - {name: again, approval: {plan: infra}}\n  - {name: infra");
+    let id = planned_by(&mut world, &twice).await;
+    sim.preview(&world).await;
+    let first = agree(&world, id).await.id;
+    // Ids made at one instant are in no order.
+    world.clock.advance(Duration::from_secs(1));
+    sim.preview_at(&world, preview_slot(1), "state-2").await;
+    let void = world.engine.approval(first.parse().unwrap()).await.unwrap();
+    assert!(void.state == "void" && void.void_reason.unwrap().contains("`state-2`"));
+    assert_eq!(agree(&world, id).await.state, "granted");
+    let offer = sim.offer().await;
+    sim.accept(&world.engine, offer.fence).await;
+    let answer = sim.confirm(&world.engine, offer.fence, 2, "n").await.unwrap();
+    assert!(matches!(answer, Confirmed::Failed(reason) if reason.contains("is void")));
+    world.until(id, "failed").await;
 }

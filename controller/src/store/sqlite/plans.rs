@@ -51,11 +51,10 @@ pub(super) async fn plan(c: &mut SqliteConnection, id: ApprovalId) -> Result<Opt
 }
 
 pub(super) async fn plan_for(c: &mut SqliteConnection, deployment: DeploymentId, step: u32) -> Result<Option<PlanRow>> {
-    let row =
-        query("SELECT * FROM plan WHERE deployment = $1 AND step = $2 ORDER BY created_at DESC, approval DESC LIMIT 1")
-            .bind(deployment.to_string())
-            .bind(i64::from(step))
-            .fetch_optional(c)
-            .await?;
+    let row = query("SELECT * FROM plan WHERE deployment = $1 AND step = $2 ORDER BY rowid DESC LIMIT 1")
+        .bind(deployment.to_string())
+        .bind(i64::from(step))
+        .fetch_optional(c)
+        .await?;
     row.as_ref().map(plan_row).transpose()
 }
