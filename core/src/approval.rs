@@ -1,7 +1,7 @@
 //! An approval: a recorded decision of people, and who may take part in it.
 //!
 //! Pure. A person has one word; a rejection ends it at once; it is granted when enough people agreed; what it was bound to may
-//! move and void it; it expires by its own clock only while it is pending.
+//! move and void it, also when it is granted already; it expires by its own clock only while it is pending.
 
 use serde::{Deserialize, Serialize};
 
@@ -128,7 +128,8 @@ pub fn may_vote(approval: &Approval, voter: &Voter<'_>) -> Result<(), Rejected> 
 /// # Errors
 /// [`Rejected::Decided`], [`Rejected::NotYet`]; nothing changes then.
 pub fn decide(approval: &Approval, event: &Event, now: Timestamp) -> Result<Approval, Rejected> {
-    if approval.state != ApprovalState::Pending {
+    let moved = matches!((approval.state, event), (ApprovalState::Granted, Event::Void(_)));
+    if approval.state != ApprovalState::Pending && !moved {
         return Err(Rejected::Decided(approval.id, approval.state.as_str()));
     }
     let mut next = approval.clone();
@@ -195,9 +196,20 @@ mod tests {
         for decided in [ApprovalState::Granted, ApprovalState::Rejected, ApprovalState::Void, ApprovalState::Expired] {
             let decided = Approval { state: decided, ..approval(1, &[]) };
             for event in [Event::Grant { before: 0 }, Event::Reject, Event::Void(String::new()), Event::TimePassed] {
+                if decided.state == ApprovalState::Granted && matches!(event, Event::Void(_)) {
+                    continue;
+                }
                 assert!(decide(&decided, &event, Timestamp::from_micros(200)).is_err());
             }
         }
+    }
+
+    #[test]
+    fn what_was_agreed_to_may_move_all_the_same() {
+        let granted = Approval { state: ApprovalState::Granted, ..approval(1, &[]) };
+        let next =
+            decide(&granted, &Event::Void("the state has moved".to_owned()), Timestamp::from_micros(200)).unwrap();
+        assert_eq!((next.state, next.void_reason.as_deref()), (ApprovalState::Void, Some("the state has moved")));
     }
 
     #[test]

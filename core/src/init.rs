@@ -17,6 +17,12 @@ pub const SOCKET: &str = "/.longshore/init.sock";
 pub const ACK: u8 = 0x06;
 /// Longest captured output of one command in bytes; both kinds together fit into an exit record.
 pub const MAX_OUTPUTS: usize = 256 << 10;
+/// Longest stack settings in bytes that go with a plan.
+pub const MAX_SETTINGS: usize = 16 << 10;
+/// Longest plan in bytes; with the stack's settings, encrypted and in base64 it fits into an exit record beside everything else.
+pub const MAX_PLAN: usize = 700 << 10;
+/// What an encrypted plan is bound to, in place of the name of an output.
+pub const PLAN: &str = "longshore:plan";
 /// Exit code of init itself when it got no hand-over and so ran nothing and left no exit record.
 pub const NOT_STARTED: u8 = 125;
 /// Longest hand-over in bytes; a longer one is refused by init.
@@ -46,6 +52,35 @@ pub struct Handover {
     /// 32 bytes in hex. Secret outputs are encrypted with it before they touch a disk. `None`: no outputs are captured.
     #[serde(default)]
     pub outputs_key: Option<String>,
+    /// The plan that the commands make or run.
+    #[serde(default)]
+    pub plan: Option<PlanFile>,
+}
+
+/// A plan in the container. It may hold secrets, so its file lies where no disk is.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PlanFile {
+    /// The file, absolute, in a directory that is there.
+    pub path: String,
+    /// The stack's settings (`Pulumi.STACK.yaml`), absolute. They go with the plan, because the key that the secrets in it are
+    /// encrypted with comes from a salt that the CLI writes there.
+    pub settings: String,
+    /// What init writes before the first command: settings, a zero byte, plan. `None`: a command makes the plan, and init keeps
+    /// both, encrypted with [`Handover::outputs_key`], in the exit record.
+    #[serde(default)]
+    pub content: Option<String>,
+    /// What a command with [`Stdout::Checkpoint`] has to come to; with anything else no later command is run.
+    #[serde(default)]
+    pub checkpoint: Option<String>,
+}
+
+impl std::fmt::Debug for PlanFile {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("PlanFile")
+            .field("path", &self.path)
+            .field("checkpoint", &self.checkpoint)
+            .finish_non_exhaustive()
+    }
 }
 
 impl std::fmt::Debug for Handover {
@@ -112,6 +147,9 @@ pub enum Stdout {
     MaskedOutputs,
     /// The same object with the secret values shown; never written anywhere in clear.
     RevealedOutputs,
+    /// A stack's whole state; nothing but its SHA-256 is kept, in [`ExitRecord::checkpoint`]. Two exports of a state that
+    /// nobody wrote are the same bytes; one that was written again without a change is another one, because its time is.
+    Checkpoint,
 }
 
 /// How a step's container ended, by init's own account: the last record of the spool, and in the control file.
@@ -156,6 +194,12 @@ pub struct ExitRecord {
     /// with the name as associated data.
     #[serde(default)]
     pub secret_outputs: std::collections::BTreeMap<String, String>,
+    /// SHA-256 in hex of the state that a command with [`Stdout::Checkpoint`] printed.
+    #[serde(default)]
+    pub checkpoint: Option<String>,
+    /// The plan that was made, with the stack's settings, as in [`PlanFile::content`]; encrypted like a secret output whose name is [`PLAN`]; its text as it is, not as JSON.
+    #[serde(default)]
+    pub plan: Option<String>,
 }
 
 /// The control file: a small file that agent and init share by descriptor.

@@ -157,6 +157,25 @@ pub struct PulumiAction {
     pub backend: Option<String>,
     /// Run `pulumi install` first.
     pub install: bool,
+    /// What it has to do with a plan.
+    pub plan: Plan,
+}
+
+/// What a Pulumi operation has to do with a plan. A plan holds values of the program, so it is a secret.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub enum Plan {
+    /// Nothing.
+    #[default]
+    None,
+    /// A preview: it says what state it started from, and leaves its plan.
+    Save,
+    /// Runs what was approved, and nothing when the state is another one.
+    Run {
+        /// The plan as the preview left it, with the stack's settings.
+        plan: Secret,
+        /// The state that it started from, as its preview said.
+        checkpoint: String,
+    },
 }
 
 /// What Pulumi is asked to do.

@@ -82,7 +82,8 @@ impl StepState {
             (Self::Queued, StepEvent::Confirmed) | (Self::Unknown, StepEvent::Back) => Some(Self::Running),
             (Self::Running, StepEvent::Silent) => Some(Self::Unknown),
             (Self::Running | Self::Unknown, StepEvent::Ended(end)) => Some(end.state()),
-            (Self::Queued, StepEvent::Opened) => Some(Self::Waiting),
+            // A gate that shows a plan is opened by the end of the preview, which ran under the gate's own name.
+            (Self::Queued | Self::Running | Self::Unknown, StepEvent::Opened) => Some(Self::Waiting),
             (Self::Waiting, StepEvent::Ended(end)) => Some(end.state()),
             (Self::Queued, StepEvent::Ended(end)) if !matches!(end, End::Succeeded) => Some(end.state()),
             (Self::Running | Self::Unknown, StepEvent::TriedAgain) => Some(Self::Queued),
@@ -153,6 +154,22 @@ pub const MAX_STEPS: u32 = 1_000;
 #[must_use]
 pub const fn slot(index: u32, tries_before: u32) -> u32 {
     tries_before * MAX_STEPS + index
+}
+
+/// First of the tries that no step has: by it a preview for an approval is known. A step has far fewer retries.
+const PREVIEW: u32 = 900;
+
+/// The slot of the preview that an approval waits for. `index` is the approval's: it is its start and its log, not
+/// those of the step that is previewed.
+#[must_use]
+pub const fn preview_slot(index: u32) -> u32 {
+    slot(index, PREVIEW)
+}
+
+/// Whether a slot is that of a preview for an approval.
+#[must_use]
+pub const fn is_preview(slot: u32) -> bool {
+    slot / MAX_STEPS >= PREVIEW
 }
 
 /// The step of a [`slot`].
@@ -391,6 +408,7 @@ mod tests {
         assert_eq!(StepState::Queued.after(StepEvent::Skipped), Some(StepState::Skipped));
         assert_eq!(StepState::Running.after(StepEvent::TriedAgain), Some(StepState::Queued));
         assert_eq!(StepState::Running.after(StepEvent::Skipped), None, "what runs is not skipped");
+        assert_eq!(StepState::Running.after(StepEvent::Opened), Some(StepState::Waiting), "its preview ended well");
     }
 
     #[test]
@@ -398,5 +416,8 @@ mod tests {
         assert_eq!((slot(3, 0), slot(3, 2), index_of(slot(3, 2))), (3, 2_003, 3));
         let slots = [slot(0, 0), slot(0, 1), slot(1, 0), slot(2, 0), slot(2, 9)];
         assert!(slots.is_sorted_by_key(|slot| order_of(*slot)));
+        let last_try = slot(999, crate::spec::MAX_RETRIES);
+        assert!(!is_preview(last_try) && is_preview(preview_slot(0)), "no try is taken for a preview");
+        assert_eq!(index_of(preview_slot(7)), 7);
     }
 }

@@ -63,6 +63,7 @@ fn fitting(record: &ExitRecord, spooled: bool) -> Option<Vec<u8>> {
     let mut short = record.clone();
     short.outputs.clear();
     short.secret_outputs.clear();
+    short.plan = None;
     if let Some(error) = &mut short.error {
         error.truncate(error.floor_char_boundary(4096));
     }

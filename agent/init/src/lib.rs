@@ -18,6 +18,7 @@ pub mod events;
 pub mod handover;
 pub mod output_file;
 pub mod outputs;
+pub mod plan;
 pub mod prepare;
 pub mod processes;
 pub mod run;

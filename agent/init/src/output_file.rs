@@ -34,7 +34,7 @@ pub enum Error {
     /// A link, a pipe, a directory stands in its place.
     #[error("the file `${VARIABLE}` was replaced by something that is no regular file")]
     Replaced,
-    /// More than [`MAX_OUTPUTS`].
+    /// More than may be kept, which for outputs is [`MAX_OUTPUTS`].
     #[error("the file `${VARIABLE}` has more than the {MAX_OUTPUTS} bytes that can be kept")]
     TooLong,
 }
@@ -48,27 +48,35 @@ pub struct OutputFile {
 }
 
 impl OutputFile {
-    /// Makes the file, empty. One that is there goes.
-    pub fn make(path: &Path) -> Result<Self, Error> {
+    /// A file that may be there.
+    pub fn at(path: &Path) -> Result<Self, Error> {
         let failed = |reason| Error::Make { path: path.to_owned(), reason };
         let (Some(parent), Some(name)) = (path.parent(), path.file_name()) else {
             return Err(failed(Errno::EINVAL));
         };
         let flags = OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
         let directory = open(parent, flags, Mode::empty()).map_err(failed)?;
-        match unlinkat(&directory, name, UnlinkatFlags::NoRemoveDir) {
+        Ok(Self { directory, name: name.to_owned() })
+    }
+
+    /// Makes the file, empty. One that is there goes.
+    pub fn make(path: &Path) -> Result<Self, Error> {
+        let failed = |reason| Error::Make { path: path.to_owned(), reason };
+        let file = Self::at(path)?;
+        let (directory, name): (_, &OsStr) = (&file.directory, &file.name);
+        match unlinkat(directory, name, UnlinkatFlags::NoRemoveDir) {
             Ok(()) | Err(Errno::ENOENT) => {}
             Err(reason) => return Err(failed(reason)),
         }
         let flags = OFlag::O_CREAT | OFlag::O_EXCL | OFlag::O_WRONLY | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
-        let file = openat(&directory, name, flags, Mode::S_IRUSR).map_err(failed)?;
+        let made = openat(directory, name, flags, Mode::S_IRUSR).map_err(failed)?;
         // The umask has no say.
-        fchmod(&file, MODE).map_err(failed)?;
-        Ok(Self { directory, name: name.to_owned() })
+        fchmod(&made, MODE).map_err(failed)?;
+        Ok(file)
     }
 
-    /// What is in it now. One that was removed is empty.
-    pub fn read(&self) -> Result<Zeroizing<Vec<u8>>, Error> {
+    /// What is in it now, refused when it is more than `most` bytes. One that was removed is empty.
+    pub fn read(&self, most: usize) -> Result<Zeroizing<Vec<u8>>, Error> {
         let name: &OsStr = &self.name;
         // Without O_NONBLOCK a pipe in its place would make this wait for a writer.
         let flags = OFlag::O_RDONLY | OFlag::O_NOFOLLOW | OFlag::O_NONBLOCK | OFlag::O_NOCTTY | OFlag::O_CLOEXEC;
@@ -83,7 +91,7 @@ impl OutputFile {
             return Err(Error::Replaced);
         }
         // One byte more than may be kept shows that it was too much. It never grows, so nothing of it stays behind in freed memory.
-        let mut bytes = Zeroizing::new(vec![0; MAX_OUTPUTS + 1]);
+        let mut bytes = Zeroizing::new(vec![0; most + 1]);
         let mut length = 0;
         while length < bytes.len() {
             match read(&file, &mut bytes[length..]) {
@@ -93,7 +101,7 @@ impl OutputFile {
                 Err(error) => return Err(Error::Unreadable(error)),
             }
         }
-        if length > MAX_OUTPUTS {
+        if length > most {
             return Err(Error::TooLong);
         }
         bytes.truncate(length);
@@ -117,17 +125,17 @@ mod tests {
     #[test]
     fn it_is_made_anew_and_read_as_it_is_at_the_end() {
         let (dir, path, file) = made();
-        assert_eq!((fs::metadata(&path).unwrap().mode() & 0o7777, file.read().unwrap().len()), (0o622, 0));
+        assert_eq!((fs::metadata(&path).unwrap().mode() & 0o7777, file.read(MAX_OUTPUTS).unwrap().len()), (0o622, 0));
         fs::write(&path, "a=1\n").unwrap();
-        assert_eq!(file.read().unwrap().as_slice(), b"a=1\n");
+        assert_eq!(file.read(MAX_OUTPUTS).unwrap().as_slice(), b"a=1\n");
         // As tools do that never leave a half-written file.
         fs::write(dir.path().join("new"), "b=2\n").unwrap();
         fs::rename(dir.path().join("new"), &path).unwrap();
-        assert_eq!(file.read().unwrap().as_slice(), b"b=2\n");
+        assert_eq!(file.read(MAX_OUTPUTS).unwrap().as_slice(), b"b=2\n");
         fs::remove_file(&path).unwrap();
-        assert_eq!(file.read().unwrap().as_slice(), b"");
+        assert_eq!(file.read(MAX_OUTPUTS).unwrap().as_slice(), b"");
         symlink("/etc/passwd", &path).unwrap();
-        assert_eq!(OutputFile::make(&path).unwrap().read().unwrap().as_slice(), b"");
+        assert_eq!(OutputFile::make(&path).unwrap().read(MAX_OUTPUTS).unwrap().as_slice(), b"");
     }
 
     #[test]
@@ -136,7 +144,7 @@ mod tests {
         let replaced = |make: &dyn Fn()| {
             fs::remove_file(&path).or_else(|_| fs::remove_dir(&path)).unwrap();
             make();
-            matches!(file.read(), Err(Error::Replaced))
+            matches!(file.read(MAX_OUTPUTS), Err(Error::Replaced))
         };
         assert!(replaced(&|| symlink("/etc/passwd", &path).unwrap()));
         assert!(replaced(&|| symlink("output", &path).unwrap()));
@@ -151,16 +159,16 @@ mod tests {
         fs::write(own.join("output"), "a=1").unwrap();
         fs::rename(&own, &moved).unwrap();
         symlink("/etc", &own).unwrap();
-        assert_eq!(file.read().unwrap().as_slice(), b"a=1");
+        assert_eq!(file.read(MAX_OUTPUTS).unwrap().as_slice(), b"a=1");
     }
 
     #[test]
     fn no_more_is_read_than_may_be_kept() {
         let (_dir, path, file) = made();
         fs::write(&path, vec![b'x'; MAX_OUTPUTS]).unwrap();
-        assert_eq!(file.read().unwrap().len(), MAX_OUTPUTS);
+        assert_eq!(file.read(MAX_OUTPUTS).unwrap().len(), MAX_OUTPUTS);
         fs::File::options().write(true).open(&path).unwrap().set_len(1 << 40).unwrap();
-        let error = file.read().unwrap_err();
+        let error = file.read(MAX_OUTPUTS).unwrap_err();
         assert!(error.to_string().contains("`$LONGSHORE_OUTPUT` has more than the 262144 bytes"), "{error}");
         let error = OutputFile::make(Path::new("/no/where/output")).unwrap_err().to_string();
         assert_eq!(error, "cannot make the file for outputs `/no/where/output`: No such file or directory");

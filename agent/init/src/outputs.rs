@@ -179,7 +179,8 @@ fn betrays(value: &Value, patterns: &Patterns) -> bool {
     patterns.found_in(value.to_string().as_bytes()) || within(value, patterns)
 }
 
-fn cipher(key: &str) -> Result<ChaCha20Poly1305, Error> {
+/// The cipher for what leaves the container encrypted. `key` is 32 bytes in hex.
+pub fn cipher(key: &str) -> Result<ChaCha20Poly1305, Error> {
     let digit = |byte: u8| char::from(byte).to_digit(16).and_then(|digit| u8::try_from(digit).ok());
     let mut bytes = Zeroizing::new([0; 32]);
     let (pairs, rest) = key.as_bytes().as_chunks::<2>();
@@ -196,10 +197,14 @@ fn cipher(key: &str) -> Result<ChaCha20Poly1305, Error> {
 }
 
 fn encrypt(cipher: &ChaCha20Poly1305, name: &str, value: &Value) -> Result<String, Error> {
+    seal(cipher, name, Zeroizing::new(value.to_string()).as_bytes())
+}
+
+/// Encrypts a text, bound to a name.
+pub fn seal(cipher: &ChaCha20Poly1305, name: &str, text: &[u8]) -> Result<String, Error> {
     let failed = || Error::Encrypt(name.to_owned());
     let nonce = clock::nonce().map_err(|_| failed())?;
-    let text = Zeroizing::new(value.to_string());
-    let payload = Payload { msg: text.as_bytes(), aad: name.as_bytes() };
+    let payload = Payload { msg: text, aad: name.as_bytes() };
     let sealed = cipher.encrypt(&Nonce::from(nonce), payload).map_err(|_| failed())?;
     Ok(BASE64_STANDARD.encode([&nonce[..], &sealed].concat()))
 }

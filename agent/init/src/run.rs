@@ -4,13 +4,14 @@ use crate::clock;
 use crate::control::Control;
 use crate::output_file::OutputFile;
 use crate::outputs::{self, Outputs, Sources};
+use crate::plan;
 use crate::prepare::prepare;
 use crate::processes::{Ended, Processes};
 use crate::signals::{Meaning, Signals};
 use crate::spool::Spool;
 use crate::streams::{Buffers, Captured, Streams};
 use longshore_core::init::control::Deadlines;
-use longshore_core::init::{Command, ExitRecord, Handover, Stdout};
+use longshore_core::init::{Command, ExitRecord, Handover, MAX_OUTPUTS, Stdout};
 use longshore_core::redact::Patterns;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use std::os::fd::{AsFd as _, OwnedFd};
@@ -62,6 +63,7 @@ pub fn run(mut handover: Handover, spool: OwnedFd, control: OwnedFd, signals: Si
     drop(patterns);
     handover.env.iter_mut().for_each(|(_, value)| value.zeroize());
     handover.outputs_key.zeroize();
+    handover.plan.iter_mut().for_each(|plan| plan.content.zeroize());
     run.leave(&mut record);
     record
 }
@@ -98,6 +100,7 @@ impl Run {
         }
         let file = handover.output_file.as_ref().map(|path| OutputFile::make(Path::new(path))).transpose();
         let file = file.map_err(|error| full(&error))?;
+        let planned = handover.plan.as_ref().map(plan::lay).transpose()?;
         let mut sources = self.commands(handover, patterns, record)?;
         let Some(key) = &handover.outputs_key else {
             return Ok(());
@@ -106,6 +109,12 @@ impl Run {
         let mut wrong = file.and_then(|file| take(&file, &mut sources).err());
         if let Err(error) = outputs::keep(&sources, patterns, key, record) {
             wrong = Some(full(&error));
+        }
+        let made = handover.plan.as_ref().filter(|plan| plan.content.is_none() && record.code == Some(0));
+        if let (Some(plan), Some(file)) = (made, planned)
+            && let Err(error) = plan::take(plan, &file, key, record)
+        {
+            wrong = Some(error);
         }
         // A tool that failed may have been stopped in the middle of a line; why it failed is what counts.
         wrong.filter(|_| record.code == Some(0)).map_or(Ok(()), Err)
@@ -142,6 +151,10 @@ impl Run {
                 }
                 (Stdout::RevealedOutputs, Some(text)) if handover.outputs_key.is_some() => {
                     sources.revealed = Some(parse(&text)?);
+                }
+                (Stdout::Checkpoint, _) => {
+                    record.checkpoint.clone_from(&captured.checkpoint);
+                    plan::check(handover.plan.as_ref(), captured.checkpoint.as_deref().unwrap_or_default())?;
                 }
                 _ => {}
             }
@@ -284,7 +297,7 @@ fn program(command: &Command) -> &str {
 
 /// Takes what the file holds; its good lines also when there is a bad one, which is the error.
 fn take(file: &OutputFile, sources: &mut Sources) -> Result<(), String> {
-    let text = file.read().map_err(|error| error.to_string())?;
+    let text = file.read(MAX_OUTPUTS).map_err(|error| error.to_string())?;
     let read = longshore_core::outputs::read(&text);
     sources.file = read.written;
     read.malformed.map_or(Ok(()), |malformed| Err(malformed.to_string()))

@@ -29,6 +29,11 @@ pub struct Sum {
     pub dropped: u64,
 }
 
+/// Bytes in lowercase hex.
+pub(crate) fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
 /// The spool as init writes it.
 #[derive(Debug)]
 pub struct Spool {
@@ -154,8 +159,7 @@ impl Spool {
             self.full_since = None;
         }
         let digest = self.sha.clone().finalize();
-        let sha256 = digest.iter().map(|byte| format!("{byte:02x}")).collect();
-        Sum { bytes: self.bytes, sha256, dropped: self.dropped }
+        Sum { bytes: self.bytes, sha256: hex(&digest), dropped: self.dropped }
     }
 
     /// Appends the exit record after [`Spool::close`]; true if the spool has it whole.

@@ -3,13 +3,14 @@
 use crate::events::Events;
 use crate::outputs::Outputs;
 use crate::processes::Ends;
-use crate::spool::Spool;
+use crate::spool::{Spool, hex};
 use longshore_core::init::{Command, MAX_OUTPUTS, Stdout};
 use longshore_core::redact::{Patterns, Redactor};
 use longshore_core::spool::Stream;
 use nix::errno::Errno;
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
 use nix::unistd::{pipe2, read};
+use sha2::{Digest as _, Sha256};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use zeroize::Zeroizing;
 
@@ -38,6 +39,8 @@ impl Default for Buffers {
 pub struct Captured {
     /// Standard output, if it was to be captured, as far as it is not too long.
     pub stdout: Option<Zeroizing<Vec<u8>>>,
+    /// SHA-256 in hex of standard output, if that is what was asked for.
+    pub checkpoint: Option<String>,
     /// The stack's outputs by its events, if they were asked for.
     pub events: Option<Outputs>,
 }
@@ -46,6 +49,7 @@ enum Sink {
     Log(Stream, Redactor),
     Events(Events),
     Capture(Zeroizing<Vec<u8>>),
+    Digest(Box<Sha256>),
 }
 
 struct Pipe {
@@ -79,6 +83,7 @@ impl Streams {
         };
         let stdout = match command.stdout {
             Stdout::Log => Sink::Log(Stream::Stdout, patterns.redactor()),
+            Stdout::Checkpoint => Sink::Digest(Box::default()),
             Stdout::MaskedOutputs | Stdout::RevealedOutputs => {
                 // Never grows, so nothing of it stays behind in freed memory.
                 Sink::Capture(Zeroizing::new(Vec::with_capacity(MAX_OUTPUTS + 1)))
@@ -144,6 +149,7 @@ impl Streams {
                 }
                 Sink::Events(events) => captured.events = Some(events.finish(spool)),
                 Sink::Capture(bytes) => captured.stdout = Some(bytes),
+                Sink::Digest(sha) => captured.checkpoint = Some(hex(&sha.finalize())),
             }
         }
         captured
@@ -160,6 +166,7 @@ impl Sink {
                 spool.write(*stream, masked);
             }
             Self::Events(events) => events.push(bytes, spool),
+            Self::Digest(sha) => sha.update(bytes),
             Self::Capture(captured) => {
                 // One byte more than may be kept shows that it was too much.
                 let room = (MAX_OUTPUTS + 1).saturating_sub(captured.len());

@@ -2,7 +2,7 @@
 
 mod harness;
 
-use harness::{Init, handover, run, sh, with_file};
+use harness::{Init, handover, planning, run, sh, with_file};
 use longshore_core::engine_event::{EngineEvent, Kind, Op};
 use longshore_core::init::control::Deadlines;
 use longshore_core::init::{Command, Prepare, Stdout};
@@ -199,6 +199,45 @@ fn without_an_agent_nothing_runs() {
         std::process::Command::new(env!("CARGO_BIN_EXE_longshore-init")).args(["run", "/no/socket"]).output().unwrap();
     assert_eq!(ended.status.code(), Some(125));
     assert!(text(&ended.stderr).starts_with("longshore-init: cannot connect to the agent at `/no/socket`: "));
+}
+
+/// SHA-256 of `state`.
+const STATE: &str = "4ba69735ca53765ed6a709edb56c6ea236b7193a3b29a6b390c346f0f4340e4e";
+
+#[test]
+fn a_plan_leaves_encrypted_with_the_state_it_started_from() {
+    let (handover, _dir) = planning("state", None, None);
+    let left = run(handover);
+    assert_eq!((left.record.code, left.record.error), (Some(0), None));
+    assert_eq!(left.record.checkpoint.as_deref(), Some(STATE));
+    assert!(left.record.plan.is_some() && left.stdout.is_empty(), "the state is in no log");
+    assert!(!text(&left.disk).contains("hunter2"));
+}
+
+#[test]
+fn a_plan_runs_only_on_the_state_it_started_from() {
+    let (handover, _dir) = planning("state", Some("salt, \0the plan"), Some(STATE));
+    let left = run(handover);
+    assert_eq!((text(&left.stdout), left.record.code, left.record.plan), ("salt, the plan".into(), Some(0), None));
+    let (handover, _dir) = planning("another", Some("salt, \0the plan"), Some(STATE));
+    let left = run(handover);
+    assert_eq!((left.stdout.len(), left.record.command), (0, 0), "nothing was run");
+    let error = left.record.error.unwrap();
+    assert!(error.starts_with("the stack's state has moved since its plan was made; nothing was changed"), "{error}");
+    assert!(left.record.checkpoint.is_some_and(|found| found != STATE));
+}
+
+#[test]
+fn no_plan_and_one_that_is_too_long_fail() {
+    for (script, says) in
+        [("true", "pulumi left no plan"), ("head -c 800000 /dev/zero > $PLAN", "bytes that can be kept")]
+    {
+        let (mut handover, _dir) = planning("state", None, None);
+        handover.env.push(("PLAN".into(), handover.plan.as_ref().unwrap().path.clone()));
+        handover.commands[1] = sh(script);
+        let error = run(handover).record.error.unwrap();
+        assert!(error.contains(says), "{error}");
+    }
 }
 
 #[test]

@@ -3,7 +3,7 @@
 //! Order of the environment: the image's own (which init has already), then Longshore's defaults, then the step's, then what
 //! no step may change, because the step's outcome is read from it.
 
-use longshore_core::init::{Command, Handover, Prepare, Stdout};
+use longshore_core::init::{Command, Handover, PlanFile, Prepare, Stdout};
 use longshore_core::offer::{Action, Grant, Offer};
 use longshore_core::outputs::VARIABLE;
 use longshore_core::secret::Secret;
@@ -35,6 +35,7 @@ pub fn handover(step: &Step, offer: &Offer, grant: &Grant, image: &Image) -> Res
         cwd: orders.cwd,
         secrets: grant.secrets.iter().map(|secret: &Secret| secret.expose().to_owned()).collect(),
         output_file: Some(OUTPUT.to_owned()),
+        plan: orders.plan,
         outputs_key: Some(grant.outputs_key.0.iter().map(|byte| format!("{byte:02x}")).collect()),
     })
 }
@@ -44,6 +45,8 @@ pub(super) struct Orders {
     pub(super) prepare: Vec<Prepare>,
     pub(super) commands: Vec<Command>,
     pub(super) cwd: String,
+    /// The plan that the commands make or run.
+    pub(super) plan: Option<PlanFile>,
     /// Environment that the step may replace.
     pub(super) defaults: Vec<(String, String)>,
     /// Environment that it may not.
@@ -60,7 +63,8 @@ impl Orders {
             event_outputs: false,
             only_with_secret_outputs: false,
         };
-        Self { prepare: vec![], commands: vec![command], cwd: WORKSPACE.to_owned(), defaults: vec![], fixed: vec![] }
+        let cwd = WORKSPACE.to_owned();
+        Self { prepare: vec![], commands: vec![command], cwd, plan: None, defaults: vec![], fixed: vec![] }
     }
 }
 

@@ -2,7 +2,7 @@ use super::*;
 use std::time::Duration;
 
 use longshore_core::fence::Fence;
-use longshore_core::offer::{Network, OfferStep, Operation, OutputsKey, Profile, PulumiAction};
+use longshore_core::offer::{Network, OfferStep, Operation, OutputsKey, Plan, Profile, PulumiAction};
 
 fn offer(network: Network) -> Offer {
     Offer {
@@ -43,7 +43,8 @@ fn image(env: &[(&str, &str)]) -> Image {
 
 fn pulumi_action(operation: Operation, dir: &str) -> Action {
     let backend = Some("file:///state".to_owned());
-    Action::Pulumi(PulumiAction { operation, stack: "dev".to_owned(), dir: dir.to_owned(), backend, install: false })
+    let (stack, dir) = ("dev".to_owned(), dir.to_owned());
+    Action::Pulumi(PulumiAction { operation, stack, dir, backend, install: false, plan: Plan::None })
 }
 
 fn orders(action: Action, env: &[(&str, &str)]) -> Result<Handover, Error> {
@@ -104,6 +105,29 @@ fn pulumi_operations_become_the_commands_that_the_real_cli_takes() {
     let up = orders(pulumi_action(Operation::Up, "."), &[]).unwrap().commands;
     assert!(up[1].events && up[1].decides && up[1].event_outputs && !up[0].decides);
     assert!(up[2].only_with_secret_outputs && up[2].stdout == Stdout::RevealedOutputs);
+}
+
+#[test]
+fn a_plan_is_bound_to_the_state_that_is_looked_at_first() {
+    let planned = |operation, plan| match pulumi_action(operation, ".") {
+        Action::Pulumi(action) => orders(Action::Pulumi(PulumiAction { plan, ..action }), &[]).unwrap(),
+        other => panic!("{other:?}"),
+    };
+    let made = planned(Operation::Preview, Plan::Save);
+    let words = argv(&made);
+    assert!(words[1].starts_with("pulumi stack export --stack dev"), "{words:?}");
+    assert!(words[2].starts_with("pulumi preview") && words[2].contains("--save-plan /run/longshore/plan.json"));
+    assert_eq!(made.commands[1].stdout, Stdout::Checkpoint);
+    let file = made.plan.unwrap();
+    assert_eq!((file.content, file.settings.as_str()), (None, "/longshore/workspace/Pulumi.dev.yaml"));
+    let (plan, checkpoint) = (Secret::new("hunter2-plan".to_owned()), "ab".to_owned());
+    let run = planned(Operation::Up, Plan::Run { plan, checkpoint });
+    let words = argv(&run);
+    assert!(words[1].starts_with("pulumi stack export"), "{words:?}");
+    assert!(words[2].contains("--yes --skip-preview --plan /run/longshore/plan.json"), "{words:?}");
+    assert!(!format!("{run:?} {:?}", run.plan).contains("hunter2"));
+    let file = run.plan.unwrap();
+    assert_eq!((file.content.as_deref(), file.checkpoint.as_deref()), (Some("hunter2-plan"), Some("ab")));
 }
 
 #[test]

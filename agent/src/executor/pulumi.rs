@@ -2,13 +2,16 @@
 //!
 //! What stands here was tried on the real CLI (3.259.0): `--event-log` exists only with `PULUMI_DEBUG_COMMANDS`; the
 //! file backend's lock needs `USER` where the user has no passwd entry; a plugin is found when its directory is a
-//! real one, whatever its files are; the CLI writes into `PULUMI_HOME`, which therefore lies on the job's volume.
+//! real one, whatever its files are; the CLI writes into `PULUMI_HOME`, which therefore lies on the job's volume. Plans need no
+//! switch; two exports of a state that nobody wrote are the same bytes, and an `up` without a change writes another time and
+//! other ciphertexts; the secrets in a plan are encrypted with a key from the salt in `Pulumi.STACK.yaml`, which the CLI makes
+//! anew in every workspace that has none.
 
-use longshore_core::init::{Command, EVENT_FD, Prepare, Stdout};
-use longshore_core::offer::{Network, Offer, Operation, PulumiAction};
+use longshore_core::init::{Command, EVENT_FD, PlanFile, Prepare, Stdout};
+use longshore_core::offer::{Network, Offer, Operation, Plan, PulumiAction};
 
 use super::handover::Orders;
-use super::settings::{CREDENTIALS, WORKSPACE};
+use super::settings::{CREDENTIALS, PLAN, WORKSPACE};
 use super::{Error, Image, Step};
 
 /// `PULUMI_HOME` of every step.
@@ -22,6 +25,7 @@ pub(super) fn orders(action: &PulumiAction, step: &Step, offer: &Offer, image: &
     Ok(Orders {
         prepare: vec![Prepare::LinkFarm { sources: plugin_sources(image), target: format!("{PULUMI_HOME}/plugins") }],
         commands: commands(action),
+        plan: plan(action, &cwd),
         cwd,
         defaults: defaults(action, step, offer, image),
         fixed: fixed(action),
@@ -38,10 +42,19 @@ fn commands(action: &PulumiAction) -> Vec<Command> {
     if action.operation != Operation::Destroy {
         commands.push(command(&["stack", "select", "--create", stack]));
     }
+    // Before the preview: when somebody writes the state in between, the plan is void later instead of unsafe.
+    if action.plan != Plan::None {
+        commands.push(Command { stdout: Stdout::Checkpoint, ..command(&["stack", "export", "--stack", stack]) });
+    }
     let event_log = format!("/dev/fd/{EVENT_FD}");
     let mut words = vec![action.operation.as_str(), "--stack", stack, "--event-log", &event_log];
     if action.operation.writes() {
         words.extend(["--yes", "--skip-preview"]);
+    }
+    match action.plan {
+        Plan::None => {}
+        Plan::Save => words.extend(["--save-plan", PLAN]),
+        Plan::Run { .. } => words.extend(["--plan", PLAN]),
     }
     let has_outputs = matches!(action.operation, Operation::Up | Operation::Refresh);
     commands.push(Command { events: true, decides: true, event_outputs: has_outputs, ..command(&words) });
@@ -53,6 +66,18 @@ fn commands(action: &PulumiAction) -> Vec<Command> {
         });
     }
     commands
+}
+
+fn plan(action: &PulumiAction, cwd: &str) -> Option<PlanFile> {
+    let (content, checkpoint) = match &action.plan {
+        Plan::None => return None,
+        Plan::Save => (None, None),
+        Plan::Run { plan, checkpoint } => (Some(plan.expose().to_owned()), Some(checkpoint.clone())),
+    };
+    // A stack may be named with its organization and project, the file is not.
+    let name = action.stack.rsplit('/').next().unwrap_or_default();
+    let settings = format!("{cwd}/Pulumi.{name}.yaml");
+    Some(PlanFile { path: PLAN.to_owned(), settings, content, checkpoint })
 }
 
 fn command(words: &[&str]) -> Command {

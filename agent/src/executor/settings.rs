@@ -27,6 +27,8 @@ pub(super) const HOME: &str = "/longshore/home";
 pub(super) const CREDENTIALS: &str = "/run/longshore";
 /// The file for a step's outputs, in [`CREDENTIALS`]: secret ones stand there in clear, so they may not reach a disk.
 pub(super) const OUTPUT: &str = "/run/longshore/output";
+/// The file for a step's plan, in [`CREDENTIALS`] for the same reason.
+pub(super) const PLAN: &str = "/run/longshore/plan.json";
 /// Marks containers that only prepare a workspace.
 pub(super) const HELPER_LABEL: &str = "longshore.helper";
 

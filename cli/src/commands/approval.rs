@@ -20,7 +20,10 @@ pub(super) async fn approvals(context: &Context, args: &Approvals) -> Result<Exi
         context,
         &request,
         "approvals",
-        (["APPROVAL", "STATE", "PROJECT", "ENV", "RELEASE", "STEP", "NEEDS", "GRANTED BY", "EXPIRES"], "no approvals"),
+        (
+            ["APPROVAL", "STATE", "PROJECT", "ENV", "RELEASE", "STEP", "PLAN", "NEEDS", "GRANTED BY", "EXPIRES"],
+            "no approvals",
+        ),
         |row| {
             let cell = |name| Cell::optional(text(row, name));
             let people: Vec<_> = row
@@ -37,6 +40,7 @@ pub(super) async fn approvals(context: &Context, args: &Approvals) -> Result<Exi
                 cell("environment"),
                 cell("release"),
                 cell("step"),
+                Cell::optional(row.get("plan").and_then(counts)),
                 cell("needs"),
                 Cell::optional(Some(people.join(", ")).filter(|people| !people.is_empty())),
                 Cell::optional(text(row, "expires_at").map(|at| moment(&at))),
@@ -44,6 +48,14 @@ pub(super) async fn approvals(context: &Context, args: &Approvals) -> Result<Exi
         },
     )
     .await
+}
+
+/// What a plan would do, as `3 create, 1 update`; what stays as it is is left out.
+fn counts(plan: &Value) -> Option<String> {
+    let resources = plan.get("resources")?.as_object()?;
+    let changes = resources.iter().filter(|(op, _)| *op != "same").map(|(op, count)| format!("{count} {op}"));
+    let changes: Vec<_> = changes.collect();
+    Some(if changes.is_empty() { "no changes".to_owned() } else { changes.join(", ") })
 }
 
 pub(super) async fn decide(context: &Context, args: &Decide, verb: &str) -> Result<Exit, Failure> {

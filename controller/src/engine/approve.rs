@@ -2,8 +2,9 @@
 
 use longshore_core::approval::{self, Approval, ApprovalState, Event, Voter};
 use longshore_core::id::{ApprovalId, DeploymentId};
+use longshore_core::job;
 use longshore_core::spec::Environment;
-use longshore_core::step::{End, StepEvent, StepState};
+use longshore_core::step::{End, StepEvent, StepState, index_of};
 use longshore_core::time::Timestamp;
 use serde_json::json;
 
@@ -135,7 +136,7 @@ impl Engine {
     }
 }
 
-fn decide(approval: &Approval, event: &Event, now: Timestamp) -> Result<Approval> {
+pub(super) fn decide(approval: &Approval, event: &Event, now: Timestamp) -> Result<Approval> {
     let hint = || "`longshore approvals` lists what can be decided".to_owned();
     approval::decide(approval, event, now)
         .map_err(|rejected| Error::conflict("approval_decided", rejected.to_string(), hint()))
@@ -214,8 +215,12 @@ pub(super) async fn close_gates(tx: &mut dyn Tx, cx: &mut Cx, id: DeploymentId) 
     let row = tx.deployment(id).await?.ok_or_else(|| Error::not_found("deployment", &id))?;
     let spec = spec_of(tx, &row).await?;
     let steps: Vec<StepRow> = tx.steps(id).await?;
+    // A preview that runs ends by its own agent's report.
+    let jobs = tx.jobs_of(id).await?;
+    let live = jobs.iter().filter(|row| !matches!(row.job.state, job::State::Ended { .. }));
+    let held: Vec<u32> = live.flat_map(|row| row.steps.iter().map(|step| index_of(step.index))).collect();
     for (step, spec) in steps.into_iter().zip(&spec.steps) {
-        if step.state == StepState::Running && !spec.in_container() {
+        if step.state == StepState::Running && !spec.in_container() && !held.contains(&step.index) {
             end_gate(tx, cx, id, step.index, End::Canceled, Some("the deployment was canceled".to_owned())).await?;
         }
     }
@@ -240,7 +245,7 @@ async fn view(tx: &mut dyn Tx, row: ApprovalRow) -> Result<ApprovalView> {
         granted_by: named(true),
         rejected_by: named(false),
         comments: votes.iter().map(|vote| format!("{}: {}", vote.person, vote.comment)).collect(),
-        plan: None::<PlanView>,
+        plan: tx.plan(row.approval.id).await?.map(PlanView::of),
         void_reason: row.approval.void_reason,
         created_at: row.created_at.to_string(),
         expires_at: row.approval.expires_at.to_string(),

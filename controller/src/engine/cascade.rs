@@ -158,6 +158,10 @@ async fn steps_of(tx: &mut dyn Tx, job: &JobRow) -> Result<Vec<StepRow>> {
 async fn end_steps(tx: &mut dyn Tx, cx: &mut Cx, job: &JobRow, outcome: &Outcome) -> Result<()> {
     let mut first = true;
     for mut step in steps_of(tx, job).await?.into_iter().filter(|step| !step.state.is_terminal()) {
+        // Its preview has ended, and people are asked: that is no affair of the job any more.
+        if step.state == StepState::Waiting {
+            continue;
+        }
         let begun = step.started_at.is_some();
         let event = match outcome {
             _ if !begun => StepEvent::Skipped,
@@ -194,7 +198,12 @@ pub(super) async fn move_step(tx: &mut dyn Tx, cx: &mut Cx, step: &mut StepRow, 
     for mut start in tx.step_attempts(step.deployment).await? {
         if index_of(start.step) == step.index && !start.state.is_terminal() {
             // A step that is to be tried again has failed this time.
-            let over = if state == StepState::Queued { StepState::Failed } else { state };
+            // A gate that waits for people had a preview that ended well.
+            let over = match state {
+                StepState::Queued => StepState::Failed,
+                StepState::Waiting => StepState::Succeeded,
+                other => other,
+            };
             (start.state, start.ended_at) = (over, over.is_terminal().then_some(cx.now));
             tx.update_step_attempt(&start).await?;
             if over.is_terminal() {

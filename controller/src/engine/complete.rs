@@ -8,11 +8,12 @@ use base64::engine::general_purpose::STANDARD;
 use chacha20poly1305::aead::{Aead as _, KeyInit as _, Payload};
 use chacha20poly1305::{ChaCha20Poly1305, Key, Nonce};
 use longshore_core::attempt::{self, Attempt, State};
+use longshore_core::engine_event::Summary;
 use longshore_core::fence::Fence;
 use longshore_core::id::AgentId;
 use longshore_core::init::ExitRecord;
 use longshore_core::spec::Retries;
-use longshore_core::step::{End, Judged, StepEvent, Verdict, judge, order_of};
+use longshore_core::step::{End, Judged, StepEvent, Verdict, is_preview, judge, order_of};
 use longshore_core::time::Timestamp;
 use longshore_proto::convert::{Completion, Ending};
 use serde_json::json;
@@ -20,14 +21,16 @@ use serde_json::json;
 use super::cascade::{move_step, on_attempt};
 use super::confirm::step_row;
 use super::context::output_aad;
+use super::cx::Cx;
 use super::flow::{follow, spec_of};
 use super::hello::own;
 use super::plane::Error;
-use super::{Engine, Error as EngineError, turn};
+use super::plans::Made;
+use super::{Engine, Error as EngineError, plans, turn};
 use crate::hex;
 use crate::logs::Digest;
 use crate::store::Tx;
-use crate::store::rows::{OutputRow, StepAttemptRow, StepRow};
+use crate::store::rows::{OutputRow, PlanRow, StepAttemptRow, StepRow};
 
 type Result<T, E = Error> = std::result::Result<T, E>;
 
@@ -38,6 +41,10 @@ const NONCE: usize = 12;
 struct Ended {
     step: StepRow,
     verdict: Verdict,
+    /// The plan that a preview left.
+    made: Option<Made>,
+    /// What has moved since people agreed to the step's plan.
+    moved: Option<String>,
 }
 
 /// What a report is about.
@@ -50,6 +57,8 @@ struct Reported {
     timeout: Duration,
     pulumi: bool,
     retries: Option<Retries>,
+    /// The plan that it ran, if people agreed to one.
+    plan: Option<PlanRow>,
 }
 
 /// Whether a step that failed is tried again.
@@ -86,7 +95,8 @@ impl Engine {
     pub async fn complete(&self, agent: AgentId, report: Completion) -> Result<Option<u32>> {
         self.0.sessions.called(agent);
         let (said, slot) = (report.fence, report.step);
-        let Reported { row, step, start, next, timeout, pulumi, retries } = self.reported(agent, said, slot).await?;
+        let Reported { row, step, start, next, timeout, pulumi, retries, plan } =
+            self.reported(agent, said, slot).await?;
         let over = start.as_ref().is_some_and(|start| start.state.is_terminal()) || step.state.is_terminal();
         if over || matches!(row.state, State::Ended { .. }) {
             return Ok(next.filter(|_| goes_on(&row.state)));
@@ -107,19 +117,8 @@ impl Engine {
                     timeout,
                 };
                 let verdict = verdict(&record, &digest, judged);
-                let outputs = self.outputs(&start, &record);
-                let mut ended = ended(step, verdict, &digest);
-                (ended.step.exit_code, ended.step.signal) = (record.code, record.signal);
-                ended.step.log_truncated = record.dropped > 0;
-                if let Some(summary) = &summary {
-                    ended.step.resources = summary.changes().iter().map(|(op, count)| (word(op), *count)).collect();
-                    ended.step.plugin_downloads = summary.plugin_downloads();
-                }
-                match outputs {
-                    Ok(outputs) => ended.step.outputs = outputs,
-                    Err(error) => tracing::error!(error = &error as &dyn std::error::Error, "outputs are lost"),
-                }
-                ended
+                let ended = ended(step, verdict, &digest);
+                self.told(ended, &start, &record, summary.as_deref(), plan)
             }
             Ending::Lost { reason, spool_bytes, canceled } => {
                 let start = confirmed(start)?;
@@ -133,8 +132,40 @@ impl Engine {
                 ended(step, verdict, &digest)
             }
         };
+        // What has moved has moved for every try.
+        let retries = retries.filter(|_| ended.moved.is_none());
         let again = Again { slot, retries, asked: row.cancel_asked.is_some() };
         self.save(agent, said, ended, again).await
+    }
+
+    /// Takes what init and the engine events tell of a step beside how it ended.
+    fn told(
+        &self,
+        mut ended: Ended,
+        start: &StepAttemptRow,
+        record: &ExitRecord,
+        summary: Option<&Summary>,
+        plan: Option<PlanRow>,
+    ) -> Ended {
+        let failed = plan.filter(|_| ended.verdict.end == End::Failed);
+        ended.moved = failed.and_then(|plan| plans::moved(&plan, record, summary));
+        (ended.step.exit_code, ended.step.signal) = (record.code, record.signal);
+        ended.step.log_truncated = record.dropped > 0;
+        if let Some(summary) = summary {
+            ended.step.resources = summary.changes().iter().map(|(op, count)| (word(op), *count)).collect();
+            ended.step.plugin_downloads = summary.plugin_downloads();
+        }
+        match self.outputs(start, record) {
+            Ok(outputs) => ended.step.outputs = outputs,
+            Err(error) => tracing::error!(error = &error as &dyn std::error::Error, "outputs are lost"),
+        }
+        if is_preview(start.step) && ended.verdict.end == End::Succeeded {
+            match self.made(start, record, summary, ended.step.resources.clone()) {
+                Ok(made) => ended.made = Some(made),
+                Err(reason) => ended.end(End::Failed, reason),
+            }
+        }
+        ended
     }
 
     async fn durable(&self, start: &StepAttemptRow, needed: u64) -> Result<Digest> {
@@ -157,12 +188,14 @@ impl Engine {
                     let start = tx.step_attempt(said.attempt, slot).await?;
                     let deployment = tx.deployment(row.deployment).await?.ok_or(Error::Foreign)?;
                     let spec = spec_of(tx, &deployment).await?;
-                    let spec = usize::try_from(step.index).ok().and_then(|index| spec.steps.into_iter().nth(index));
+                    let spec = plans::worked(&spec, slot);
                     let spec = spec.ok_or_else(|| Error::Invalid(format!("there is no step {slot}")))?;
                     let next = going_on(tx, &row).await?;
                     let timeout = spec.timeout.unwrap_or(longshore_core::spec::DEFAULT_TIMEOUT);
                     let pulumi = spec.pulumi_stack_template().is_some();
-                    Ok::<_, Error>(Reported { row, step, start, next, timeout, pulumi, retries: spec.retries })
+                    let retries = spec.retries.filter(|_| !is_preview(slot));
+                    let plan = plans::agreed(tx, row.deployment, step.index).await?;
+                    Ok::<_, Error>(Reported { row, step, start, next, timeout, pulumi, retries, plan })
                 })
             })
             .await
@@ -172,22 +205,32 @@ impl Engine {
         let done = self
             .change(&agent.to_string(), move |tx, cx| {
                 Box::pin(async move {
-                    let Ended { mut step, verdict } = ended;
                     let row = own(tx, agent, &said).await?;
+                    let deployment = tx.deployment(row.attempt.deployment).await?.ok_or(Error::Foreign)?;
+                    let mut ended = ended;
+                    if ended.made.is_some() && deployment.deployment.cancel_asked.is_some() {
+                        // Nobody is asked about what is not to go on.
+                        ended.made = None;
+                        ended.end(End::Canceled, "canceled; its preview had ended by itself".to_owned());
+                    }
+                    let Ended { mut step, verdict, made, moved } = ended;
                     let now = step_row(tx, &row.attempt, again.slot).await?;
-                    let event = again.event(&mut step, &verdict, cx.now);
+                    let event = match &made {
+                        Some(_) => StepEvent::Opened,
+                        None => again.event(&mut step, &verdict, cx.now),
+                    };
                     let stale = || Error::Engine(super::cascade::stale(&now.name));
                     let state = now.state.after(event).ok_or_else(stale)?;
                     step.started_at = now.started_at;
                     move_step(tx, cx, &mut step, state).await?;
-                    let detail = json!({ "step": step.name, "state": state, "exit_code": step.exit_code, "signal": step.signal, "reason": step.reason });
-                    cx.event(tx, if state.is_terminal() { "step.ended" } else { "step.tried" }, Some(step.deployment), detail).await?;
+                    after_end(tx, cx, &step, made, moved).await?;
                     // What is not run any more is said before the next one is looked for.
                     follow(tx, cx, step.deployment).await?;
                     let job = tx.job(row.attempt.job).await?.ok_or(Error::Foreign)?;
                     let next = going_on(tx, &row.attempt).await?;
                     let reason = verdict.reason.map(|reason| format!("step `{}`: {reason}", step.name));
-                    let verdict = turn::worst(&job, &tx.steps(step.deployment).await?, Verdict { end: verdict.end, reason });
+                    let verdict =
+                        turn::worst(&job, &tx.steps(step.deployment).await?, Verdict { end: verdict.end, reason });
                     let event = attempt::Event::StepEnded { step: again.slot, verdict, next };
                     let attempt = on_attempt(tx, cx, &row.attempt, &event).await?;
                     Ok::<_, Error>(next.filter(|_| goes_on(&attempt.state)))
@@ -235,26 +278,64 @@ impl Engine {
         }
     }
 
+    /// A text that init encrypted with the key of a start.
+    pub(super) fn opened(
+        &self,
+        start: &StepAttemptRow,
+        name: &str,
+        sealed: &str,
+    ) -> Result<zeroize::Zeroizing<Vec<u8>>, EngineError> {
+        let cipher = ChaCha20Poly1305::new(&Key::from(self.outputs_key(start)?));
+        let wrong = || EngineError::Internal(format!("secret output `{name}` cannot be opened"));
+        let bytes = STANDARD.decode(sealed).map_err(|_| wrong())?;
+        let (nonce, body) = bytes.split_at_checked(NONCE).ok_or_else(wrong)?;
+        let nonce: [u8; NONCE] = nonce.try_into().map_err(|_| wrong())?;
+        let payload = Payload { msg: body, aad: name.as_bytes() };
+        Ok(zeroize::Zeroizing::new(cipher.decrypt(&Nonce::from(nonce), payload).map_err(|_| wrong())?))
+    }
+
     /// Outputs as they are kept: secret ones are opened with the start's key and sealed by the vault.
     fn outputs(&self, start: &StepAttemptRow, record: &ExitRecord) -> Result<BTreeMap<String, OutputRow>, EngineError> {
         let mut outputs: BTreeMap<String, OutputRow> =
             record.outputs.iter().map(|(name, value)| (name.clone(), OutputRow::Plain(value.clone()))).collect();
-        if record.secret_outputs.is_empty() {
-            return Ok(outputs);
-        }
-        let key = self.outputs_key(start)?;
-        let cipher = ChaCha20Poly1305::new(&Key::from(key));
         for (name, sealed) in &record.secret_outputs {
-            let wrong = || EngineError::Internal(format!("secret output `{name}` cannot be opened"));
-            let bytes = STANDARD.decode(sealed).map_err(|_| wrong())?;
-            let (nonce, body) = bytes.split_at_checked(NONCE).ok_or_else(wrong)?;
-            let nonce: [u8; NONCE] = nonce.try_into().map_err(|_| wrong())?;
-            let payload = Payload { msg: body, aad: name.as_bytes() };
-            let plain = zeroize::Zeroizing::new(cipher.decrypt(&Nonce::from(nonce), payload).map_err(|_| wrong())?);
+            let plain = self.opened(start, name, sealed)?;
             let sealed = self.0.parts.vault.seal(&output_aad(start.deployment, start.step, name), &plain)?;
             outputs.insert(name.clone(), OutputRow::Sealed(hex::encode(&sealed)));
         }
         Ok(outputs)
+    }
+}
+
+impl Ended {
+    /// Ends otherwise than it looked.
+    fn end(&mut self, end: End, reason: String) {
+        self.step.reason = Some(reason.clone());
+        self.verdict = Verdict { end, reason: Some(reason) };
+    }
+}
+
+/// Says what the end of a step means: people are asked about a plan, or what they agreed to is void.
+async fn after_end(
+    tx: &mut dyn Tx,
+    cx: &mut Cx,
+    step: &StepRow,
+    made: Option<Made>,
+    moved: Option<String>,
+) -> Result<(), EngineError> {
+    let id = step.deployment;
+    let row = tx.deployment(id).await?.ok_or_else(|| EngineError::not_found("deployment", &id))?;
+    let spec = spec_of(tx, &row).await?;
+    if made.is_some() {
+        cx.after.timers = true;
+        return plans::ask(tx, cx, &spec, step, made).await;
+    }
+    let detail = json!({ "step": step.name, "state": step.state, "exit_code": step.exit_code, "signal": step.signal, "reason": step.reason });
+    let action = if step.state.is_terminal() { "step.ended" } else { "step.tried" };
+    cx.event(tx, action, Some(id), detail).await?;
+    match moved {
+        Some(reason) => plans::void(tx, cx, (id, &spec), step.index, (true, &reason)).await,
+        None => Ok(()),
     }
 }
 
@@ -281,7 +362,7 @@ fn verdict(record: &ExitRecord, digest: &Digest, judged: Judged<'_>) -> Verdict 
 fn ended(mut step: StepRow, verdict: Verdict, digest: &Digest) -> Ended {
     (step.log_bytes, step.log_sha256) = (digest.bytes, digest.sha256.clone());
     step.reason.clone_from(&verdict.reason);
-    Ended { step, verdict }
+    Ended { step, verdict, made: None, moved: None }
 }
 
 async fn going_on(tx: &mut dyn Tx, attempt: &Attempt) -> Result<Option<u32>> {

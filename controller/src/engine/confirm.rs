@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use longshore_core::attempt::{self, Outcome, State};
 use longshore_core::id::AgentId;
-use longshore_core::offer::{Action, Grant, Operation, OutputsKey, PulumiAction};
+use longshore_core::offer::{Action, Grant, Operation, OutputsKey, Plan, PulumiAction};
 use longshore_core::spec::{self, DEFAULT_TIMEOUT, Script, Step};
 use longshore_core::step::{End, StepEvent, StepState, index_of};
 use longshore_core::time::Timestamp;
@@ -16,7 +16,7 @@ use super::flow::spec_of;
 use super::hello::own;
 use super::offers::image;
 use super::plane::{Confirm, Confirmed, Error};
-use super::{Engine, Error as EngineError, turn};
+use super::{Engine, Error as EngineError, plans, turn};
 use crate::store::Tx;
 use crate::store::rows::{AttemptRow, DeploymentRow, StepAttemptRow, StepRow};
 
@@ -31,7 +31,14 @@ struct Prepared {
     /// The grant that was given already, if one was.
     before: Option<StepAttemptRow>,
     /// Rendered, or why it cannot be.
-    work: std::result::Result<Work, String>,
+    work: std::result::Result<Work, Refused>,
+}
+
+/// Why a step cannot be started.
+struct Refused {
+    reason: String,
+    /// The image has moved, so what people agreed to is not what would run.
+    moved: bool,
 }
 
 /// Everything of a grant but its key.
@@ -42,7 +49,19 @@ struct Work {
     action: Action,
 }
 
+fn too_old(agent: AgentId) -> Refused {
+    let reason = format!(
+        "agent `{agent}` is too old to make or to run a plan; nothing was started; upgrade it, then deploy again"
+    );
+    Refused { reason, moved: false }
+}
+
 impl Work {
+    /// Whether the step makes or runs a plan.
+    fn plans(&self) -> bool {
+        matches!(&self.action, Action::Pulumi(action) if action.plan != Plan::None)
+    }
+
     fn grant(self, grace: Duration, key: [u8; 32]) -> Grant {
         let Self { env, secrets, timeout, action } = self;
         Grant { env, secrets, timeout, grace, action, outputs_key: OutputsKey(key) }
@@ -71,7 +90,7 @@ impl Engine {
                 return Err(Error::Fenced(format!("step {} of attempt `{}` has ended", wish.step, before.attempt)));
             }
             let key = self.outputs_key(&before)?;
-            let work = work.map_err(|reason| {
+            let work = work.map_err(|Refused { reason, .. }| {
                 EngineError::Internal(format!("a granted step cannot be rendered any more: {reason}"))
             })?;
             return Ok(Confirmed::Granted(Box::new(work.grant(self.settings().grace, key))));
@@ -82,8 +101,14 @@ impl Engine {
             _ => {}
         }
         match work {
+            Ok(work) if work.plans() => match self.0.sessions.plans(agent) {
+                Some(true) => self.grant(agent, wish, work).await,
+                Some(false) => self.cannot_start(agent, wish, too_old(agent)).await,
+                // Without its stream it is not known what it can.
+                None => Err(Error::NotDue),
+            },
             Ok(work) => self.grant(agent, wish, work).await,
-            Err(reason) => self.cannot_start(agent, wish, reason).await,
+            Err(refused) => self.cannot_start(agent, wish, refused).await,
         }
     }
 
@@ -120,8 +145,8 @@ impl Engine {
                     let before = tx.step_attempt(said.attempt, step).await?;
                     let work = work(tx, &vault, &row, step).await?;
                     let work = match moved(tx, &row, step, &digest).await? {
-                        Some(moved) => Err(moved),
-                        None => work,
+                        Some(reason) => Err(Refused { reason, moved: true }),
+                        None => work.map_err(|reason| Refused { reason, moved: false }),
                     };
                     Ok::<_, Error>(Prepared { row, before, work })
                 })
@@ -198,7 +223,8 @@ impl Engine {
     }
 
     /// The step cannot be rendered: it has failed, and nothing was started.
-    async fn cannot_start(&self, agent: AgentId, wish: Confirm, reason: String) -> Result<Confirmed> {
+    async fn cannot_start(&self, agent: AgentId, wish: Confirm, refused: Refused) -> Result<Confirmed> {
+        let Refused { reason, moved } = refused;
         let told = reason.clone();
         self.change(&agent.to_string(), move |tx, cx| {
             Box::pin(async move {
@@ -207,6 +233,12 @@ impl Engine {
                 if let Some(state) = step.state.after(StepEvent::Ended(End::Failed)) {
                     step.reason = Some(reason.clone());
                     move_step(tx, cx, &mut step, state).await?;
+                }
+                if moved {
+                    let id = step.deployment;
+                    let row = tx.deployment(id).await?.ok_or(Error::Foreign)?;
+                    let spec = spec_of(tx, &row).await?;
+                    plans::void(tx, cx, (id, &spec), step.index, (false, &reason)).await?;
                 }
                 let reason = format!("step `{}`: {reason}", step.name);
                 let event = attempt::Event::NotStarted { step: wish.step, reason, agent_fault: false };
@@ -245,8 +277,7 @@ async fn its_turn(tx: &mut dyn Tx, attempt: &attempt::Attempt, slot: u32) -> Res
 async fn spec_step(tx: &mut dyn Tx, attempt: &attempt::Attempt, slot: u32) -> Result<(DeploymentRow, Step)> {
     let row = tx.deployment(attempt.deployment).await?.ok_or(Error::Foreign)?;
     let spec = spec_of(tx, &row).await?;
-    let index = usize::try_from(index_of(slot)).ok();
-    let step = index.and_then(|index| spec.steps.get(index).cloned());
+    let step = plans::worked(&spec, slot).cloned();
     let step = step.ok_or_else(|| Error::Invalid(format!("there is no step {slot}")))?;
     Ok((row, step))
 }
@@ -287,10 +318,11 @@ async fn work(
     let steps: Vec<StepRow> =
         tx.steps(deployment.deployment.id).await?.into_iter().filter(|row| row.index != index).collect();
     let values = Values::load(tx, vault, &deployment, Some(&spec.name), &steps).await?;
-    Ok(render(&spec, &values))
+    let plan = plans::order(tx, vault, deployment.deployment.id, step).await?;
+    Ok(plan.and_then(|plan| render(&spec, &values, plan)))
 }
 
-fn render(step: &Step, values: &Values) -> std::result::Result<Work, String> {
+fn render(step: &Step, values: &Values, plan: Plan) -> std::result::Result<Work, String> {
     let mut env = Vec::new();
     for (name, template) in &step.env {
         let rendered = template.render(values).map_err(|error| format!("`env.{name}`: {error}"))?;
@@ -301,13 +333,18 @@ fn render(step: &Step, values: &Values) -> std::result::Result<Work, String> {
             Action::Run { argv: vec!["/bin/sh".to_owned(), "-c".to_owned(), text.clone()] }
         }
         spec::Action::Run { script: Script::Exec(argv) } => Action::Run { argv: argv.clone() },
-        spec::Action::Pulumi(pulumi) => Action::Pulumi(render_pulumi(step, pulumi, values)?),
+        spec::Action::Pulumi(pulumi) => Action::Pulumi(render_pulumi(step, pulumi, values, plan)?),
         _ => return Err("this controller does not know what the step runs".to_owned()),
     };
     Ok(Work { env, secrets: values.masked(), timeout: step.timeout.unwrap_or(DEFAULT_TIMEOUT), action })
 }
 
-fn render_pulumi(step: &Step, pulumi: &spec::Pulumi, values: &Values) -> std::result::Result<PulumiAction, String> {
+fn render_pulumi(
+    step: &Step,
+    pulumi: &spec::Pulumi,
+    values: &Values,
+    plan: Plan,
+) -> std::result::Result<PulumiAction, String> {
     let shown = |field: &str, template: &longshore_core::expression::Template| {
         let rendered = template.render(values).map_err(|error| format!("`pulumi.{field}`: {error}"))?;
         if rendered.secret {
@@ -330,10 +367,11 @@ fn render_pulumi(step: &Step, pulumi: &spec::Pulumi, values: &Values) -> std::re
         None => None,
     };
     let operation = match pulumi.operation {
+        _ if plan == Plan::Save => Operation::Preview,
         spec::Operation::Preview => Operation::Preview,
         spec::Operation::Up => Operation::Up,
         spec::Operation::Refresh => Operation::Refresh,
         spec::Operation::Destroy => Operation::Destroy,
     };
-    Ok(PulumiAction { operation, stack, dir, backend, install: pulumi.install })
+    Ok(PulumiAction { operation, stack, dir, backend, install: pulumi.install, plan })
 }

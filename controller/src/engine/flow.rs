@@ -5,12 +5,11 @@
 
 use std::collections::BTreeSet;
 
-use longshore_core::approval::{Approval, ApprovalState};
 use longshore_core::deployment::{self, Facts, StepFact};
 use longshore_core::id::DeploymentId;
 use longshore_core::job::{self, Job};
 use longshore_core::process::{Graph, Move, StepNow};
-use longshore_core::spec::{Action, DEFAULT_EXPIRY, Project, Step};
+use longshore_core::spec::{Action, Project, Step};
 use longshore_core::step::{End, SkippedBy, StepEvent, StepState, index_of};
 use serde_json::json;
 
@@ -18,9 +17,9 @@ use super::cascade::{move_step, stale};
 use super::context::Values;
 use super::cx::Cx;
 use super::offers::offer_steps;
-use super::{Error, Result};
+use super::{Error, Result, plans};
 use crate::store::Tx;
-use crate::store::rows::{ApprovalRow, DeploymentRow, JobRow, ReservationRow, StepRow};
+use crate::store::rows::{DeploymentRow, JobRow, ReservationRow, StepRow};
 
 /// The spec that a deployment goes by.
 pub(super) async fn spec_of(tx: &mut dyn Tx, row: &DeploymentRow) -> Result<Project> {
@@ -130,19 +129,22 @@ async fn carry_on(
         }
         Move::Open { step } => {
             let step = steps.get_mut(step).ok_or_else(missing)?;
-            let spec = usize::try_from(step.index).ok().and_then(|index| spec.steps.get(index)).ok_or_else(missing)?;
             open(tx, cx, row, spec, step).await
         }
         Move::Job { steps: indices } => {
             let job = queued(cx, row, spec, &indices)?;
-            tx.insert_job(&job).await?;
-            cx.after.dispatch = true;
-            cx.after.timers = true;
             let names: Vec<_> = indices.iter().filter_map(|index| Some(&spec.steps.get(*index)?.name)).collect();
-            let detail = json!({ "job": job.job.id, "steps": names, "locks": job.locks });
-            cx.event(tx, "job.queued", Some(row.deployment.id), detail).await
+            queue(tx, cx, &job, &names).await
         }
     }
+}
+
+async fn queue(tx: &mut dyn Tx, cx: &mut Cx, job: &JobRow, names: &[&String]) -> Result<()> {
+    tx.insert_job(job).await?;
+    cx.after.dispatch = true;
+    cx.after.timers = true;
+    let detail = json!({ "job": job.job.id, "steps": names, "locks": job.locks });
+    cx.event(tx, "job.queued", Some(job.job.deployment), detail).await
 }
 
 fn queued(cx: &Cx, row: &DeploymentRow, spec: &Project, indices: &[usize]) -> Result<JobRow> {
@@ -162,32 +164,20 @@ fn queued(cx: &Cx, row: &DeploymentRow, spec: &Project, indices: &[usize]) -> Re
 }
 
 /// Begins a step that the controller does itself.
-async fn open(tx: &mut dyn Tx, cx: &mut Cx, row: &DeploymentRow, spec: &Step, step: &mut StepRow) -> Result<()> {
-    let id = row.deployment.id;
+async fn open(tx: &mut dyn Tx, cx: &mut Cx, row: &DeploymentRow, spec: &Project, step: &mut StepRow) -> Result<()> {
+    let own = usize::try_from(step.index).ok().and_then(|index| spec.steps.get(index));
+    let own = own.ok_or_else(|| Error::Internal(format!("a step of `{}` is missing", row.deployment.id)))?;
+    if let Some(planned) = plans::planned(spec, own) {
+        // Queued until the preview is granted: the job holds it like a step of its own.
+        let job = plans::preview(cx, row, spec, step.index, planned)?;
+        return queue(tx, cx, &job, &[&step.name]).await;
+    }
     step.started_at = Some(cx.now);
     cx.after.timers = true;
-    match &spec.action {
-        Action::Approval(asked) => {
-            let approval = Approval {
-                id: cx.clock.approval_id(),
-                state: ApprovalState::Pending,
-                needs: asked.needs,
-                teams: asked.teams.clone(),
-                expires_at: cx.now.after(asked.expires.unwrap_or(DEFAULT_EXPIRY)),
-                void_reason: None,
-                decided_at: None,
-            };
-            let approval = ApprovalRow {
-                approval,
-                deployment: id,
-                step: step.index,
-                step_name: step.name.clone(),
-                created_at: cx.now,
-            };
-            tx.insert_approval(&approval).await?;
+    match &own.action {
+        Action::Approval(_) => {
             move_step(tx, cx, step, StepState::Waiting).await?;
-            let detail = json!({ "approval": approval.approval.id, "step": step.name, "needs": asked.needs, "teams": asked.teams });
-            cx.event(tx, "approval.asked", Some(id), detail).await
+            plans::ask(tx, cx, spec, step, None).await
         }
         Action::Http(_) => {
             step.due_at = Some(cx.now);

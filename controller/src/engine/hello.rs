@@ -5,6 +5,7 @@ use std::collections::HashSet;
 use longshore_core::attempt::{Event, Proof, State};
 use longshore_core::fence::Fence;
 use longshore_core::id::AgentId;
+use longshore_core::step::index_of;
 
 use super::Engine;
 use super::cascade::{fence, on_attempt};
@@ -62,10 +63,11 @@ impl Engine {
     }
 
     async fn open_line(&self, agent: AgentId, pool: String, hello: Hello) -> Result<Line> {
-        let Hello { slots, mounts, weakest, draining, engine, images, facts, held, .. } = hello;
+        let Hello { slots, mounts, weakest, draining, engine, images, plans, facts, held, .. } = hello;
         // What it still has may take more slots than it has.
         let free = slots.saturating_sub(u32::try_from(held.len()).unwrap_or(u32::MAX));
-        let ability = Ability { pool, slots, mounts, weakest, draining, engine, images, facts, free, declined: None };
+        let ability =
+            Ability { pool, slots, mounts, weakest, draining, engine, images, plans, facts, free, declined: None };
         let line = self.0.sessions.open(agent, ability);
         // What was decided since the rows were compared.
         let (rows, row) =
@@ -161,7 +163,10 @@ impl Engine {
                     let Some(row) = tx.attempt_of(agent, said.attempt).await? else { return Ok(None) };
                     let steps = tx.steps(row.attempt.deployment).await?;
                     let ended = matches!(row.attempt.state, State::Ended { .. }) || !fence(&row.attempt).admits(&said);
-                    Ok(steps.into_iter().find(|row| row.index == step && !ended).map(|row| (row.deployment, row.name)))
+                    Ok(steps
+                        .into_iter()
+                        .find(|row| row.index == index_of(step) && !ended)
+                        .map(|row| (row.deployment, row.name)))
                 })
             })
             .await?;

@@ -26,6 +26,7 @@ mod live;
 mod offers;
 mod people;
 pub mod plane;
+mod plans;
 mod program;
 mod projects;
 mod promote;

@@ -85,6 +85,8 @@ pub struct Hello {
     pub engine: bool,
     /// It tells digests of images.
     pub images: bool,
+    /// It can make plans and run them.
+    pub plans: bool,
 }
 
 /// What becomes of an attempt that an agent still has.

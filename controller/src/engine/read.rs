@@ -295,7 +295,9 @@ impl Engine {
                 // A try that was followed by another has a log that nothing is added to.
                 logs.extend(before.iter().map(|start| log(start, true)));
                 let none = StepLog { name: step.name.clone(), index: step.index, attempt: None, ended };
-                logs.push(last.map_or(none, |start| log(start, ended)));
+                // A gate that waits for people has the log of its preview.
+                let over = ended || step.state == StepState::Waiting;
+                logs.push(last.map_or(none, |start| log(start, over)));
             }
             logs
         };

@@ -28,6 +28,7 @@ pub(super) struct Ability {
     pub(super) engine: bool,
     /// It tells digests of images.
     pub(super) images: bool,
+    pub(super) plans: bool,
     pub(super) facts: Value,
     /// Slots that the agent itself counts as free. A job's slot is taken there until its last trace is gone, which is after
     /// the rows count it as ended.
@@ -126,6 +127,11 @@ impl Sessions {
         update(&mut session.ability);
         state.seen.insert(agent, seen);
         true
+    }
+
+    /// Whether an agent can make plans and run them; `None` while it has no stream.
+    pub(super) fn plans(&self, agent: AgentId) -> Option<bool> {
+        self.lock().sessions.get(&agent).map(|session| session.ability.plans)
     }
 
     /// The agent made a call of its own: it is there, whatever its stream is doing.

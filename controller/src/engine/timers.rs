@@ -7,10 +7,10 @@ use longshore_core::attempt::{Event, Limit, State};
 use longshore_core::id::AgentId;
 use longshore_core::job;
 use longshore_core::lease;
-use longshore_core::step::index_of;
 use longshore_core::time::Timestamp;
 
 use super::cascade::{on_attempt, on_job};
+use super::plans::worked;
 use super::{Engine, Error, Result};
 use crate::store;
 use crate::store::rows::{AttemptRow, JobRow};
@@ -187,8 +187,7 @@ impl Engine {
                 Box::pin(async move {
                     let row = tx.deployment(id).await?.ok_or_else(|| Error::not_found("deployment", &id))?;
                     let revision = tx.revision(row.project, row.revision).await?;
-                    let index = usize::try_from(index_of(step)).unwrap_or(usize::MAX);
-                    let spec = revision.and_then(|revision| revision.spec.steps.get(index).cloned());
+                    let spec = revision.and_then(|revision| worked(&revision.spec, step).cloned());
                     Ok(spec.and_then(|step| step.timeout).unwrap_or(longshore_core::spec::DEFAULT_TIMEOUT))
                 })
             })

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use longshore_core::id::AttemptId;
-use longshore_core::step::{End, StepState, Verdict, index_of, slot};
+use longshore_core::step::{End, StepState, Verdict, index_of, is_preview, slot};
 
 use crate::store::rows::{JobRow, StepAttemptRow, StepRow};
 
@@ -14,6 +14,10 @@ pub(super) fn indices(job: &JobRow) -> BTreeSet<u32> {
 
 /// The slot that an attempt is at, or goes on with: the first step of the job that is not over, in the try that is due.
 pub(super) fn current(job: &JobRow, steps: &[StepRow], starts: &[StepAttemptRow], attempt: AttemptId) -> Option<u32> {
+    if let Some(preview) = job.steps.iter().map(|step| step.index).find(|slot| is_preview(*slot)) {
+        let over = |start: &StepAttemptRow| start.attempt == attempt && start.state.is_terminal();
+        return Some(preview).filter(|_| !starts.iter().any(over));
+    }
     let held = indices(job);
     let step = steps.iter().find(|step| held.contains(&step.index) && !step.state.is_terminal())?;
     let mine = |start: &&StepAttemptRow| start.attempt == attempt && index_of(start.step) == step.index;

@@ -4,8 +4,11 @@ mod people;
 
 use std::collections::BTreeMap;
 
+use longshore_core::engine_event::Change;
 use serde::Serialize;
 use utoipa::ToSchema;
+
+use crate::store::rows::PlanRow;
 
 pub use people::{AuditPage, AuditView, GrantView, RoleView, TeamView, TokenView, UserView};
 
@@ -82,6 +85,36 @@ pub struct PlanView {
     pub digest: String,
     /// Resources per operation.
     pub resources: BTreeMap<String, u64>,
+    /// Resources that are not left as they are; the first 500.
+    pub changes: Vec<ChangeView>,
+    /// SHA-256 in hex of the state that the plan started from.
+    pub checkpoint: String,
+    /// Digest of the image that made it.
+    pub image: String,
+}
+
+/// What a preview would do to one resource. Secrets are masked.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
+pub struct ChangeView {
+    /// The resource.
+    pub urn: String,
+    /// `create`, `update`, `delete`, `replace` and the like.
+    pub op: String,
+    /// Names of the properties that differ; none where everything is new or goes.
+    pub properties: Vec<String>,
+}
+
+impl PlanView {
+    fn of_change(change: Change) -> ChangeView {
+        ChangeView { urn: change.urn, op: change.op.as_str().to_owned(), properties: change.properties }
+    }
+
+    /// As it is shown.
+    #[must_use]
+    pub fn of(row: PlanRow) -> Self {
+        let PlanRow { digest, resources, checkpoint, image, changes, .. } = row;
+        Self { digest, resources, changes: changes.into_iter().map(Self::of_change).collect(), checkpoint, image }
+    }
 }
 
 /// A package that is held.

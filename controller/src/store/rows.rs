@@ -16,7 +16,7 @@ use longshore_core::step::{SkippedBy, StepState};
 use longshore_core::time::Timestamp;
 use serde::{Deserialize, Serialize};
 
-pub use releases::{ApprovalFilter, ApprovalRow, Images, ReleaseFilter, ReleaseRow, VoteRow};
+pub use releases::{ApprovalFilter, ApprovalRow, Images, PlanRow, ReleaseFilter, ReleaseRow, VoteRow};
 
 /// The one row that says which installation this is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

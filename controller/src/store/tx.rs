@@ -12,8 +12,8 @@ use super::Error;
 use super::people::People;
 use super::rows::{
     AgentRow, ApprovalFilter, ApprovalRow, AttemptRow, DeploymentFilter, DeploymentRow, EventRow, Images, JobRow,
-    JoinTokenRow, LockRow, MetaRow, OutboxRow, PackageRow, ProjectRow, ReleaseFilter, ReleaseRow, ReservationRow,
-    RevisionRow, StepAttemptRow, StepRow, TokenRow, VariableRow, VoteRow,
+    JoinTokenRow, LockRow, MetaRow, OutboxRow, PackageRow, PlanRow, ProjectRow, ReleaseFilter, ReleaseRow,
+    ReservationRow, RevisionRow, StepAttemptRow, StepRow, TokenRow, VariableRow, VoteRow,
 };
 
 type Result<T> = std::result::Result<T, Error>;
@@ -179,6 +179,12 @@ pub trait Tx: People + Send {
     async fn insert_vote(&mut self, row: &VoteRow) -> Result<bool>;
     /// What people said, in order.
     async fn votes(&mut self, id: ApprovalId) -> Result<Vec<VoteRow>>;
+    /// Adds the plan of an approval.
+    async fn insert_plan(&mut self, row: &PlanRow) -> Result<()>;
+    /// The plan of an approval, if it has one.
+    async fn plan(&mut self, id: ApprovalId) -> Result<Option<PlanRow>>;
+    /// The newest plan for a step of a deployment.
+    async fn plan_for(&mut self, deployment: DeploymentId, step: u32) -> Result<Option<PlanRow>>;
     /// Keeps something to a deployment; `false` when another has it.
     async fn reserve(&mut self, row: &ReservationRow) -> Result<bool>;
     /// Gives back what a deployment keeps; answers the keys.

@@ -18,7 +18,7 @@ mod words;
 
 pub use outputs::stack_outputs;
 pub use raw::Error;
-pub use summary::{MAX_ERRORS, Summary};
+pub use summary::{Change, MAX_CHANGES, MAX_ERRORS, Summary};
 pub use words::{Enforcement, Op, Outcome, ProgressKind, Severity};
 
 use serde::{Deserialize, Serialize};

@@ -1,6 +1,6 @@
 //! What a step's events come to.
 
-use super::{Enforcement, EngineEvent, Kind, Op, Outcome, ProgressKind, Severity, Totals};
+use super::{Enforcement, EngineEvent, Kind, Op, Outcome, ProgressKind, Resource, Severity, Totals};
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -10,6 +10,22 @@ pub const MAX_ERRORS: usize = 20;
 const MAX_ERROR_TEXT: usize = 4 << 10;
 /// Most downloads told apart; more are counted as this many.
 const MAX_DOWNLOADS: usize = 1024;
+
+/// Most changes that are kept one by one; the counts are of all.
+pub const MAX_CHANGES: usize = 500;
+/// Longest texts of all changes together, in bytes.
+const MAX_CHANGE_TEXT: usize = 256 << 10;
+
+/// What a preview would do to one resource.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Change {
+    /// The resource, masked.
+    pub urn: String,
+    /// What would be done.
+    pub op: Op,
+    /// Names of the properties that differ, masked.
+    pub properties: Vec<String>,
+}
 
 /// The sum of a step's events, updated one at a time and bounded in size.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -29,6 +45,10 @@ pub struct Summary {
     pub other_violations: u64,
     /// Lines that were no events.
     pub unreadable: u64,
+    /// What a preview would change; the first [`MAX_CHANGES`].
+    pub planned: Vec<Change>,
+    /// Bytes of their texts.
+    pub(crate) planned_text: usize,
     /// Ids of the plugin downloads seen.
     pub(crate) downloads: BTreeSet<String>,
 }
@@ -49,8 +69,26 @@ impl Summary {
                 self.downloads.insert(id.clone());
             }
             Kind::Unreadable { .. } => self.unreadable += 1,
+            Kind::ResourceStart(resource) if resource.planning && resource.op != Op::Same => self.add_change(resource),
             _ => {}
         }
+    }
+
+    fn add_change(&mut self, resource: &Resource) {
+        let size = resource.urn.len() + resource.diffs.iter().map(String::len).sum::<usize>();
+        if self.planned.len() < MAX_CHANGES && self.planned_text + size <= MAX_CHANGE_TEXT {
+            self.planned_text += size;
+            let (urn, op, properties) = (resource.urn.clone(), resource.op, resource.diffs.clone());
+            self.planned.push(Change { urn, op, properties });
+        }
+    }
+
+    /// Whether the engine refused to do what was not in the plan it was given (`deploy/plan.go` and
+    /// `step_generator.go` of the Pulumi engine).
+    #[must_use]
+    pub fn violates_plan(&self) -> bool {
+        let says = ["violates plan", "not allowed by the plan", "expected resource operations for"];
+        self.errors.iter().any(|error| says.iter().any(|words| error.contains(words)))
     }
 
     fn add_error(&mut self, message: &str) {

@@ -128,3 +128,32 @@ fn outputs_of_the_stack_come_from_its_event() {
     assert_eq!(stack_outputs(line("dock:index:Berth", false).as_bytes()), None);
     assert_eq!(stack_outputs(SUMMARY.as_bytes()), None);
 }
+
+#[test]
+fn what_a_preview_would_change_is_kept_and_bounded() {
+    let line = |op: &str, urn: &str, planning: bool| {
+        format!(
+            r#"{{"resourcePreEvent":{{"metadata":{{"op":"{op}","urn":"{urn}","type":"t","diffs":["content"]}},"planning":{planning}}}}}"#
+        )
+    };
+    let mut summary = Summary::default();
+    for (op, urn, planning) in [("same", "a", true), ("update", "hunter2", true), ("create", "b", false)] {
+        summary.add(&read(&line(op, urn, planning), &["hunter2"]));
+    }
+    let properties = vec!["content".to_owned()];
+    assert_eq!(summary.planned, [Change { urn: "[secret]".to_owned(), op: Op::Update, properties }]);
+    for _ in 0..2 * MAX_CHANGES {
+        summary.add(&read(&line("create", &"u".repeat(1000), true), &[]));
+    }
+    assert!(summary.planned.len() < MAX_CHANGES && serde_json::to_vec(&summary).unwrap().len() < 512 << 10);
+}
+
+#[test]
+fn a_refusal_of_the_plan_is_told_from_other_failures() {
+    let mut summary = Summary::default();
+    summary.add(&read(r#"{"errorEvent":{"error":"no room at the quay"}}"#, &[]));
+    assert!(!summary.violates_plan());
+    summary
+        .add(&read(r#"{"errorEvent":{"error":"resource urn:x violates plan: properties changed: ~~content"}}"#, &[]));
+    assert!(summary.violates_plan());
+}

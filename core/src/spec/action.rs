@@ -84,11 +84,20 @@ fn word(at: &At<'_>, errors: &mut Errors) -> Option<String> {
 fn pulumi(at: &At<'_>, scope: &Scope, errors: &mut Errors) -> Option<Pulumi> {
     let fields = at.fields(&PULUMI, errors)?;
     let operation = fields.require("operation", "operation: up", errors);
-    let operation = operation.and_then(|at| at.choice(&OPERATIONS, errors));
+    let chosen = operation.and_then(|at| at.choice(&OPERATIONS, errors));
+    if let (Some(at), Some(chosen), Some(approval)) = (operation, chosen, scope.plan_shown_by())
+        && chosen != Operation::Up
+    {
+        let word = chosen.as_str();
+        at.error(
+            format!("approval `{approval}` shows the plan of this step, and `{word}` has none: only `up` does"),
+            errors,
+        );
+    }
     let mut template = |name, place| fields.get(name).and_then(|at| scope.template(at, place, errors));
     let stack = template("stack", Place::Stack);
     let dir = template("dir", Place::Dir);
     let backend = template("backend", Place::Backend);
     let install = fields.get("install").and_then(|at| at.boolean(errors)).unwrap_or_default();
-    Some(Pulumi { operation: operation?, stack, dir, backend, install })
+    Some(Pulumi { operation: chosen?, stack, dir, backend, install })
 }

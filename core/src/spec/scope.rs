@@ -269,6 +269,12 @@ impl Scope {
         Ok(())
     }
 
+    /// Name of an approval that shows the plan of the current step.
+    pub(super) fn plan_shown_by(&self) -> Option<&str> {
+        let (approval, _) = self.plans.iter().find(|(_, planned)| *planned == self.current)?;
+        self.steps.get(*approval).map(|step| step.name.as_str())
+    }
+
     /// For an approval that shows a plan: what belongs into [`Scope::plans`].
     pub(super) fn planned(&self, step: &Step) -> Option<(usize, usize)> {
         let Action::Approval(Approval { plan: Some(name), .. }) = &step.action else {

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use longshore_core::offer::{Action, Grant, Operation, OutputsKey, PulumiAction};
+use longshore_core::offer::{Action, Grant, Operation, OutputsKey, Plan, PulumiAction};
 use longshore_core::secret::Secret;
 
 use super::{Error, required, seconds};
@@ -55,7 +55,15 @@ impl From<PulumiAction> for v1::PulumiAction {
             Operation::Refresh => WireOperation::Refresh,
             Operation::Destroy => WireOperation::Destroy,
         };
+        let (save_plan, plan, checkpoint) = match action.plan {
+            Plan::None => (false, String::new(), String::new()),
+            Plan::Save => (true, String::new(), String::new()),
+            Plan::Run { plan, checkpoint } => (false, plan.expose().to_owned(), checkpoint),
+        };
         Self {
+            save_plan,
+            plan,
+            checkpoint,
             operation: operation.into(),
             stack: action.stack,
             dir: action.dir,
@@ -79,7 +87,14 @@ impl TryFrom<v1::PulumiAction> for PulumiAction {
         if wire.stack.is_empty() {
             return Err(Error::Missing("pulumi.stack"));
         }
+        let plan = match (wire.save_plan, wire.plan.is_empty(), wire.checkpoint.is_empty()) {
+            (false, true, true) => Plan::None,
+            (true, true, true) => Plan::Save,
+            (false, false, false) => Plan::Run { plan: Secret::new(wire.plan), checkpoint: wire.checkpoint },
+            _ => return Err(Error::value("pulumi.plan", "neither one to make nor one to run")),
+        };
         Ok(Self {
+            plan,
             operation,
             stack: wire.stack,
             dir: wire.dir,

@@ -3,7 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "a test that cannot play the agent has failed")]
 
 use longshore_core::init::control::{Deadlines, EXIT, SIZE};
-use longshore_core::init::{ACK, Command, ExitRecord, Handover};
+use longshore_core::init::{ACK, Command, ExitRecord, Handover, PlanFile, Stdout};
 use longshore_core::spool::{Decoder, Stream, Whole};
 use nix::sys::signal::{Signal, kill};
 use nix::sys::stat::Mode;
@@ -48,6 +48,7 @@ pub(crate) fn handover(commands: Vec<Command>, secrets: &[&str]) -> Handover {
         secrets: secrets.iter().map(|secret| (*secret).to_owned()).collect(),
         output_file: None,
         outputs_key: Some("07".repeat(32)),
+        plan: None,
     }
 }
 
@@ -58,6 +59,22 @@ pub(crate) fn with_file(commands: Vec<Command>, secrets: &[&str]) -> (Handover, 
     let mut handover = handover(commands, secrets);
     handover.env.push((longshore_core::outputs::VARIABLE.into(), path.clone()));
     handover.output_file = Some(path);
+    (handover, dir)
+}
+
+/// A stack's state, and a program that makes or runs a plan.
+pub(crate) fn planning(state: &str, content: Option<&str>, checkpoint: Option<&str>) -> (Handover, TempDir) {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("plan.json").to_string_lossy().into_owned();
+    let export = Command { stdout: Stdout::Checkpoint, ..sh(&format!("printf '%s' '{state}'")) };
+    let settings = dir.path().join("Pulumi.dev.yaml").to_string_lossy().into_owned();
+    let script = match content {
+        Some(_) => format!("cat {settings} {path}"),
+        None => format!("printf hunter2-plan > {path}; printf hunter2-salt > {settings}"),
+    };
+    let mut handover = handover(vec![export, sh(&script)], &[]);
+    let (content, checkpoint) = (content.map(str::to_owned), checkpoint.map(str::to_owned));
+    handover.plan = Some(PlanFile { path, settings, content, checkpoint });
     (handover, dir)
 }
 

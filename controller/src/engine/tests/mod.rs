@@ -5,6 +5,7 @@ mod fences;
 mod flow;
 mod images;
 mod people;
+mod plans;
 mod restarts;
 mod waits;
 
@@ -137,7 +138,7 @@ impl World {
     /// An agent that is connected.
     async fn agent(&self) -> Sim {
         let id = self.enroll("default").await;
-        let mut sim = Sim { id, boot: "boot-1".to_owned(), slots: 2, line: None, images: false };
+        let mut sim = Sim { id, boot: "boot-1".to_owned(), slots: 2, plans: true, line: None, images: false };
         sim.hello(&self.engine, &[]).await;
         sim
     }
@@ -157,6 +158,8 @@ struct Sim {
     id: AgentId,
     boot: String,
     slots: u32,
+    /// It can make plans and run them.
+    plans: bool,
     line: Option<plane::Line>,
     /// It tells digests of images.
     images: bool,
@@ -176,6 +179,7 @@ impl Sim {
             draining: false,
             engine: true,
             images: self.images,
+            plans: self.plans,
         };
         let welcome = engine.hello(self.id, hello).await.unwrap();
         self.line = Some(welcome.line);

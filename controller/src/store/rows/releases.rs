@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use longshore_core::approval::Approval;
+use longshore_core::engine_event::Change;
 use longshore_core::id::{ApprovalId, DeploymentId, ProjectId, ReleaseId};
 use longshore_core::time::Timestamp;
 
@@ -45,6 +46,31 @@ pub struct ReleaseFilter {
     pub before: Option<String>,
     /// At most so many; 0 means 50, and there are never more than 500.
     pub limit: u32,
+}
+
+/// The plan that an approval is bound to. Never changes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PlanRow {
+    /// The approval.
+    pub approval: ApprovalId,
+    /// Its deployment.
+    pub deployment: DeploymentId,
+    /// Index of the step that runs the plan.
+    pub step: u32,
+    /// SHA-256 in hex of the plan.
+    pub digest: String,
+    /// SHA-256 in hex of the state that it started from.
+    pub checkpoint: String,
+    /// Digest of the image that made it.
+    pub image: String,
+    /// Resources per operation.
+    pub resources: BTreeMap<String, u64>,
+    /// What changes, as far as it is kept one by one.
+    pub changes: Vec<Change>,
+    /// The plan, sealed by the vault.
+    pub sealed: Vec<u8>,
+    /// When it was made.
+    pub created_at: Timestamp,
 }
 
 /// An approval as it is kept.

@@ -9,11 +9,11 @@ use longshore_core::job::Job;
 use longshore_core::time::Timestamp;
 use sqlx::sqlite::SqliteConnection;
 
-use super::{agents, approvals, deployments, jobs, projects, releases, steps};
+use super::{agents, approvals, deployments, jobs, plans, projects, releases, steps};
 use crate::store::rows::{
     AgentRow, ApprovalFilter, ApprovalRow, AttemptRow, DeploymentFilter, DeploymentRow, EventRow, Images, JobRow,
-    JoinTokenRow, LockRow, MetaRow, OutboxRow, PackageRow, ProjectRow, ReleaseFilter, ReleaseRow, ReservationRow,
-    RevisionRow, StepAttemptRow, StepRow, TokenRow, VariableRow, VoteRow,
+    JoinTokenRow, LockRow, MetaRow, OutboxRow, PackageRow, PlanRow, ProjectRow, ReleaseFilter, ReleaseRow,
+    ReservationRow, RevisionRow, StepAttemptRow, StepRow, TokenRow, VariableRow, VoteRow,
 };
 use crate::store::{Error, Tx};
 
@@ -343,6 +343,18 @@ impl Tx for Conn<'_> {
     }
     async fn votes(&mut self, id: ApprovalId) -> Result<Vec<VoteRow>> {
         let done = approvals::votes(self.0, id).await;
+        self.note(done)
+    }
+    async fn insert_plan(&mut self, row: &PlanRow) -> Result<()> {
+        let done = plans::insert_plan(self.0, row).await;
+        self.note(done)
+    }
+    async fn plan(&mut self, id: ApprovalId) -> Result<Option<PlanRow>> {
+        let done = plans::plan(self.0, id).await;
+        self.note(done)
+    }
+    async fn plan_for(&mut self, deployment: DeploymentId, step: u32) -> Result<Option<PlanRow>> {
+        let done = plans::plan_for(self.0, deployment, step).await;
         self.note(done)
     }
     async fn reserve(&mut self, row: &ReservationRow) -> Result<bool> {

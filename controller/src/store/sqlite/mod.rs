@@ -10,6 +10,7 @@ mod conn;
 mod deployments;
 mod jobs;
 mod people;
+mod plans;
 mod projects;
 mod releases;
 mod steps;

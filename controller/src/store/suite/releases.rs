@@ -1,10 +1,11 @@
 //! Releases, approvals and what deployments keep to themselves.
 
 use longshore_core::approval::{Approval, ApprovalState};
+use longshore_core::engine_event::{Change, Op};
 use longshore_core::id::ApprovalId;
 
 use super::*;
-use crate::store::rows::{ApprovalFilter, ApprovalRow, ReleaseFilter, ReservationRow, VoteRow};
+use crate::store::rows::{ApprovalFilter, ApprovalRow, PlanRow, ReleaseFilter, ReservationRow, VoteRow};
 
 pub(super) async fn a_release_is_made_once_and_images_are_pinned_once(store: &Arc<dyn Store>) {
     filled(store).await;
@@ -96,6 +97,23 @@ pub(super) async fn a_person_speaks_once_and_an_approval_is_decided_once(store: 
         assert_eq!(tx.approvals(&ApprovalFilter::default()).await?, []);
         let of = ApprovalFilter { deployment: Some(deployment_id(1)) };
         assert_eq!(tx.approvals(&of).await?[0].approval, to);
+        let plan = PlanRow {
+            approval: row.approval.id,
+            deployment: deployment_id(1),
+            step: 1,
+            digest: "d".to_owned(),
+            checkpoint: "c".to_owned(),
+            image: "sha256:1".to_owned(),
+            resources: [("create".to_owned(), 3)].into(),
+            changes: vec![Change { urn: "u".to_owned(), op: Op::Create, properties: vec!["p".to_owned()] }],
+            sealed: vec![0, 1],
+            created_at: at(7),
+        };
+        assert_eq!(tx.plan(row.approval.id).await?, None);
+        tx.insert_plan(&plan).await?;
+        assert_eq!(tx.plan(row.approval.id).await?.as_ref(), Some(&plan));
+        assert_eq!(tx.plan_for(deployment_id(1), 1).await?, Some(plan));
+        assert_eq!((tx.plan_for(deployment_id(1), 0).await?, tx.plan_for(deployment_id(2), 1).await?), (None, None));
         Ok(())
     })
     .unwrap();

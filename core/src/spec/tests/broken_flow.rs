@@ -139,6 +139,11 @@ fn approvals() {
     approval("{plan: z}", "plan", "`z` has no plan: only `pulumi` steps do");
     approval("{plan: go}", "plan", "runs earlier");
     let up = "name: infra, image: i, pulumi: {operation: up}";
+    let destroy = up.replace("operation: up", "operation: destroy");
+    steps(
+        &["name: go, approval: {plan: infra}", &destroy],
+        &[(7, "steps[1].pulumi.operation", "`go` shows the plan of this step, and `destroy` has none: only `up` does")],
+    );
     steps(
         &[up, "name: go, approval: {plan: infra}"],
         &[(7, "steps[1].approval.plan", "runs earlier: an approval stands")],
