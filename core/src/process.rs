@@ -161,3 +161,6 @@ fn skip(now: &mut [StepNow], moves: &mut Vec<Move>, step: usize, by: SkippedBy) 
     set(now, step, |now| (now.state, now.skipped) = (StepState::Skipped, Some(by)));
     moves.push(Move::Skip { step, by });
 }
+
+#[cfg(test)]
+mod tests;
