@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use crate::attempt::{self, Outcome};
 use crate::id::DeploymentId;
 use crate::job;
-use crate::step::{SkippedBy, StepState};
+use crate::step::{End, SkippedBy, StepState};
 use crate::time::Timestamp;
 
 /// State of a deployment, as CONTRACT names it.
@@ -93,6 +93,18 @@ impl DeploymentState {
     #[must_use]
     pub const fn is_terminal(self) -> bool {
         matches!(self, Self::Succeeded | Self::Failed | Self::Canceled | Self::Lost)
+    }
+
+    /// How it ended; `None` for one that has not.
+    #[must_use]
+    pub const fn end(self) -> Option<End> {
+        match self {
+            Self::Succeeded => Some(End::Succeeded),
+            Self::Failed => Some(End::Failed),
+            Self::Canceled => Some(End::Canceled),
+            Self::Lost => Some(End::Lost),
+            Self::Queued | Self::Running | Self::Canceling | Self::Unknown => None,
+        }
     }
 
     /// The word in JSON and in the database.
@@ -305,6 +317,11 @@ mod tests {
     fn names_are_read_back() {
         for state in DeploymentState::ALL {
             assert_eq!(DeploymentState::from_name(state.as_str()), Some(state));
+            assert_eq!(state.end().is_some(), state.is_terminal());
+            assert!(
+                state.end().is_none_or(|end| end.state().as_str() == state.as_str()),
+                "a child's end is its step's end"
+            );
         }
     }
 }

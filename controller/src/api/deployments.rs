@@ -2,7 +2,7 @@
 
 #![expect(unused_qualifications, reason = "utoipa writes paths out in full")]
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use axum::Json;
 use axum::extract::State;
@@ -132,6 +132,7 @@ pub(super) async fn create(
         let detail = format!("`operation_id`: it has {} bytes; 1 to {MAX_OPERATION} are taken", operation_id.len());
         return Err(Problem::new(StatusCode::UNPROCESSABLE_ENTITY, "invalid", detail));
     }
+    let permitted = children(&api, &who, "deployment.create", (&project, release.as_deref()), &[&environment]).await?;
     let not_before = instant("not_before", body.not_before.as_deref())?;
     let expires_at = instant("expires_at", body.expires_at.as_deref())?;
     let new = NewDeployment {
@@ -144,9 +145,32 @@ pub(super) async fn create(
         not_before,
         expires_at,
         operation_id,
+        permitted: Some(permitted),
+        ..NewDeployment::default()
     };
     let deployment = api.engine.create_deployment(new, &by).await?;
     Ok((StatusCode::ACCEPTED, Json(DeploymentRef { deployment })))
+}
+
+/// Asks for the right to deploy every other project that a release deploys too, where it goes: a child is no way around a role. A
+/// release that is made on the spot may go on by itself, so it is asked for there as well.
+pub(super) async fn children(
+    api: &Api,
+    who: &engine::Actor,
+    action: &'static str,
+    (project, release): (&str, Option<&str>),
+    environments: &[&str],
+) -> Result<BTreeSet<String>, Problem> {
+    let below = api.engine.below(project, release).await?;
+    let places: BTreeSet<&str> =
+        environments.iter().copied().chain(below.automatic.iter().map(String::as_str)).collect();
+    for child in &below.projects {
+        for environment in &places {
+            let need = Need::new(Permission::Deploy, action, &format!("project/{project}"));
+            api.engine.authorize(who, need.at(Some(child), Some(environment))).await?;
+        }
+    }
+    Ok(below.projects)
 }
 
 fn instant(field: &str, text: Option<&str>) -> Result<Option<Timestamp>, Problem> {

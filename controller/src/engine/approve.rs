@@ -2,7 +2,7 @@
 
 use longshore_core::approval::{self, Approval, ApprovalState, Event, Voter};
 use longshore_core::id::{ApprovalId, DeploymentId};
-use longshore_core::spec::Environment;
+use longshore_core::spec::{Action, Environment};
 use longshore_core::step::{End, StepEvent, StepState};
 use longshore_core::time::Timestamp;
 use serde_json::json;
@@ -215,7 +215,9 @@ pub(super) async fn close_gates(tx: &mut dyn Tx, cx: &mut Cx, id: DeploymentId) 
     let spec = spec_of(tx, &row).await?;
     let steps: Vec<StepRow> = tx.steps(id).await?;
     for (step, spec) in steps.into_iter().zip(&spec.steps) {
-        if step.state == StepState::Running && !spec.in_container() {
+        // A step whose child is there ends with the child, which is canceled too.
+        let has_child = matches!(spec.action, Action::DeployRelease(_)) && step.due_at.is_none();
+        if step.state == StepState::Running && !spec.in_container() && !has_child {
             end_gate(tx, cx, id, step.index, End::Canceled, Some("the deployment was canceled".to_owned())).await?;
         }
     }

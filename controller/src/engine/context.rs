@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use longshore_core::expression::{Context, Output, output_text};
 use longshore_core::id::{DeploymentId, ProjectId};
 use longshore_core::secret::Secret;
+use longshore_core::variables::Resolved;
 use zeroize::Zeroizing;
 
 use super::{Error, Result};
@@ -55,6 +56,20 @@ impl Values {
             environment: row.environment.clone(),
             project: row.project_name.clone(),
             deployment: row.deployment.id.to_string(),
+        }
+    }
+
+    /// What is known of an environment before there is a release, for one step.
+    pub(super) fn before_release(project: &str, environment: &str, resolved: Resolved, step: &str) -> Self {
+        let mut variables = resolved.variables;
+        variables.extend(resolved.steps.into_iter().filter(|(name, _)| name == step).flat_map(|(_, own)| own));
+        Self {
+            variables,
+            secrets: BTreeMap::new(),
+            outputs: BTreeMap::new(),
+            environment: environment.to_owned(),
+            project: project.to_owned(),
+            deployment: String::new(),
         }
     }
 

@@ -18,7 +18,7 @@ use super::cascade::{move_step, stale};
 use super::context::Values;
 use super::cx::Cx;
 use super::offers::offer_steps;
-use super::{Error, Result};
+use super::{Error, Result, children};
 use crate::store::Tx;
 use crate::store::rows::{ApprovalRow, DeploymentRow, JobRow, ReservationRow, StepRow};
 
@@ -34,6 +34,10 @@ pub(super) async fn may_begin(tx: &mut dyn Tx, row: &DeploymentRow) -> Result<bo
     let taken: BTreeSet<String> = tx.reservations().await?.into_iter().map(|kept| kept.key).collect();
     if row.locks.iter().any(|key| taken.contains(key)) {
         return Ok(false);
+    }
+    // Its parent keeps things while it waits, so it stands in no queue.
+    if row.parent.is_some() {
+        return Ok(true);
     }
     let pending = tx.pending_deployments().await?;
     let mut ahead = pending.iter().take_while(|other| other.deployment.id != row.deployment.id);
@@ -189,7 +193,8 @@ async fn open(tx: &mut dyn Tx, cx: &mut Cx, row: &DeploymentRow, spec: &Step, st
             let detail = json!({ "approval": approval.approval.id, "step": step.name, "needs": asked.needs, "teams": asked.teams });
             cx.event(tx, "approval.asked", Some(id), detail).await
         }
-        Action::Http(_) => {
+        // An address is asked, a child is begun: by a task, since neither belongs into this transaction.
+        Action::Http(_) | Action::DeployRelease(_) => {
             step.due_at = Some(cx.now);
             move_step(tx, cx, step, StepState::Running).await
         }
@@ -243,7 +248,7 @@ pub(super) async fn settle(
         let action = format!("deployment.{}", next.state.as_str());
         cx.event(tx, &action, Some(id), json!({ "reason": next.reason })).await?;
     }
-    Ok(())
+    children::ended(tx, cx, row, &next).await
 }
 
 fn fact<'a>(row: &'a StepRow, step: &Step) -> StepFact<'a> {

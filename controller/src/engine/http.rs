@@ -1,4 +1,5 @@
-//! `http` steps: the controller asks an address until the answer is good or no try is left.
+//! What the controller begins itself when it is due: `http` steps, where it asks an address until the answer is good or no try is
+//! left, and the children of `deploy-release` steps.
 //!
 //! Asking twice does no harm, so a controller that was killed while it asked asks again.
 
@@ -82,6 +83,11 @@ impl Engine {
             let (engine, client, asked) = (self.clone(), client.clone(), Asking { all: Arc::clone(asking), which });
             self.tasks().spawn("check", OnError::Log, async move {
                 let done = engine.ask(&client, step).await;
+                if done.is_err() {
+                    // A full disk, say: it stays due.
+                    let pause = engine.clock().sleep(engine.settings().heartbeat);
+                    let _paused = engine.tasks().token().run_until_cancelled(pause).await.is_some();
+                }
                 drop(asked);
                 engine.0.checks.notify_one();
                 done
@@ -107,7 +113,11 @@ impl Engine {
                 })
             })
             .await?;
-        let Action::Http(http) = &spec.action else { return Ok(()) };
+        let http = match &spec.action {
+            Action::Http(http) => http,
+            Action::DeployRelease(_) => return self.begin_child(id, index).await,
+            _ => return Ok(()),
+        };
         let answer = match url {
             Ok(url) => answer(client, http, &url, spec.timeout.unwrap_or(TIMEOUT)).await,
             Err(reason) => Err(reason),

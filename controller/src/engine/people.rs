@@ -1,48 +1,23 @@
 //! What people ask for: an end, a judgement, a join token.
 
 use longshore_core::attempt::{Event, Proof, State};
-use longshore_core::deployment::{self, DeploymentState};
+use longshore_core::deployment::DeploymentState;
 use longshore_core::id::DeploymentId;
-use longshore_core::job;
 use longshore_core::time::Timestamp;
 use serde_json::json;
 
-use super::approve::close_gates;
-use super::cascade::{on_attempt, on_job};
-use super::flow::follow;
+use super::cascade::on_attempt;
+use super::children::cancel;
 use super::{Engine, Error, Result};
 use crate::store::rows::JoinTokenRow;
 
 impl Engine {
-    /// Asks for a deployment's end. Asking again changes nothing.
+    /// Asks for a deployment's end, and for that of its children. Asking again changes nothing.
     ///
     /// # Errors
     /// A conflict for one that has ended.
     pub async fn cancel(&self, id: DeploymentId, by: &str) -> Result<()> {
-        self.change(by, move |tx, cx| {
-            Box::pin(async move {
-                let row = tx.deployment(id).await?.ok_or_else(|| Error::not_found("deployment", &id))?;
-                let from = row.deployment;
-                if from.cancel_asked.is_some() && !from.state.is_terminal() {
-                    return Ok(());
-                }
-                let next = deployment::ask_cancel(&from, cx.now)
-                    .map_err(|rejected| Error::conflict("ended", rejected.to_string(), None))?;
-                if !tx.update_deployment(&from, &next).await? {
-                    return Err(super::cascade::stale(&id));
-                }
-                cx.after.changed.insert(id);
-                cx.event(tx, "deployment.cancel_asked", Some(id), json!({})).await?;
-                for job in tx.jobs_of(id).await? {
-                    if !matches!(job.job.state, job::State::Ended { .. }) {
-                        on_job(tx, cx, &job, &job::Event::CancelAsked).await?;
-                    }
-                }
-                close_gates(tx, cx, id).await?;
-                follow(tx, cx, id).await
-            })
-        })
-        .await
+        self.change(by, move |tx, cx| cancel(tx, cx, id)).await
     }
 
     /// Declares an `unknown` deployment lost, on a person's responsibility. Its locks are freed.

@@ -26,6 +26,7 @@ const MAX_LISTED: usize = 20;
 struct Whole {
     row: DeploymentRow,
     steps: Vec<StepRow>,
+    children: Vec<DeploymentRow>,
     starts: Vec<StepAttemptRow>,
 }
 
@@ -45,7 +46,12 @@ fn shown(at: Option<Timestamp>) -> Option<String> {
 
 async fn whole(tx: &mut dyn Tx, row: DeploymentRow) -> Result<Whole> {
     let id = row.deployment.id;
-    Ok(Whole { row, steps: tx.steps(id).await?, starts: tx.step_attempts(id).await? })
+    Ok(Whole {
+        row,
+        steps: tx.steps(id).await?,
+        children: tx.children_of(id).await?,
+        starts: tx.step_attempts(id).await?,
+    })
 }
 
 async fn queue(tx: &mut dyn Tx, now: Timestamp) -> Result<Queue> {
@@ -74,7 +80,8 @@ impl Queue {
                 return ("waiting", Some(self.held(kept)));
             }
         }
-        let ahead = || self.pending.iter().take_while(|other| other.deployment.id != row.deployment.id);
+        let queued = if row.parent.is_none() { self.pending.as_slice() } else { &[] };
+        let ahead = || queued.iter().take_while(|other| other.deployment.id != row.deployment.id);
         for key in &row.locks {
             if let Some(first) = ahead().find(|other| other.locks.contains(key)) {
                 let words = format!(
@@ -177,7 +184,7 @@ impl Engine {
     }
 
     fn view(&self, whole: Whole, queue: Option<&Queue>) -> DeploymentView {
-        let Whole { row, steps, starts } = whole;
+        let Whole { row, steps, children, starts } = whole;
         let (mut state, mut waiting_for) = (row.deployment.state.as_str(), None);
         if let Some(queue) = queue {
             let idle = queue.attempt_of(row.deployment.id).is_none()
@@ -195,7 +202,14 @@ impl Engine {
         }
         let deployment = row.deployment;
         let canceling = deployment.state == DeploymentState::Canceling;
-        let steps = steps.into_iter().map(|step| self.step_view(step, &starts, canceling)).collect();
+        let child = |index: u32| {
+            let of = |child: &&DeploymentRow| child.parent.is_some_and(|(_, step)| step == index);
+            children.iter().find(of).map(|child| child.deployment.id.to_string())
+        };
+        let shown_steps = steps
+            .into_iter()
+            .map(|step| StepView { child: child(step.index), ..self.step_view(step, &starts, canceling) });
+        let steps = shown_steps.collect();
         DeploymentView {
             id: deployment.id.to_string(),
             project: row.project_name,
@@ -208,6 +222,7 @@ impl Engine {
             created_at: row.created_at.to_string(),
             not_before: shown(row.not_before),
             ended_at: shown(deployment.ended_at),
+            parent: row.parent.map(|(parent, _)| parent.to_string()),
             steps,
         }
     }
@@ -233,6 +248,7 @@ impl Engine {
             outputs: step.outputs.into_iter().map(output).collect(),
             resources: step.resources,
             plugin_downloads: step.plugin_downloads,
+            child: None,
             log: LogView {
                 bytes: so_far.unwrap_or(step.log_bytes),
                 sha256: step.log_sha256,

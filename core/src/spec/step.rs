@@ -197,6 +197,9 @@ impl Kind {
             (Self::DeployRelease, _) if container => Some("this step runs no container, the other project's steps do"),
             (Self::Approval, "timeout") => Some("an approval waits as long as its `expires` says"),
             (Self::Approval, "retries") => Some("an approval is asked for once"),
+            (Self::DeployRelease, "retries") => {
+                Some("the other project's steps are tried again by their own `retries`")
+            }
             (Self::DeployRelease, "timeout") => Some("the other project's steps have time limits of their own"),
             _ => None,
         }

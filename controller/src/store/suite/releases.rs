@@ -61,6 +61,24 @@ pub(super) async fn a_reservation_has_one_holder_and_a_deployment_begins_once(st
     .unwrap();
 }
 
+pub(super) async fn children_are_found_and_go_first(store: &Arc<dyn Store>) {
+    filled(store).await;
+    let mut child = deployment(9);
+    child.parent = Some((deployment_id(1), 3));
+    write!(store, tx => {
+        tx.insert_deployment(&child).await?;
+        assert_eq!(tx.deployment(child.deployment.id).await?, Some(child.clone()));
+        assert_eq!(tx.children_of(deployment_id(1)).await?, std::slice::from_ref(&child));
+        assert_eq!(tx.live_children().await?, std::slice::from_ref(&child));
+        assert_eq!(tx.pending_deployments().await?[0], child);
+        let to = Deployment { state: DeploymentState::Lost, ended_at: Some(at(9)), ..child.deployment.clone() };
+        assert!(tx.update_deployment(&child.deployment, &to).await?);
+        assert_eq!((tx.live_children().await?.len(), tx.children_of(deployment_id(1)).await?.len()), (0, 1));
+        Ok(())
+    })
+    .unwrap();
+}
+
 pub(super) async fn a_person_speaks_once_and_an_approval_is_decided_once(store: &Arc<dyn Store>) {
     filled(store).await;
     let row = ApprovalRow {

@@ -209,6 +209,7 @@ fn releases_of_other_projects() {
         &[&format!("{other}, image: i")],
         &[(6, "steps[0].image", "the other project's steps do: leave `image` out")],
     );
+    steps(&[&format!("{other}, retries: {{max: 1}}")], &[(6, "steps[0].retries", "tried again by their own")]);
     steps(&[&format!("{other}, timeout: 1h")], &[(6, "steps[0].timeout", "time limits of their own")]);
 }
 

@@ -87,7 +87,7 @@ fn every_kind_of_step_has_its_fields() {
     assert_eq!(fields("pulumi"), format!("{container} pulumi retries timeout when"));
     assert_eq!(fields("approval"), "approval name needs when");
     assert_eq!(fields("http"), "http name needs retries timeout when");
-    assert_eq!(fields("deploy-release"), "deploy-release name needs retries when");
+    assert_eq!(fields("deploy-release"), "deploy-release name needs when");
 }
 
 #[test]
