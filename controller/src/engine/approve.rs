@@ -11,7 +11,7 @@ use super::cascade::{move_step, stale};
 use super::cx::Cx;
 use super::flow::{follow, spec_of};
 use super::view::{ApprovalView, PlanView};
-use super::{Engine, Error, Result};
+use super::{Engine, Error, Result, guide};
 use crate::store::Tx;
 use crate::store::rows::{ApprovalFilter, ApprovalRow, StepRow, VoteRow};
 
@@ -215,6 +215,10 @@ pub(super) async fn close_gates(tx: &mut dyn Tx, cx: &mut Cx, id: DeploymentId) 
     let spec = spec_of(tx, &row).await?;
     let steps: Vec<StepRow> = tx.steps(id).await?;
     for (step, spec) in steps.into_iter().zip(&spec.steps) {
+        if guide::is_asked(&step) {
+            end_gate(tx, cx, id, step.index, End::Failed, step.reason.clone()).await?;
+            continue;
+        }
         // A step whose child is there ends with the child, which is canceled too.
         let has_child = matches!(spec.action, Action::DeployRelease(_)) && step.due_at.is_none();
         if step.state == StepState::Running && !spec.in_container() && !has_child {

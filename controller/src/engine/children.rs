@@ -68,6 +68,7 @@ impl Engine {
             priority: parent.priority,
             operation_id: format!("child/{id}/{index}"),
             parent: Some((id, index)),
+            guided: parent.guided,
             ..NewDeployment::default()
         };
         match self.create_deployment(new, &parent.created_by).await {

@@ -12,18 +12,18 @@ use longshore_core::fence::Fence;
 use longshore_core::id::AgentId;
 use longshore_core::init::ExitRecord;
 use longshore_core::spec::Retries;
-use longshore_core::step::{End, Judged, StepEvent, Verdict, judge, order_of};
+use longshore_core::step::{End, Judged, StepEvent, StepState, Verdict, judge, order_of};
 use longshore_core::time::Timestamp;
 use longshore_proto::convert::{Completion, Ending};
 use serde_json::json;
 
 use super::cascade::{move_step, on_attempt};
-use super::confirm::step_row;
+use super::confirm::{cannot_go_on, spec_step, step_row};
 use super::context::output_aad;
 use super::flow::{follow, spec_of};
 use super::hello::own;
 use super::plane::Error;
-use super::{Engine, Error as EngineError, turn};
+use super::{Engine, Error as EngineError, guide, turn};
 use crate::hex;
 use crate::logs::Digest;
 use crate::store::Tx;
@@ -175,13 +175,22 @@ impl Engine {
                     let Ended { mut step, verdict } = ended;
                     let row = own(tx, agent, &said).await?;
                     let now = step_row(tx, &row.attempt, again.slot).await?;
-                    let event = again.event(&mut step, &verdict, cx.now);
+                    let mut event = again.event(&mut step, &verdict, cx.now);
+                    if event == StepEvent::Ended(End::Failed) {
+                        let (deployment, spec) = spec_step(tx, &row.attempt, again.slot).await?;
+                        event = guide::failed(&deployment, &spec, &mut step);
+                    }
                     let stale = || Error::Engine(super::cascade::stale(&now.name));
                     let state = now.state.after(event).ok_or_else(stale)?;
                     step.started_at = now.started_at;
                     move_step(tx, cx, &mut step, state).await?;
                     let detail = json!({ "step": step.name, "state": state, "exit_code": step.exit_code, "signal": step.signal, "reason": step.reason });
-                    cx.event(tx, if state.is_terminal() { "step.ended" } else { "step.tried" }, Some(step.deployment), detail).await?;
+                    let action = match state {
+                        StepState::Waiting => "step.asked",
+                        StepState::Queued => "step.tried",
+                        _ => "step.ended",
+                    };
+                    cx.event(tx, action, Some(step.deployment), detail).await?;
                     // What is not run any more is said before the next one is looked for.
                     follow(tx, cx, step.deployment).await?;
                     let job = tx.job(row.attempt.job).await?.ok_or(Error::Foreign)?;
@@ -215,9 +224,9 @@ impl Engine {
                     let mut step = step_row(tx, &row.attempt, slot).await?;
                     // Another agent may do better, and nothing was started yet: then the job goes back to the queue.
                     let again = agent_fault && matches!(row.attempt.state, State::Preparing);
-                    if !again && let Some(state) = step.state.after(StepEvent::Ended(End::Failed)) {
+                    if !again {
                         step.reason = Some(reason.clone());
-                        move_step(tx, cx, &mut step, state).await?;
+                        cannot_go_on(tx, cx, &row.attempt, slot, &mut step).await?;
                     }
                     let detail = json!({ "step": step.name, "reason": reason, "agent_fault": agent_fault });
                     cx.event(tx, "step.not_started", Some(step.deployment), detail).await?;

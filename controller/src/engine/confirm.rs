@@ -6,17 +6,18 @@ use longshore_core::attempt::{self, Outcome, State};
 use longshore_core::id::AgentId;
 use longshore_core::offer::{Action, Grant, Operation, OutputsKey, PulumiAction};
 use longshore_core::spec::{self, DEFAULT_TIMEOUT, Script, Step};
-use longshore_core::step::{End, StepEvent, StepState, index_of};
+use longshore_core::step::{StepEvent, StepState, index_of};
 use longshore_core::time::Timestamp;
 use serde_json::json;
 
 use super::cascade::{move_step, on_attempt, stale};
 use super::context::Values;
+use super::cx::Cx;
 use super::flow::spec_of;
 use super::hello::own;
 use super::offers::image;
 use super::plane::{Confirm, Confirmed, Error};
-use super::{Engine, Error as EngineError, turn};
+use super::{Engine, Error as EngineError, guide, turn};
 use crate::store::Tx;
 use crate::store::rows::{AttemptRow, DeploymentRow, StepAttemptRow, StepRow};
 
@@ -204,10 +205,8 @@ impl Engine {
             Box::pin(async move {
                 let row = own(tx, agent, &wish.fence).await?;
                 let mut step = step_row(tx, &row.attempt, wish.step).await?;
-                if let Some(state) = step.state.after(StepEvent::Ended(End::Failed)) {
-                    step.reason = Some(reason.clone());
-                    move_step(tx, cx, &mut step, state).await?;
-                }
+                step.reason = Some(reason.clone());
+                cannot_go_on(tx, cx, &row.attempt, wish.step, &mut step).await?;
                 let reason = format!("step `{}`: {reason}", step.name);
                 let event = attempt::Event::NotStarted { step: wish.step, reason, agent_fault: false };
                 on_attempt(tx, cx, &row.attempt, &event).await?;
@@ -241,8 +240,21 @@ async fn its_turn(tx: &mut dyn Tx, attempt: &attempt::Attempt, slot: u32) -> Res
     }
 }
 
+/// Puts a step that failed before its start where it then stands; one that has ended stays as it is.
+pub(super) async fn cannot_go_on(
+    tx: &mut dyn Tx,
+    cx: &mut Cx,
+    attempt: &attempt::Attempt,
+    slot: u32,
+    step: &mut StepRow,
+) -> Result<()> {
+    let (deployment, spec) = spec_step(tx, attempt, slot).await?;
+    let Some(state) = step.state.after(guide::failed(&deployment, &spec, step)) else { return Ok(()) };
+    Ok(move_step(tx, cx, step, state).await?)
+}
+
 /// Spec of a slot's step, and the deployment.
-async fn spec_step(tx: &mut dyn Tx, attempt: &attempt::Attempt, slot: u32) -> Result<(DeploymentRow, Step)> {
+pub(super) async fn spec_step(tx: &mut dyn Tx, attempt: &attempt::Attempt, slot: u32) -> Result<(DeploymentRow, Step)> {
     let row = tx.deployment(attempt.deployment).await?.ok_or(Error::Foreign)?;
     let spec = spec_of(tx, &row).await?;
     let index = usize::try_from(index_of(slot)).ok();

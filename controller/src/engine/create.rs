@@ -145,7 +145,7 @@ impl Engine {
             created_at: self.clock().now(),
             created_by: by.to_owned(),
             parent: new.parent,
-            guided: false,
+            guided: new.guided,
             skip: BTreeSet::new(),
         })
     }

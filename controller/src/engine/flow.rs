@@ -6,7 +6,7 @@
 use std::collections::BTreeSet;
 
 use longshore_core::approval::{Approval, ApprovalState};
-use longshore_core::deployment::{self, Facts, StepFact};
+use longshore_core::deployment::{self, Facts, JobFact, StepFact};
 use longshore_core::id::DeploymentId;
 use longshore_core::job::{self, Job};
 use longshore_core::process::{Graph, Move, StepNow};
@@ -81,7 +81,7 @@ pub(super) async fn follow(tx: &mut dyn Tx, cx: &mut Cx, id: DeploymentId) -> Re
             carry_on(tx, cx, &row, &spec, &mut steps, next).await?;
         }
     }
-    settle(tx, cx, &row, &spec, None).await
+    settle(tx, cx, &row, None).await
 }
 
 async fn standing(tx: &mut dyn Tx, id: DeploymentId, steps: &[StepRow]) -> Result<Vec<StepNow>> {
@@ -207,17 +207,13 @@ async fn open(tx: &mut dyn Tx, cx: &mut Cx, row: &DeploymentRow, spec: &Step, st
 }
 
 /// Puts a deployment where its parts stand, and lets go of what it keeps when it has ended.
-pub(super) async fn settle(
-    tx: &mut dyn Tx,
-    cx: &mut Cx,
-    row: &DeploymentRow,
-    spec: &Project,
-    requeued: Option<&str>,
-) -> Result<()> {
+pub(super) async fn settle(tx: &mut dyn Tx, cx: &mut Cx, row: &DeploymentRow, requeued: Option<&str>) -> Result<()> {
     let id = row.deployment.id;
     let (steps, jobs, live) = (tx.steps(id).await?, tx.jobs_of(id).await?, tx.live_attempts_of(id).await?);
-    let facts: Vec<StepFact<'_>> = steps.iter().zip(&spec.steps).map(|(row, step)| fact(row, step)).collect();
-    let jobs: Vec<_> = jobs.into_iter().map(|row| row.job.state).collect();
+    let facts: Vec<StepFact<'_>> = steps.iter().map(fact).collect();
+    let asked = |step: u32| steps.iter().any(|row| row.guided && row.index == index_of(step));
+    let job = |row: JobRow| JobFact { guided: row.steps.iter().any(|step| asked(step.index)), state: row.job.state };
+    let jobs: Vec<_> = jobs.into_iter().map(job).collect();
     let attempts: Vec<_> = live.into_iter().map(|row| row.attempt.state).collect();
     let from = &row.deployment;
     let mut next = deployment::settle(from, &Facts { steps: &facts, jobs: &jobs, attempts: &attempts }, cx.now);
@@ -251,13 +247,12 @@ pub(super) async fn settle(
     children::ended(tx, cx, row, &next).await
 }
 
-fn fact<'a>(row: &'a StepRow, step: &Step) -> StepFact<'a> {
+fn fact(row: &StepRow) -> StepFact<'_> {
     StepFact {
         name: &row.name,
         state: row.state,
         skipped: row.skipped,
         reason: row.reason.as_deref(),
-        begun: row.started_at.is_some(),
-        in_container: step.in_container(),
+        begun: row.started_at.is_some() || row.guided,
     }
 }

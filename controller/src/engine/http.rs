@@ -10,11 +10,13 @@ use std::time::Duration;
 use longshore_core::id::DeploymentId;
 use longshore_core::spec::{Action, Http, Step};
 use longshore_core::step::{End, StepState};
+use serde_json::json;
 
 use super::approve::end_gate;
+use super::cascade::{move_step, stale};
 use super::context::Values;
 use super::flow::{follow, spec_of};
-use super::{Engine, Error, Result};
+use super::{Engine, Error, Result, guide};
 use crate::store::rows::{DeploymentRow, StepRow};
 use crate::tasks::OnError;
 
@@ -127,7 +129,7 @@ impl Engine {
 
     /// Records one answer.
     async fn note(&self, id: DeploymentId, index: u32, spec: &Step, answer: Result<(), String>) -> Result<()> {
-        let retries = spec.retries;
+        let (spec, retries) = (spec.clone(), spec.retries);
         self.change("controller", move |tx, cx| {
             Box::pin(async move {
                 let found = tx.steps(id).await?.into_iter().find(|step| step.index == index);
@@ -144,7 +146,16 @@ impl Engine {
                         tx.update_step(&step).await?;
                         return Ok(());
                     }
-                    (Err(why), _) => end_gate(tx, cx, id, index, End::Failed, Some(why)).await?,
+                    (Err(why), _) => {
+                        let row = tx.deployment(id).await?.ok_or_else(|| Error::not_found("deployment", &id))?;
+                        let event = guide::failed(&row, &spec, &mut step);
+                        let state = step.state.after(event).ok_or_else(|| stale(&step.name))?;
+                        (step.reason, step.due_at) = (Some(why), None);
+                        move_step(tx, cx, &mut step, state).await?;
+                        let action = if state.is_terminal() { "step.ended" } else { "step.asked" };
+                        let detail = json!({ "step": step.name, "state": state, "reason": step.reason });
+                        cx.event(tx, action, Some(id), detail).await?;
+                    }
                 }
                 follow(tx, cx, id).await
             })

@@ -20,6 +20,7 @@ mod enroll;
 mod error;
 mod explain;
 mod flow;
+mod guide;
 mod hello;
 mod http;
 mod live;
@@ -155,6 +156,8 @@ pub struct NewDeployment {
     pub operation_id: String,
     /// The deployment, and the index of its step, that begins this one.
     pub parent: Option<(DeploymentId, u32)>,
+    /// People decide about a step that failed.
+    pub guided: bool,
     /// Other projects that it may deploy too; `None`: nobody has to ask.
     pub permitted: Option<BTreeSet<String>>,
 }

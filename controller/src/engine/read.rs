@@ -12,7 +12,7 @@ use longshore_core::time::Timestamp;
 use super::dispatch::busy;
 use super::live::Changes;
 use super::view::{AgentView, AttemptView, DeploymentView, EventView, LockView, LogView, ProgressView, StepView};
-use super::{Engine, Result, StepLog};
+use super::{Engine, Result, StepLog, guide};
 use crate::store::Tx;
 use crate::store::rows::{
     ApprovalFilter, ApprovalRow, AttemptRow, DeploymentFilter, DeploymentRow, JobRow, OutputRow, ReservationRow,
@@ -187,12 +187,14 @@ impl Engine {
         let Whole { row, steps, children, starts } = whole;
         let (mut state, mut waiting_for) = (row.deployment.state.as_str(), None);
         if let Some(queue) = queue {
+            let asked = steps.iter().find(|step| guide::is_asked(step)).map(guide::words);
             let idle = queue.attempt_of(row.deployment.id).is_none()
                 && !steps.iter().any(|step| step.state == StepState::Running);
             match row.deployment.state {
                 DeploymentState::Queued => {
                     (state, waiting_for) = queue.waiting(&row, &self.0.sessions.candidates(&busy(&queue.live)));
                 }
+                DeploymentState::Running if idle && asked.is_some() => (state, waiting_for) = ("waiting", asked),
                 DeploymentState::Running if idle => {
                     let found = queue.waiting(&row, &self.0.sessions.candidates(&busy(&queue.live)));
                     (state, waiting_for) = (if found.0 == "waiting" { "waiting" } else { state }, found.1);
@@ -222,6 +224,7 @@ impl Engine {
             created_at: row.created_at.to_string(),
             not_before: shown(row.not_before),
             ended_at: shown(deployment.ended_at),
+            guided: row.guided,
             parent: row.parent.map(|(parent, _)| parent.to_string()),
             steps,
         }
@@ -231,6 +234,7 @@ impl Engine {
         let word =
             |state: StepState| if canceling && state == StepState::Running { "canceling" } else { state.as_str() };
         let mine: Vec<_> = starts.iter().filter(|start| index_of(start.step) == step.index).collect();
+        let asked = guide::is_asked(&step);
         // Until the step has ended its log is only known in memory, and may not be open there.
         let so_far = mine
             .last()
@@ -242,7 +246,10 @@ impl Engine {
         };
         StepView {
             state: word(step.state).to_owned(),
-            reason: step.reason,
+            reason: match step.reason {
+                Some(reason) if asked => Some(format!("failed: {reason}; a person decides what becomes of it")),
+                reason => reason,
+            },
             exit_code: step.exit_code,
             signal: step.signal,
             outputs: step.outputs.into_iter().map(output).collect(),

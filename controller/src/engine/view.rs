@@ -34,6 +34,8 @@ pub struct DeploymentView {
     pub not_before: Option<String>,
     /// RFC 3339 in UTC, milliseconds.
     pub ended_at: Option<String>,
+    /// People decide about a step that failed.
+    pub guided: bool,
     /// `dep_...` of the deployment whose step began this one.
     pub parent: Option<String>,
     /// In order.

@@ -4,6 +4,7 @@ mod children;
 mod ends;
 mod fences;
 mod flow;
+mod guided;
 mod people;
 mod restarts;
 mod waits;
