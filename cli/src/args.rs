@@ -214,6 +214,9 @@ pub struct Deploy {
     /// Begin before those that wait for the same thing and have less; 0 is usual.
     #[arg(long, value_name = "N", default_value_t = 0, allow_negative_numbers = true)]
     pub priority: i64,
+    /// Leave out this step, which has to be `skippable`; may be repeated.
+    #[arg(long, value_name = "STEP")]
+    pub skip: Vec<String>,
     /// Let a person decide about a step that fails: `longshore deployment guide`.
     #[arg(long)]
     pub guided: bool,
@@ -237,6 +240,8 @@ pub enum DeploymentCommand {
     /// Only a person who has made sure that nothing of it runs any more may say so: the next deployment of the stack
     /// starts at once. The reason is recorded.
     Resolve(Resolve),
+    /// Let a deployment that has not begun begin before all others that wait.
+    Top(Id),
     /// Decide about a step that failed in a deployment that was started with --guided.
     ///
     /// A retry is a new job that begins with the step, in a fresh workspace. What is ignored counts as succeeded.

@@ -15,6 +15,8 @@ pub struct StepNow {
     pub skipped: Option<SkippedBy>,
     /// A job that has not ended has it among its steps.
     pub in_job: bool,
+    /// A person asked for the deployment without it.
+    pub skip: bool,
 }
 
 /// What is to be done.
@@ -117,6 +119,10 @@ impl Graph {
             }
             let over = |step: &usize| now.get(*step).is_none_or(|now| now.state.is_terminal());
             if !self.before.get(step).into_iter().flatten().all(over) {
+                continue;
+            }
+            if current.skip {
+                skip(&mut now, &mut moves, step, SkippedBy::Person);
                 continue;
             }
             let failed = self.all_before.get(step).into_iter().flatten().any(|before| {

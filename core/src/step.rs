@@ -170,13 +170,15 @@ pub enum SkippedBy {
     Failure,
     /// A person asked for a cancel.
     Cancel,
+    /// A person asked for the deployment without it.
+    Person,
 }
 
 impl SkippedBy {
     /// Whether what comes after it counts it as a failure.
     #[must_use]
     pub const fn is_bad(self) -> bool {
-        !matches!(self, Self::Condition)
+        !matches!(self, Self::Condition | Self::Person)
     }
 
     /// The word in the database.
@@ -186,6 +188,7 @@ impl SkippedBy {
             Self::Condition => "condition",
             Self::Failure => "failure",
             Self::Cancel => "cancel",
+            Self::Person => "person",
         }
     }
 }

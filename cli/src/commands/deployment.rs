@@ -1,4 +1,4 @@
-//! `longshore deployment show`, `list`, `resolve`, `guide`.
+//! `longshore deployment show`, `list`, `resolve`, `top`, `guide`.
 
 use serde::Deserialize as _;
 use serde_json::{Value, json};
@@ -100,6 +100,19 @@ pub(super) async fn guide(context: &Context, args: &Guide) -> Result<Exit, Failu
         context.output.json(&answer)?;
     } else {
         context.output.text(&format!("step {} of {} {words}", args.step, args.id))?;
+    }
+    Ok(Exit::Done)
+}
+
+pub(super) async fn top(context: &Context, args: &Id) -> Result<Exit, Failure> {
+    deployment_id(&args.id)?;
+    let request = Request::post(&["deployments", &args.id, "top"]).repeatable();
+    let answer = context.client()?.json(&request, Patience::SHORT).await;
+    let answer = answer.map_err(|error| Failure::from(error).untouched("the order is as it was"))?;
+    if context.output.is_json() {
+        context.output.json(&answer)?;
+    } else {
+        context.output.text(&format!("{} begins before the others that wait", args.id))?;
     }
     Ok(Exit::Done)
 }

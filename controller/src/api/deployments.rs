@@ -50,6 +50,9 @@ pub(super) struct CreateDeployment {
     /// RFC 3339: it is not begun after.
     #[serde(default)]
     expires_at: Option<String>,
+    /// Names of steps that are not run; each has to be `skippable`.
+    #[serde(default)]
+    skip: Vec<String>,
     /// A step that fails waits for a person, who decides whether it is tried again, ignored or has failed.
     #[serde(default)]
     guided: bool,
@@ -173,6 +176,7 @@ pub(super) async fn create(
         expires_at,
         operation_id,
         guided,
+        skip: body.skip,
         permitted: Some(permitted),
         ..NewDeployment::default()
     };
@@ -263,6 +267,19 @@ pub(super) async fn resolve(
         ));
     }
     api.engine.resolve(id, &body.reason, &by).await?;
+    Ok(Json(view(&api, id).await?))
+}
+
+/// Lets a deployment that has not begun begin before all others that wait.
+#[utoipa::path(post, path = "/deployments/{id}/top", tag = "deployments", operation_id = "move_deployment_to_top", security(("token" = [])),
+    params(("id" = String, Path, description = "`dep_...`")),
+    responses((status = 200, body = DeploymentView), (status = 404, body = ProblemView), (status = 409, body = ProblemView, description = "It has begun.")))]
+pub(super) async fn top(
+    State(api): State<Api>,
+    Actor(by): Actor,
+    Id(id): Id<DeploymentId>,
+) -> Result<Json<DeploymentView>, Problem> {
+    api.engine.move_to_top(id, &by).await?;
     Ok(Json(view(&api, id).await?))
 }
 

@@ -147,6 +147,7 @@ fn described() -> OpenApiRouter<Api> {
         .routes(routes!(deployments::resolve))
         .routes(routes!(deployments::explain))
         .routes(routes!(deployments::guide))
+        .routes(routes!(deployments::top))
         .routes(routes!(releases::list, releases::create))
         .routes(routes!(releases::show))
         .routes(routes!(releases::block))

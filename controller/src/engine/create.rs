@@ -146,7 +146,7 @@ impl Engine {
             created_by: by.to_owned(),
             parent: new.parent,
             guided: new.guided,
-            skip: BTreeSet::new(),
+            skip: left_out(&found.spec, &new.skip)?,
         })
     }
 
@@ -352,6 +352,28 @@ fn check_given(spec: &Project, given: &BTreeMap<String, String>) -> Result<()> {
         }
     }
     Ok(())
+}
+
+/// Indices of the steps that a deployment is asked for without.
+fn left_out(spec: &Project, names: &[String]) -> Result<BTreeSet<u32>> {
+    let mut found = BTreeSet::new();
+    for name in names {
+        let step = (0..).zip(&spec.steps).find(|(_, step)| step.name == *name);
+        let (index, step) = step.ok_or_else(|| {
+            let known: Vec<_> =
+                spec.steps.iter().filter(|step| step.skippable).map(|step| format!("`{}`", step.name)).collect();
+            let known = if known.is_empty() { "none".to_owned() } else { known.join(", ") };
+            let hint = format!("steps that may be skipped: {known}");
+            Error::NotFound { kind: "step", name: name.clone(), hint: Some(hint) }
+        })?;
+        if !step.skippable {
+            let message = format!("step `{name}` may not be skipped; nothing was queued");
+            let hint = "write `skippable: true` at the step, and apply the project or make a new release".to_owned();
+            return Err(Error::refused("not_skippable", message, hint));
+        }
+        found.insert(index);
+    }
+    Ok(found)
 }
 
 /// A project by name, or what to do.

@@ -70,7 +70,7 @@ pub(super) async fn follow(tx: &mut dyn Tx, cx: &mut Cx, id: DeploymentId) -> Re
     let canceled = row.deployment.cancel_asked.is_some();
     if row.begun_at.is_some() || canceled {
         let graph = Graph::new(&spec.steps);
-        let now = standing(tx, id, &steps).await?;
+        let now = standing(tx, &row, &steps).await?;
         let values = values_for(tx, cx, &row, &spec, &steps).await?;
         let holds =
             |step: usize, failed: bool| match (spec.steps.get(step).and_then(|step| step.when.as_ref()), &values) {
@@ -84,11 +84,16 @@ pub(super) async fn follow(tx: &mut dyn Tx, cx: &mut Cx, id: DeploymentId) -> Re
     settle(tx, cx, &row, None).await
 }
 
-async fn standing(tx: &mut dyn Tx, id: DeploymentId, steps: &[StepRow]) -> Result<Vec<StepNow>> {
-    let jobs = tx.jobs_of(id).await?;
+async fn standing(tx: &mut dyn Tx, deployment: &DeploymentRow, steps: &[StepRow]) -> Result<Vec<StepNow>> {
+    let jobs = tx.jobs_of(deployment.deployment.id).await?;
     let live = jobs.iter().filter(|row| !matches!(row.job.state, job::State::Ended { .. }));
     let held: BTreeSet<u32> = live.flat_map(|row| row.steps.iter().map(|step| index_of(step.index))).collect();
-    let now = |row: &StepRow| StepNow { state: row.state, skipped: row.skipped, in_job: held.contains(&row.index) };
+    let now = |row: &StepRow| StepNow {
+        state: row.state,
+        skipped: row.skipped,
+        in_job: held.contains(&row.index),
+        skip: deployment.skip.contains(&row.index),
+    };
     Ok(steps.iter().map(now).collect())
 }
 
@@ -117,14 +122,12 @@ async fn carry_on(
         Move::Skip { step, by } => {
             let step = steps.get_mut(step).ok_or_else(missing)?;
             step.skipped = Some(by);
-            step.reason = Some(
-                match by {
-                    SkippedBy::Condition => "not run: its condition did not hold",
-                    SkippedBy::Failure => "not started: a step before it did not end well",
-                    SkippedBy::Cancel => "not started: the deployment was canceled",
-                }
-                .to_owned(),
-            );
+            step.reason = Some(match by {
+                SkippedBy::Condition => "not run: its condition did not hold".to_owned(),
+                SkippedBy::Failure => "not started: a step before it did not end well".to_owned(),
+                SkippedBy::Cancel => "not started: the deployment was canceled".to_owned(),
+                SkippedBy::Person => format!("skipped by {}", row.created_by),
+            });
             move_step(tx, cx, step, StepState::Skipped).await
         }
         Move::Fail { step, reason } => {

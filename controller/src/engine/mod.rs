@@ -158,6 +158,8 @@ pub struct NewDeployment {
     pub parent: Option<(DeploymentId, u32)>,
     /// People decide about a step that failed.
     pub guided: bool,
+    /// Names of the steps that are not to be run.
+    pub skip: Vec<String>,
     /// Other projects that it may deploy too; `None`: nobody has to ask.
     pub permitted: Option<BTreeSet<String>>,
 }

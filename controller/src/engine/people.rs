@@ -20,6 +20,38 @@ impl Engine {
         self.change(by, move |tx, cx| cancel(tx, cx, id)).await
     }
 
+    /// Lets a deployment that has not begun begin before all others that wait. Asking again changes nothing.
+    ///
+    /// # Errors
+    /// A conflict for one that has begun or ended, or when another one has the greatest priority there is.
+    pub async fn move_to_top(&self, id: DeploymentId, by: &str) -> Result<()> {
+        self.change(by, move |tx, cx| {
+            Box::pin(async move {
+                let row = tx.deployment(id).await?.ok_or_else(|| Error::not_found("deployment", &id))?;
+                if row.begun_at.is_some() || row.deployment.state.is_terminal() {
+                    let message = format!("deployment `{id}` has begun already, so it waits behind nobody");
+                    let hint = format!("`longshore explain {id}` says what it waits for");
+                    return Err(Error::conflict("begun", message, hint));
+                }
+                let others = tx.pending_deployments().await?;
+                let others = others.iter().filter(|other| other.deployment.id != id && other.parent.is_none());
+                let Some(most) = others.map(|other| other.priority).max().filter(|most| *most >= row.priority) else {
+                    return Ok(());
+                };
+                let priority = most.checked_add(1).ok_or_else(|| {
+                    let message = "another deployment has the greatest priority there is; nothing was changed";
+                    Error::conflict("no_priority_above", message, "cancel it, or wait".to_owned())
+                })?;
+                if !tx.set_priority(id, priority).await? {
+                    return Err(super::cascade::stale(&id));
+                }
+                (cx.after.dispatch, cx.after.timers) = (true, true);
+                cx.event(tx, "deployment.moved_to_top", Some(id), json!({ "priority": priority })).await
+            })
+        })
+        .await
+    }
+
     /// Declares an `unknown` deployment lost, on a person's responsibility. Its locks are freed.
     ///
     /// # Errors

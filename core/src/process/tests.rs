@@ -22,6 +22,7 @@ fn step(name: usize, needs: Option<Vec<usize>>, container: bool) -> Step {
         group: None,
         when: None,
         retries: None,
+        skippable: false,
         line: 0,
     }
 }
@@ -31,7 +32,7 @@ fn chain(length: usize) -> Vec<Step> {
 }
 
 fn queued(count: usize) -> Vec<StepNow> {
-    vec![StepNow { state: StepState::Queued, skipped: None, in_job: false }; count]
+    vec![StepNow { state: StepState::Queued, skipped: None, in_job: false, skip: false }; count]
 }
 
 /// As without any `when`.
@@ -94,6 +95,20 @@ fn what_is_left_out_is_no_failure_and_what_a_cancel_left_is_one() {
     assert_eq!(graph.advance(&now, false, by_success), [Move::Skip { step: 1, by: SkippedBy::Failure }]);
 }
 
+#[test]
+fn what_a_person_leaves_out_is_skipped_in_its_turn_and_is_no_failure() {
+    let graph = Graph::new(&chain(3));
+    let mut now = queued(3);
+    now[1].skip = true;
+    assert_eq!(graph.advance(&now, false, by_success), [Move::Job { steps: vec![0, 1, 2] }]);
+    now.iter_mut().for_each(|now| now.in_job = true);
+    now[0].state = StepState::Succeeded;
+    assert_eq!(graph.advance(&now, false, by_success), [Move::Skip { step: 1, by: SkippedBy::Person }]);
+    (now[1].state, now[1].skipped) = (StepState::Skipped, Some(SkippedBy::Person));
+    now[2].in_job = false;
+    assert_eq!(graph.advance(&now, false, by_success), [Move::Job { steps: vec![2] }]);
+}
+
 /// A deployment whose parts end in an order that `choices` makes up.
 struct Run {
     steps: Vec<Step>,
@@ -107,7 +122,10 @@ struct Run {
 
 impl Run {
     fn new(steps: Vec<Step>, choices: Vec<u8>) -> Self {
-        let (graph, now, begun) = (Graph::new(&steps), queued(steps.len()), vec![false; steps.len()]);
+        let (graph, mut now, begun) = (Graph::new(&steps), queued(steps.len()), vec![false; steps.len()]);
+        for (now, choice) in now.iter_mut().zip(&choices) {
+            now.skip = choice % 7 == 0;
+        }
         Self { steps, graph, now, jobs: Vec::new(), canceled: false, begun, choices: choices.into_iter().cycle() }
     }
 
@@ -130,6 +148,7 @@ impl Run {
         let before = predecessors(&self.steps);
         assert!(before[step].iter().all(|before| self.now[*before].state.is_terminal()), "{step} begins too early");
         assert!(!self.canceled, "{step} begins after a cancel");
+        assert!(!self.now[step].skip, "{step} begins though a person left it out");
         assert!(!std::mem::replace(&mut self.begun[step], true), "{step} begins twice");
     }
 

@@ -369,6 +369,10 @@ impl Tx for Conn<'_> {
         let done = deployments::live_children(self.0).await;
         self.note(done)
     }
+    async fn set_priority(&mut self, id: DeploymentId, priority: i64) -> Result<bool> {
+        let done = deployments::set_priority(self.0, id, priority).await;
+        self.note(done)
+    }
     async fn begin_deployment(&mut self, id: DeploymentId, at: Timestamp) -> Result<bool> {
         let done = deployments::begin_deployment(self.0, id, at).await;
         self.note(done)

@@ -119,6 +119,15 @@ pub(super) async fn live_children(c: &mut SqliteConnection) -> Result<Vec<Deploy
     rows.iter().map(deployment_row).collect()
 }
 
+pub(super) async fn set_priority(c: &mut SqliteConnection, id: DeploymentId, priority: i64) -> Result<bool> {
+    let done = query("UPDATE deployment SET priority = $2 WHERE id = $1 AND begun_at IS NULL AND ended_at IS NULL")
+        .bind(id.to_string())
+        .bind(priority)
+        .execute(c)
+        .await?;
+    Ok(done.rows_affected() == 1)
+}
+
 pub(super) async fn begin_deployment(c: &mut SqliteConnection, id: DeploymentId, at: Timestamp) -> Result<bool> {
     let done = query("UPDATE deployment SET begun_at = $2 WHERE id = $1 AND begun_at IS NULL AND ended_at IS NULL")
         .bind(id.to_string())

@@ -49,8 +49,11 @@ pub(super) async fn a_reservation_has_one_holder_and_a_deployment_begins_once(st
     write!(store, tx => {
         let waiting: Vec<_> = tx.pending_deployments().await?.into_iter().map(|row| row.deployment.id).collect();
         assert_eq!(waiting, [deployment_id(2), deployment_id(1), deployment_id(3)], "by priority, then by age");
+        assert!(tx.set_priority(deployment_id(3), 5).await?);
+        assert_eq!(tx.pending_deployments().await?[0].deployment.id, deployment_id(3));
         assert!(tx.reserve(&row("a", 1)).await? && !tx.reserve(&row("a", 2)).await?);
         assert!(tx.begin_deployment(deployment_id(1), at(5)).await? && !tx.begin_deployment(deployment_id(1), at(6)).await?);
+        assert!(!tx.set_priority(deployment_id(1), 9).await?, "it has begun");
         assert_eq!(tx.pending_deployments().await?.len(), 2);
         assert_eq!(tx.reservations().await?, [row("a", 1)]);
         assert_eq!(tx.release_reservations(deployment_id(1), at(7)).await?, ["a"]);

@@ -158,6 +158,7 @@ fn approvals() {
         ("network: none", "an approval runs no container"),
         ("profile: locked", "an approval runs no container"),
         ("timeout: 1h", "as long as its `expires` says"),
+        ("skippable: true", "guards nothing: leave `skippable` out"),
         ("retries: {max: 1}", "asked for once: leave `retries` out"),
     ] {
         let name = field.split(':').next().unwrap();
@@ -218,6 +219,7 @@ fn retries() {
     let retries = |retries: &str, field: &str, part: &str| {
         steps(&[&format!("{RUN}, retries: {retries}")], &[(6, &format!("steps[0].retries{field}"), part)]);
     };
+    steps(&[&format!("{RUN}, skippable: 1")], &[(6, "steps[0].skippable", "write `true` or `false`")]);
     retries("3", "", "write `retries: {max: 3, backoff: 1s}`");
     retries("{}", ".max", "write `max: 3`");
     retries("{max: 0}", ".max", "write a number from 1 to 100");

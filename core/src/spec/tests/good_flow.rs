@@ -141,7 +141,7 @@ fn steps_without_a_container_have_defaults() {
     let project = accepted(&with_steps(
         "  - {name: go, approval: {}}\n  - {name: make, image: i, run: x}\n  \
          - {name: up, http: {url: '${{ steps.make.outputs.url }}/health'}, timeout: 30s, when: vars.region == 'eu', retries: {max: 1}}\n  \
-         - {name: next, deploy-release: {project: other}}\n  \
+         - {name: next, deploy-release: {project: other}, skippable: true}\n  \
          - {name: more, deploy-release: {project: other, version: '${{ vars.region }}'}}\n",
     ));
     let approval = Approval { teams: Vec::new(), needs: 1, plan: None, expires: None };
@@ -150,6 +150,7 @@ fn steps_without_a_container_have_defaults() {
     assert_eq!((http.status, &http.body, project.steps[2].timeout), (200, &None, Some(Duration::from_secs(30))));
     let other = |version| Action::DeployRelease(DeployRelease { project: "other".to_owned(), version });
     assert_eq!(project.steps[3].action, other(None));
+    assert!(project.steps[3].skippable && !project.steps[4].skippable);
     assert_eq!(project.steps[4].action, other(Some(Template::parse("${{ vars.region }}").unwrap())));
     assert_eq!(project.steps[2].retries, Some(Retries { max: 1, backoff: Duration::from_secs(1) }));
 }
