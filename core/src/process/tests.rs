@@ -124,7 +124,7 @@ impl Run {
     fn new(steps: Vec<Step>, choices: Vec<u8>) -> Self {
         let (graph, mut now, begun) = (Graph::new(&steps), queued(steps.len()), vec![false; steps.len()]);
         for (now, choice) in now.iter_mut().zip(&choices) {
-            now.skip = choice % 7 == 0;
+            now.skip = choice.is_multiple_of(7);
         }
         Self { steps, graph, now, jobs: Vec::new(), canceled: false, begun, choices: choices.into_iter().cycle() }
     }
@@ -137,7 +137,7 @@ impl Run {
     fn moves(&self) -> Vec<Move> {
         let holds = |step: usize, failed: bool| match step % 5 {
             1 => Ok(true),
-            2 if step % 2 == 0 => Ok(failed),
+            2 if step.is_multiple_of(2) => Ok(failed),
             4 if step % 8 == 4 => Err("odd".to_owned()),
             _ => Ok(!failed),
         };
