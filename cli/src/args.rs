@@ -246,6 +246,12 @@ pub struct Deploy {
     /// Begin before those that wait for the same thing and have less; 0 is usual.
     #[arg(long, value_name = "N", default_value_t = 0, allow_negative_numbers = true)]
     pub priority: i64,
+    /// Leave out this step, which has to be `skippable`; may be repeated.
+    #[arg(long, value_name = "STEP")]
+    pub skip: Vec<String>,
+    /// Let a person decide about a step that fails: `longshore deployment guide`.
+    #[arg(long)]
+    pub guided: bool,
     /// Follow it to its end: the log goes to stdout (with `-o json` to stderr), the exit code says how it ended.
     #[arg(long)]
     pub wait: bool,
@@ -266,6 +272,39 @@ pub enum DeploymentCommand {
     /// Only a person who has made sure that nothing of it runs any more may say so: the next deployment of the stack
     /// starts at once. The reason is recorded.
     Resolve(Resolve),
+    /// Let a deployment that has not begun begin before all others that wait.
+    Top(Id),
+    /// Decide about a step that failed in a deployment that was started with --guided.
+    ///
+    /// A retry is a new job that begins with the step, in a fresh workspace. What is ignored counts as succeeded.
+    Guide(Guide),
+}
+
+/// `deployment guide`
+#[derive(Debug, Clone, Args)]
+pub struct Guide {
+    /// The deployment (`dep_...`).
+    pub id: String,
+    /// What becomes of the step.
+    #[arg(value_enum)]
+    pub choice: GuideChoice,
+    /// The step that failed.
+    #[arg(long, value_name = "NAME")]
+    pub step: String,
+    /// Why; kept with the step.
+    #[arg(long, value_name = "TEXT")]
+    pub comment: String,
+}
+
+/// What becomes of a step that failed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum GuideChoice {
+    /// It is tried again.
+    Retry,
+    /// It counts as if it had ended well.
+    Ignore,
+    /// It has failed.
+    Fail,
 }
 
 /// `deployment list`

@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use crate::attempt::{self, Outcome};
 use crate::id::DeploymentId;
 use crate::job;
-use crate::step::{SkippedBy, StepState};
+use crate::step::{End, SkippedBy, StepState};
 use crate::time::Timestamp;
 
 /// State of a deployment, as CONTRACT names it.
@@ -53,10 +53,19 @@ pub struct Deployment {
 pub struct Facts<'a> {
     /// Its steps, in order.
     pub steps: &'a [StepFact<'a>],
-    /// How its jobs stand.
-    pub jobs: &'a [job::State],
+    /// Its jobs.
+    pub jobs: &'a [JobFact],
     /// How the attempts of its jobs stand that have not ended.
     pub attempts: &'a [attempt::State],
+}
+
+/// A job as far as its deployment's state goes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct JobFact {
+    /// Where it stands.
+    pub state: job::State,
+    /// A step of it failed and people were asked: if it ended as failed, the step says what came of that.
+    pub guided: bool,
 }
 
 /// A step as far as its deployment's state goes.
@@ -72,8 +81,6 @@ pub struct StepFact<'a> {
     pub reason: Option<&'a str>,
     /// A start of it was granted, or the controller began it.
     pub begun: bool,
-    /// It runs in a container, so that its job says how it ended.
-    pub in_container: bool,
 }
 
 impl DeploymentState {
@@ -93,6 +100,18 @@ impl DeploymentState {
     #[must_use]
     pub const fn is_terminal(self) -> bool {
         matches!(self, Self::Succeeded | Self::Failed | Self::Canceled | Self::Lost)
+    }
+
+    /// How it ended; `None` for one that has not.
+    #[must_use]
+    pub const fn end(self) -> Option<End> {
+        match self {
+            Self::Succeeded => Some(End::Succeeded),
+            Self::Failed => Some(End::Failed),
+            Self::Canceled => Some(End::Canceled),
+            Self::Lost => Some(End::Lost),
+            Self::Queued | Self::Running | Self::Canceling | Self::Unknown => None,
+        }
     }
 
     /// The word in JSON and in the database.
@@ -154,7 +173,7 @@ pub fn settle(deployment: &Deployment, facts: &Facts<'_>, now: Timestamp) -> Dep
         return next;
     }
     let over = facts.steps.iter().all(|step| step.state.is_terminal())
-        && facts.jobs.iter().all(|job| matches!(job, job::State::Ended { .. }));
+        && facts.jobs.iter().all(|job| matches!(job.state, job::State::Ended { .. }));
     if over {
         (next.state, next.reason) = outcome(facts);
         next.ended_at = Some(now);
@@ -178,13 +197,14 @@ pub fn settle(deployment: &Deployment, facts: &Facts<'_>, now: Timestamp) -> Dep
 
 /// The end of a deployment whose parts have all ended.
 fn outcome(facts: &Facts<'_>) -> (DeploymentState, Option<String>) {
-    let of_jobs = facts.jobs.iter().filter_map(|job| match job {
+    let of_jobs = facts.jobs.iter().filter_map(|job| match &job.state {
+        job::State::Ended { outcome: Outcome::Failed { .. } } if job.guided => None,
         job::State::Ended { outcome } => {
             end_state(outcome).map(|state| (state, outcome.reason().unwrap_or_default().to_owned()))
         }
         _ => None,
     });
-    let of_steps = facts.steps.iter().filter(|step| !step.in_container || !step.begun).filter_map(|step| {
+    let of_steps = facts.steps.iter().filter_map(|step| {
         let state = match (step.state, step.skipped) {
             (StepState::Lost, _) => DeploymentState::Lost,
             (StepState::Failed, _) => DeploymentState::Failed,
@@ -231,7 +251,7 @@ mod tests {
 
     fn step(state: StepState) -> StepFact<'static> {
         let begun = !matches!(state, StepState::Queued | StepState::Skipped);
-        StepFact { name: "one", state, skipped: None, reason: Some("why"), begun, in_container: true }
+        StepFact { name: "one", state, skipped: None, reason: Some("why"), begun }
     }
 
     fn ended(outcome: Outcome) -> job::State {
@@ -252,7 +272,8 @@ mod tests {
         jobs: &[job::State],
         attempts: &[attempt::State],
     ) -> DeploymentState {
-        settle(&deployment(from), &Facts { steps, jobs, attempts }, Timestamp::from_micros(9)).state
+        let jobs: Vec<_> = jobs.iter().map(|state| JobFact { state: state.clone(), guided: false }).collect();
+        settle(&deployment(from), &Facts { steps, jobs: &jobs, attempts }, Timestamp::from_micros(9)).state
     }
 
     #[test]
@@ -282,12 +303,27 @@ mod tests {
         assert_eq!(settled(S::Running, &done, &[ended(canceled), ended(Outcome::Succeeded)], &[]), S::Canceled);
         assert_eq!(settled(S::Running, &done, &[ended(failed.clone()), ended(lost)], &[]), S::Lost);
         assert_eq!(settled(S::Lost, &done, &[ended(failed)], &[]), S::Lost, "the end is the end");
-        let gate = StepFact { in_container: false, ..step(StepState::Failed) };
-        assert_eq!(settled(S::Running, &[gate], &[], &[]), S::Failed);
+        assert_eq!(settled(S::Running, &[step(StepState::Failed)], &[], &[]), S::Failed);
         let cut = StepFact { skipped: Some(SkippedBy::Cancel), ..step(StepState::Skipped) };
         assert_eq!(settled(S::Queued, &[cut], &[], &[]), S::Canceled);
         let left_out = StepFact { skipped: Some(SkippedBy::Condition), ..step(StepState::Skipped) };
         assert_eq!(settled(S::Queued, &[left_out], &[], &[]), S::Succeeded);
+    }
+
+    #[test]
+    fn what_people_decided_counts_and_not_the_job_that_failed() {
+        let failed = ended(Outcome::Failed { reason: why() });
+        let end = |state: StepState, job: job::State, guided: bool| {
+            let facts = Facts { steps: &[step(state)], jobs: &[JobFact { state: job, guided }], attempts: &[] };
+            settle(&deployment(DeploymentState::Running), &facts, Timestamp::from_micros(9)).state
+        };
+        assert_eq!(end(StepState::Succeeded, failed.clone(), true), DeploymentState::Succeeded);
+        assert_eq!(end(StepState::Succeeded, failed.clone(), false), DeploymentState::Failed);
+        assert_eq!(end(StepState::Failed, failed.clone(), true), DeploymentState::Failed);
+        assert_eq!(end(StepState::Waiting, failed, true), DeploymentState::Running);
+        assert_eq!(end(StepState::Lost, ended(Outcome::Succeeded), true), DeploymentState::Lost);
+        let lost = ended(Outcome::Lost { reason: why() });
+        assert_eq!(end(StepState::Succeeded, lost, true), DeploymentState::Lost, "only a failure is theirs to decide");
     }
 
     #[test]
@@ -296,7 +332,8 @@ mod tests {
         let asked = Deployment { cancel_asked: Some(at), ..deployment(DeploymentState::Unknown) };
         let steps = [step(StepState::Running)];
         let running = attempt::State::Running { step: 0, between: false };
-        let facts = Facts { steps: &steps, jobs: &[assigned()], attempts: &[running] };
+        let jobs = [JobFact { state: assigned(), guided: false }];
+        let facts = Facts { steps: &steps, jobs: &jobs, attempts: &[running] };
         let back = settle(&asked, &facts, at);
         assert_eq!((back.state, back.cancel_asked), (DeploymentState::Canceling, Some(at)));
     }
@@ -305,6 +342,11 @@ mod tests {
     fn names_are_read_back() {
         for state in DeploymentState::ALL {
             assert_eq!(DeploymentState::from_name(state.as_str()), Some(state));
+            assert_eq!(state.end().is_some(), state.is_terminal());
+            assert!(
+                state.end().is_none_or(|end| end.state().as_str() == state.as_str()),
+                "a child's end is its step's end"
+            );
         }
     }
 }

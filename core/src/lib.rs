@@ -23,6 +23,8 @@ pub mod archive;
 #[cfg(feature = "domain")]
 pub mod attempt;
 #[cfg(feature = "domain")]
+pub mod circle;
+#[cfg(feature = "domain")]
 pub mod deployment;
 #[cfg(feature = "domain")]
 pub mod fence;

@@ -15,6 +15,8 @@ pub struct StepNow {
     pub skipped: Option<SkippedBy>,
     /// A job that has not ended has it among its steps.
     pub in_job: bool,
+    /// A person asked for the deployment without it.
+    pub skip: bool,
 }
 
 /// What is to be done.
@@ -119,6 +121,10 @@ impl Graph {
             if !self.before.get(step).into_iter().flatten().all(over) {
                 continue;
             }
+            if current.skip {
+                skip(&mut now, &mut moves, step, SkippedBy::Person);
+                continue;
+            }
             let failed = self.all_before.get(step).into_iter().flatten().any(|before| {
                 now.get(*before).is_some_and(|now| now.state.is_bad() || now.skipped.is_some_and(SkippedBy::is_bad))
             });
@@ -161,3 +167,6 @@ fn skip(now: &mut [StepNow], moves: &mut Vec<Move>, step: usize, by: SkippedBy) 
     set(now, step, |now| (now.state, now.skipped) = (StepState::Skipped, Some(by)));
     moves.push(Move::Skip { step, by });
 }
+
+#[cfg(test)]
+mod tests;

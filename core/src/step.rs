@@ -15,7 +15,7 @@ use crate::init::ExitRecord;
 pub enum StepState {
     /// Not confirmed yet.
     Queued,
-    /// A gate that is open: people are asked.
+    /// People are asked: a gate is open, or it failed in a guided deployment.
     Waiting,
     /// Confirmed: the container was started or is about to be.
     Running,
@@ -86,7 +86,8 @@ impl StepState {
             (Self::Queued | Self::Running | Self::Unknown, StepEvent::Opened) => Some(Self::Waiting),
             (Self::Waiting, StepEvent::Ended(end)) => Some(end.state()),
             (Self::Queued, StepEvent::Ended(end)) if !matches!(end, End::Succeeded) => Some(end.state()),
-            (Self::Running | Self::Unknown, StepEvent::TriedAgain) => Some(Self::Queued),
+            (Self::Running | Self::Unknown | Self::Waiting, StepEvent::TriedAgain) => Some(Self::Queued),
+            (Self::Queued | Self::Running | Self::Unknown, StepEvent::Asked) => Some(Self::Waiting),
             (Self::Queued, StepEvent::Skipped) => Some(Self::Skipped),
             (Self::Running | Self::Unknown, StepEvent::JobEnded) => Some(Self::Lost),
             _ => None,
@@ -107,12 +108,57 @@ pub enum StepEvent {
     Ended(End),
     /// It failed and is to be tried again.
     TriedAgain,
+    /// It failed, and people decide what becomes of it.
+    Asked,
     /// The controller began it: a gate.
     Opened,
     /// It is not run.
     Skipped,
     /// Its job ended before it did.
     JobEnded,
+}
+
+/// What a person decides about a step that failed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Choice {
+    /// It is tried again.
+    Retry,
+    /// It counts as if it had ended well.
+    Ignore,
+    /// It has failed.
+    Fail,
+}
+
+impl Choice {
+    /// What that is for the step.
+    #[must_use]
+    pub const fn event(self) -> StepEvent {
+        match self {
+            Self::Retry => StepEvent::TriedAgain,
+            Self::Ignore => StepEvent::Ended(End::Succeeded),
+            Self::Fail => StepEvent::Ended(End::Failed),
+        }
+    }
+
+    /// The word in JSON.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Retry => "retry",
+            Self::Ignore => "ignore",
+            Self::Fail => "fail",
+        }
+    }
+
+    /// The step's reason from then on. `why`: how it failed.
+    #[must_use]
+    pub fn reason(self, why: &str, person: &str, comment: &str) -> String {
+        match self {
+            Self::Retry => format!("tried again by {person}: {comment}; before that: {why}"),
+            Self::Ignore => format!("failed, ignored by {person}: {comment}; it was: {why}"),
+            Self::Fail => format!("{why}; {person} let it fail: {comment}"),
+        }
+    }
 }
 
 /// Why a step was not run.
@@ -125,13 +171,15 @@ pub enum SkippedBy {
     Failure,
     /// A person asked for a cancel.
     Cancel,
+    /// A person asked for the deployment without it.
+    Person,
 }
 
 impl SkippedBy {
     /// Whether what comes after it counts it as a failure.
     #[must_use]
     pub const fn is_bad(self) -> bool {
-        !matches!(self, Self::Condition)
+        !matches!(self, Self::Condition | Self::Person)
     }
 
     /// The word in the database.
@@ -141,6 +189,7 @@ impl SkippedBy {
             Self::Condition => "condition",
             Self::Failure => "failure",
             Self::Cancel => "cancel",
+            Self::Person => "person",
         }
     }
 }
@@ -398,6 +447,7 @@ mod tests {
             StepEvent::Ended(End::Succeeded),
             StepEvent::JobEnded,
             StepEvent::TriedAgain,
+            StepEvent::Asked,
             StepEvent::Opened,
             StepEvent::Skipped,
         ];
@@ -409,6 +459,18 @@ mod tests {
         assert_eq!(StepState::Running.after(StepEvent::TriedAgain), Some(StepState::Queued));
         assert_eq!(StepState::Running.after(StepEvent::Skipped), None, "what runs is not skipped");
         assert_eq!(StepState::Running.after(StepEvent::Opened), Some(StepState::Waiting), "its preview ended well");
+    }
+
+    #[test]
+    fn people_decide_about_a_step_that_failed() {
+        for state in [StepState::Queued, StepState::Running, StepState::Unknown] {
+            assert_eq!(state.after(StepEvent::Asked), Some(StepState::Waiting));
+        }
+        assert_eq!(StepState::Waiting.after(StepEvent::Asked), None, "once");
+        let after = |choice: Choice| StepState::Waiting.after(choice.event()).unwrap();
+        assert_eq!(after(Choice::Retry), StepState::Queued);
+        assert_eq!((after(Choice::Ignore), after(Choice::Fail)), (StepState::Succeeded, StepState::Failed));
+        assert!(Choice::Ignore.reason("exit code 7", "ann", "known").starts_with("failed, ignored by ann: known"));
     }
 
     #[test]

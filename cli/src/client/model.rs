@@ -26,6 +26,8 @@ pub struct Deployment {
     pub created_at: Option<String>,
     /// RFC 3339.
     pub ended_at: Option<String>,
+    /// The deployment whose step began it.
+    pub parent: Option<String>,
     /// Its steps, in order.
     pub steps: Vec<Step>,
 }
@@ -50,6 +52,8 @@ pub struct Step {
     pub resources: Option<Map<String, Value>>,
     /// Plugins its tool had to download.
     pub plugin_downloads: Option<u64>,
+    /// The deployment that it began.
+    pub child: Option<String>,
     /// Its log.
     pub log: Option<Log>,
     /// Tries, in order.

@@ -80,6 +80,12 @@ async fn ask(client: &Client, args: &Deploy, package: Option<&str>) -> Result<St
     if args.priority != 0 {
         body["priority"] = json!(args.priority);
     }
+    if !args.skip.is_empty() {
+        body["skip"] = json!(args.skip);
+    }
+    if args.guided {
+        body["guided"] = json!(true);
+    }
     let request = Request::post(&["deployments"]).json(&body).repeatable();
     let answer = client.json(&request, Patience::SHORT).await.map_err(|error| {
         let untouched = if matches!(error, Error::Refused(_)) {
@@ -172,6 +178,8 @@ mod tests {
             not_before: None,
             expires_at: None,
             priority: 0,
+            skip: Vec::new(),
+            guided: false,
             wait: true,
             unknown_after: std::time::Duration::ZERO,
         };

@@ -1,10 +1,10 @@
-//! `longshore deployment show`, `list`, `resolve`.
+//! `longshore deployment show`, `list`, `resolve`, `top`, `guide`.
 
 use serde::Deserialize as _;
 use serde_json::{Value, json};
 
 use super::{Context, deployment_id, show};
-use crate::args::{DeploymentList, Id, Resolve};
+use crate::args::{DeploymentList, Guide, GuideChoice, Id, Resolve};
 use crate::client::Request;
 use crate::client::model::Deployment;
 use crate::client::retry::Patience;
@@ -81,6 +81,38 @@ pub(super) async fn resolve(context: &Context, args: &Resolve) -> Result<Exit, F
         context.output.json(&answer)?;
     } else {
         context.output.text(&format!("{} is declared lost; its stack is free", args.id))?;
+    }
+    Ok(Exit::Done)
+}
+
+pub(super) async fn guide(context: &Context, args: &Guide) -> Result<Exit, Failure> {
+    deployment_id(&args.id)?;
+    let (choice, words) = match args.choice {
+        GuideChoice::Retry => ("retry", "is tried again"),
+        GuideChoice::Ignore => ("ignore", "counts as succeeded"),
+        GuideChoice::Fail => ("fail", "has failed"),
+    };
+    let request = Request::post(&["deployments", &args.id, "steps", &args.step, "guide"]);
+    let request = request.json(&json!({ "choice": choice, "comment": args.comment }));
+    let answer = context.client()?.json(&request, Patience::SHORT).await;
+    let answer = answer.map_err(|error| Failure::from(error).untouched(format!("step {} is as it was", args.step)))?;
+    if context.output.is_json() {
+        context.output.json(&answer)?;
+    } else {
+        context.output.text(&format!("step {} of {} {words}", args.step, args.id))?;
+    }
+    Ok(Exit::Done)
+}
+
+pub(super) async fn top(context: &Context, args: &Id) -> Result<Exit, Failure> {
+    deployment_id(&args.id)?;
+    let request = Request::post(&["deployments", &args.id, "top"]).repeatable();
+    let answer = context.client()?.json(&request, Patience::SHORT).await;
+    let answer = answer.map_err(|error| Failure::from(error).untouched("the order is as it was"))?;
+    if context.output.is_json() {
+        context.output.json(&answer)?;
+    } else {
+        context.output.text(&format!("{} begins before the others that wait", args.id))?;
     }
     Ok(Exit::Done)
 }

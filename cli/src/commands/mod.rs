@@ -77,6 +77,8 @@ pub async fn run(cli: Cli, output: Output) -> Result<Exit, Failure> {
         Command::Deployment(DeploymentCommand::Show(args)) => deployment::show(&context, &args).await,
         Command::Deployment(DeploymentCommand::List(args)) => deployment::list(&context, &args).await,
         Command::Deployment(DeploymentCommand::Resolve(args)) => deployment::resolve(&context, &args).await,
+        Command::Deployment(DeploymentCommand::Top(args)) => deployment::top(&context, &args).await,
+        Command::Deployment(DeploymentCommand::Guide(args)) => deployment::guide(&context, &args).await,
         Command::Logs(args) => logs::run(&context, &args).await,
         Command::Cancel(args) => cancel::run(&context, &args).await,
         Command::Agents => agents::run(&context).await,

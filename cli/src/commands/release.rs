@@ -100,10 +100,14 @@ fn held(release: &Value) -> Vec<String> {
         lines.push(format!("image     {reference} {}", digest.as_str().unwrap_or_default()));
     }
     for step in release.get("steps").and_then(Value::as_array).into_iter().flatten() {
-        let more: Vec<String> = ["image", "group", "when"]
+        let mut more: Vec<String> = ["image", "group", "when"]
             .iter()
             .filter_map(|name| Some(format!("{name} {}", text(step, name)?)))
             .collect();
+        if let Some(child) = step.get("child").filter(|child| !child.is_null()) {
+            let part = |name| text(child, name).unwrap_or_default();
+            more.push(format!("release {} of {}", part("version"), part("project")));
+        }
         let (name, kind) = (text(step, "name").unwrap_or_default(), text(step, "kind").unwrap_or_default());
         lines.push(format!("step      {name} ({kind}) {}", more.join(", ")).trim_end().to_owned());
     }

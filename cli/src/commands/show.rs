@@ -24,6 +24,7 @@ pub(super) fn deployment(deployment: &Deployment, paint: Paint) -> String {
     field(&mut text, "created", deployment.created_at.as_deref().map(moment));
     field(&mut text, "took", between(deployment.created_at.as_deref(), deployment.ended_at.as_deref()));
     field(&mut text, "reason", deployment.reason.clone());
+    field(&mut text, "begun by", deployment.parent.clone());
     field(&mut text, "waits for", deployment.waits_for());
     if !deployment.steps.is_empty() {
         let _never_fails = write!(text, "\n\n{}", steps(&deployment.steps, paint));
@@ -83,6 +84,9 @@ pub(super) fn details(deployment: &Deployment, paint: Paint) -> String {
         let reason = step.reason.as_ref().filter(|reason| deployment.reason.as_ref() != Some(reason));
         if let Some(reason) = reason {
             let _never_fails = write!(text, "\n{}: {}", step.name, one_line(reason));
+        }
+        if let Some(child) = &step.child {
+            let _never_fails = write!(text, "\n{}: is deployment {}", step.name, one_line(child));
         }
         if let Some(downloads) = step.plugin_downloads.filter(|downloads| *downloads > 0) {
             let _never_fails = write!(text, "\n{}: {downloads} plugins were downloaded", step.name);
@@ -152,6 +156,10 @@ outputs of infra
         let mut waiting = sample();
         waiting["waiting_for"] = json!({"kind": "lock", "message": "attempt att_1 holds stack shop/dev"});
         let shown = deployment(&Deployment::read(&waiting).unwrap(), Paint::new(false));
+        waiting["parent"] = json!("dep_9");
+        waiting["steps"][1]["child"] = json!("dep_7");
+        let family = deployment(&Deployment::read(&waiting).unwrap(), Paint::new(false));
+        assert!(family.contains("\nbegun by:  dep_9\n") && family.contains("\nsmoke: is deployment dep_7"), "{family}");
         assert!(shown.contains("\nwaits for: attempt att_1 holds stack shop/dev\n"), "{shown}");
     }
 

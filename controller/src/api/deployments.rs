@@ -2,13 +2,14 @@
 
 #![expect(unused_qualifications, reason = "utoipa writes paths out in full")]
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use axum::Json;
-use axum::extract::State;
+use axum::extract::{Path, State};
 use axum::http::StatusCode;
 use longshore_core::access::Permission;
 use longshore_core::id::DeploymentId;
+use longshore_core::step::Choice;
 use longshore_core::time::Timestamp;
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
@@ -49,6 +50,12 @@ pub(super) struct CreateDeployment {
     /// RFC 3339: it is not begun after.
     #[serde(default)]
     expires_at: Option<String>,
+    /// Names of steps that are not run; each has to be `skippable`.
+    #[serde(default)]
+    skip: Vec<String>,
+    /// A step that fails waits for a person, who decides whether it is tried again, ignored or has failed.
+    #[serde(default)]
+    guided: bool,
     /// Made by the client, unique: a repeated request with the same one makes no second deployment.
     operation_id: String,
 }
@@ -84,6 +91,28 @@ pub(super) struct Cancel {
     #[serde(default)]
     #[expect(dead_code, reason = "a repeated cancel changes nothing, so there is nothing to tell apart")]
     operation_id: Option<String>,
+}
+
+/// A person's word on a step that failed.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Guide {
+    /// What becomes of the step.
+    choice: GuideChoice,
+    /// Why; kept with the step.
+    comment: String,
+}
+
+/// What becomes of a step that failed.
+#[derive(Debug, Clone, Copy, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum GuideChoice {
+    /// A new job begins with it, in a fresh workspace.
+    Retry,
+    /// It counts as if it had ended well.
+    Ignore,
+    /// It has failed.
+    Fail,
 }
 
 /// Declares an outcome that is unknown as lost.
@@ -125,13 +154,15 @@ pub(super) async fn create(
     Who(who): Who,
     Strict(body): Strict<CreateDeployment>,
 ) -> Result<(StatusCode, Json<DeploymentRef>), Problem> {
-    let CreateDeployment { project, environment, package, release, variables, priority, operation_id, .. } = body;
+    let CreateDeployment { project, environment, package, release, variables, priority, guided, operation_id, .. } =
+        body;
     let need = Need::new(Permission::Deploy, "deployment.create", &format!("project/{project}"));
     api.engine.authorize(&who, need.at(Some(&project), Some(&environment))).await?;
     if operation_id.is_empty() || operation_id.len() > MAX_OPERATION {
         let detail = format!("`operation_id`: it has {} bytes; 1 to {MAX_OPERATION} are taken", operation_id.len());
         return Err(Problem::new(StatusCode::UNPROCESSABLE_ENTITY, "invalid", detail));
     }
+    let permitted = children(&api, &who, "deployment.create", (&project, release.as_deref()), &[&environment]).await?;
     let not_before = instant("not_before", body.not_before.as_deref())?;
     let expires_at = instant("expires_at", body.expires_at.as_deref())?;
     let new = NewDeployment {
@@ -144,9 +175,34 @@ pub(super) async fn create(
         not_before,
         expires_at,
         operation_id,
+        guided,
+        skip: body.skip,
+        permitted: Some(permitted),
+        ..NewDeployment::default()
     };
     let deployment = api.engine.create_deployment(new, &by).await?;
     Ok((StatusCode::ACCEPTED, Json(DeploymentRef { deployment })))
+}
+
+/// Asks for the right to deploy every other project that a release deploys too, where it goes: a child is no way around a role. A
+/// release that is made on the spot may go on by itself, so it is asked for there as well.
+pub(super) async fn children(
+    api: &Api,
+    who: &engine::Actor,
+    action: &'static str,
+    (project, release): (&str, Option<&str>),
+    environments: &[&str],
+) -> Result<BTreeSet<String>, Problem> {
+    let below = api.engine.below(project, release).await?;
+    let places: BTreeSet<&str> =
+        environments.iter().copied().chain(below.automatic.iter().map(String::as_str)).collect();
+    for child in &below.projects {
+        for environment in &places {
+            let need = Need::new(Permission::Deploy, action, &format!("project/{project}"));
+            api.engine.authorize(who, need.at(Some(child), Some(environment))).await?;
+        }
+    }
+    Ok(below.projects)
 }
 
 fn instant(field: &str, text: Option<&str>) -> Result<Option<Timestamp>, Problem> {
@@ -211,6 +267,40 @@ pub(super) async fn resolve(
         ));
     }
     api.engine.resolve(id, &body.reason, &by).await?;
+    Ok(Json(view(&api, id).await?))
+}
+
+/// Lets a deployment that has not begun begin before all others that wait.
+#[utoipa::path(post, path = "/deployments/{id}/top", tag = "deployments", operation_id = "move_deployment_to_top", security(("token" = [])),
+    params(("id" = String, Path, description = "`dep_...`")),
+    responses((status = 200, body = DeploymentView), (status = 404, body = ProblemView), (status = 409, body = ProblemView, description = "It has begun.")))]
+pub(super) async fn top(
+    State(api): State<Api>,
+    Actor(by): Actor,
+    Id(id): Id<DeploymentId>,
+) -> Result<Json<DeploymentView>, Problem> {
+    api.engine.move_to_top(id, &by).await?;
+    Ok(Json(view(&api, id).await?))
+}
+
+/// Decides about a step that failed in a guided deployment.
+#[utoipa::path(post, path = "/deployments/{id}/steps/{step}/guide", tag = "deployments", operation_id = "guide_step", security(("token" = [])),
+    params(("id" = String, Path, description = "`dep_...`"), ("step" = String, Path, description = "Name of the step.")), request_body = Guide,
+    responses((status = 200, body = DeploymentView), (status = 404, body = ProblemView), (status = 409, body = ProblemView, description = "Nobody is asked about the step."), (status = 422, body = ProblemView)))]
+pub(super) async fn guide(
+    State(api): State<Api>,
+    Actor(by): Actor,
+    Path((id, step)): Path<(String, String)>,
+    Strict(body): Strict<Guide>,
+) -> Result<Json<DeploymentView>, Problem> {
+    let id: DeploymentId =
+        id.parse().map_err(|_| engine::Error::NotFound { kind: "deployment", name: id.clone(), hint: None })?;
+    let choice = match body.choice {
+        GuideChoice::Retry => Choice::Retry,
+        GuideChoice::Ignore => Choice::Ignore,
+        GuideChoice::Fail => Choice::Fail,
+    };
+    api.engine.guide(id, &step, choice, &body.comment, &by).await?;
     Ok(Json(view(&api, id).await?))
 }
 

@@ -147,6 +147,8 @@ fn described() -> OpenApiRouter<Api> {
         .routes(routes!(deployments::cancel))
         .routes(routes!(deployments::resolve))
         .routes(routes!(deployments::explain))
+        .routes(routes!(deployments::guide))
+        .routes(routes!(deployments::top))
         .routes(routes!(releases::list, releases::create))
         .routes(routes!(releases::show))
         .routes(routes!(releases::block))

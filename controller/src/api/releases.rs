@@ -13,6 +13,7 @@ use utoipa::{IntoParams, ToSchema};
 
 use super::Api;
 use super::auth::{Actor, Who};
+use super::deployments::children;
 use super::extract::{Asked, Strict};
 use super::problem::{Problem, ProblemView};
 use crate::engine::{Need, NewRelease, Promoted, ReleaseView, RolledBack};
@@ -75,10 +76,12 @@ pub(super) struct Rollback {
 pub(super) async fn create(
     State(api): State<Api>,
     Actor(by): Actor,
+    Who(who): Who,
     Path(project): Path<String>,
     Strict(body): Strict<CreateRelease>,
 ) -> Result<(StatusCode, Json<ReleaseView>), Problem> {
-    let new = NewRelease { version: body.version, package: body.package };
+    let permitted = children(&api, &who, "release.create", (&project, None), &[]).await?;
+    let new = NewRelease { version: body.version, package: body.package, permitted: Some(permitted) };
     Ok((StatusCode::CREATED, Json(api.engine.create_release(&project, new, &by).await?)))
 }
 
@@ -146,10 +149,12 @@ pub(super) async fn promote(
         return Ok((StatusCode::ACCEPTED, Json(before)));
     }
     let (_, environments) = api.engine.next_phase(&project, &version).await?;
-    for environment in environments {
+    for environment in &environments {
         let need = Need::new(Permission::Deploy, "release.promote", &format!("release/{project}/{version}"));
-        api.engine.authorize(&who, need.at(Some(&project), Some(&environment))).await?;
+        api.engine.authorize(&who, need.at(Some(&project), Some(environment))).await?;
     }
+    let environments: Vec<&str> = environments.iter().map(String::as_str).collect();
+    children(&api, &who, "release.promote", (&project, Some(&version)), &environments).await?;
     let promoted = api.engine.promote(&project, &version, &body.operation_id, body.variables, &by).await?;
     Ok((StatusCode::ACCEPTED, Json(promoted)))
 }
@@ -167,6 +172,11 @@ pub(super) async fn rollback(
 ) -> Result<(StatusCode, Json<RolledBack>), Problem> {
     let need = Need::new(Permission::Deploy, "release.roll_back", &format!("project/{project}"));
     api.engine.authorize(&who, need.at(Some(&project), Some(&body.environment))).await?;
-    let rolled = api.engine.rollback(&project, &body.environment, &body.operation_id, &by).await?;
+    if let Some(before) = api.engine.rolled_back_before(&body.operation_id, &project, &body.environment).await? {
+        return Ok((StatusCode::ACCEPTED, Json(before)));
+    }
+    let target = api.engine.rollback_target(&project, &body.environment).await?;
+    children(&api, &who, "release.roll_back", (&project, Some(&target)), &[&body.environment]).await?;
+    let rolled = api.engine.rollback(&project, &body.environment, target, &body.operation_id, &by).await?;
     Ok((StatusCode::ACCEPTED, Json(rolled)))
 }

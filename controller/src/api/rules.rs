@@ -92,6 +92,8 @@ pub const RULES: &[Rule] = &[
     rule(("GET", "/api/v1/deployments/{id}"), ("deployment.show", "deployment/{id}"), (View, Deployment)),
     rule(("POST", "/api/v1/deployments/{id}/cancel"), ("deployment.cancel", "deployment/{id}"), (Deploy, Deployment)),
     rule(("POST", "/api/v1/deployments/{id}/resolve"), ("deployment.resolve", "deployment/{id}"), (Administer, Deployment)),
+    rule(("POST", "/api/v1/deployments/{id}/top"), ("deployment.top", "deployment/{id}"), (Deploy, Deployment)),
+    rule(("POST", "/api/v1/deployments/{id}/steps/{step}/guide"), ("deployment.guide", "deployment/{id}"), (Deploy, Deployment)),
     rule(("GET", "/api/v1/deployments/{id}/timeline"), ("deployment.show", "deployment/{id}"), (View, Deployment)),
     rule(("GET", "/api/v1/deployments/{id}/log"), ("log.read", "deployment/{id}"), (View, Deployment)),
     rule(("GET", "/api/v1/deployments/{id}/events"), ("log.read", "deployment/{id}"), (View, Deployment)),

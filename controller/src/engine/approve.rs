@@ -3,7 +3,7 @@
 use longshore_core::approval::{self, Approval, ApprovalState, Event, Voter};
 use longshore_core::id::{ApprovalId, DeploymentId};
 use longshore_core::job;
-use longshore_core::spec::Environment;
+use longshore_core::spec::{Action, Environment};
 use longshore_core::step::{End, StepEvent, StepState, index_of};
 use longshore_core::time::Timestamp;
 use serde_json::json;
@@ -12,7 +12,7 @@ use super::cascade::{move_step, stale};
 use super::cx::Cx;
 use super::flow::{follow, spec_of};
 use super::view::{ApprovalView, PlanView};
-use super::{Engine, Error, Result};
+use super::{Engine, Error, Result, guide};
 use crate::store::Tx;
 use crate::store::rows::{ApprovalFilter, ApprovalRow, StepRow, VoteRow};
 
@@ -220,7 +220,14 @@ pub(super) async fn close_gates(tx: &mut dyn Tx, cx: &mut Cx, id: DeploymentId) 
     let live = jobs.iter().filter(|row| !matches!(row.job.state, job::State::Ended { .. }));
     let held: Vec<u32> = live.flat_map(|row| row.steps.iter().map(|step| index_of(step.index))).collect();
     for (step, spec) in steps.into_iter().zip(&spec.steps) {
-        if step.state == StepState::Running && !spec.in_container() && !held.contains(&step.index) {
+        if guide::is_asked(&step) {
+            end_gate(tx, cx, id, step.index, End::Failed, step.reason.clone()).await?;
+            continue;
+        }
+        // A step whose child is there ends with the child, which is canceled too.
+        let has_child = matches!(spec.action, Action::DeployRelease(_)) && step.due_at.is_none();
+        let own = !spec.in_container() && !has_child && !held.contains(&step.index);
+        if step.state == StepState::Running && own {
             end_gate(tx, cx, id, step.index, End::Canceled, Some("the deployment was canceled".to_owned())).await?;
         }
     }

@@ -15,7 +15,7 @@ use serde_json::json;
 
 use super::cx::Cx;
 use super::flow::{follow, settle, spec_of};
-use super::{Error, Result};
+use super::{Error, Result, guide};
 use crate::store;
 use crate::store::Tx;
 use crate::store::rows::{JobRow, StepRow, ToAgent};
@@ -132,8 +132,7 @@ async fn free_locks(tx: &mut dyn Tx, cx: &mut Cx, row: &JobRow) -> Result<()> {
 /// Puts a deployment where its parts stand.
 async fn settled(tx: &mut dyn Tx, cx: &mut Cx, id: DeploymentId, requeued: Option<&str>) -> Result<()> {
     let row = tx.deployment(id).await?.ok_or_else(|| Error::not_found("deployment", &id))?;
-    let spec = spec_of(tx, &row).await?;
-    settle(tx, cx, &row, &spec, requeued).await
+    settle(tx, cx, &row, requeued).await
 }
 
 /// Puts an event to every step of an attempt's job that admits it, and to the starts of those steps.
@@ -156,8 +155,15 @@ async fn steps_of(tx: &mut dyn Tx, job: &JobRow) -> Result<Vec<StepRow>> {
 /// What becomes of steps that their job leaves behind: what ran ended as the job did, and the first that was not started says why.
 /// Those after it follow by their conditions.
 async fn end_steps(tx: &mut dyn Tx, cx: &mut Cx, job: &JobRow, outcome: &Outcome) -> Result<()> {
+    let row =
+        tx.deployment(job.job.deployment).await?.ok_or_else(|| Error::not_found("deployment", &job.job.deployment))?;
+    let spec = spec_of(tx, &row).await?;
     let mut first = true;
     for mut step in steps_of(tx, job).await?.into_iter().filter(|step| !step.state.is_terminal()) {
+        // A person decides, and another job goes on from there.
+        if guide::is_asked(&step) {
+            return Ok(());
+        }
         // Its preview has ended, and people are asked: that is no affair of the job any more.
         if step.state == StepState::Waiting {
             continue;
@@ -165,7 +171,10 @@ async fn end_steps(tx: &mut dyn Tx, cx: &mut Cx, job: &JobRow, outcome: &Outcome
         let begun = step.started_at.is_some();
         let event = match outcome {
             _ if !begun => StepEvent::Skipped,
-            Outcome::Failed { .. } => StepEvent::Ended(End::Failed),
+            Outcome::Failed { .. } => match spec.steps.iter().find(|spec| spec.name == step.name) {
+                Some(spec) => guide::failed(&row, spec, &mut step),
+                None => StepEvent::Ended(End::Failed),
+            },
             Outcome::Canceled { .. } => StepEvent::Ended(End::Canceled),
             _ => StepEvent::JobEnded,
         };
@@ -197,10 +206,11 @@ pub(super) async fn move_step(tx: &mut dyn Tx, cx: &mut Cx, step: &mut StepRow, 
     cx.after.changed.insert(step.deployment);
     for mut start in tx.step_attempts(step.deployment).await? {
         if index_of(start.step) == step.index && !start.state.is_terminal() {
-            // A step that is to be tried again has failed this time.
+            // A step that is to be tried again, or that people are asked about, has failed this time.
             // A gate that waits for people had a preview that ended well.
             let over = match state {
                 StepState::Queued => StepState::Failed,
+                StepState::Waiting if step.guided => StepState::Failed,
                 StepState::Waiting => StepState::Succeeded,
                 other => other,
             };

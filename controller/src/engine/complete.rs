@@ -13,20 +13,20 @@ use longshore_core::fence::Fence;
 use longshore_core::id::AgentId;
 use longshore_core::init::ExitRecord;
 use longshore_core::spec::Retries;
-use longshore_core::step::{End, Judged, StepEvent, Verdict, is_preview, judge, order_of};
+use longshore_core::step::{End, Judged, StepEvent, StepState, Verdict, is_preview, judge, order_of};
 use longshore_core::time::Timestamp;
 use longshore_proto::convert::{Completion, Ending};
 use serde_json::json;
 
 use super::cascade::{move_step, on_attempt};
-use super::confirm::step_row;
+use super::confirm::{cannot_go_on, spec_step, step_row};
 use super::context::output_aad;
 use super::cx::Cx;
 use super::flow::{follow, spec_of};
 use super::hello::own;
 use super::plane::Error;
 use super::plans::Made;
-use super::{Engine, Error as EngineError, plans, turn};
+use super::{Engine, Error as EngineError, guide, plans, turn};
 use crate::hex;
 use crate::logs::Digest;
 use crate::store::Tx;
@@ -215,10 +215,16 @@ impl Engine {
                     }
                     let Ended { mut step, verdict, made, moved } = ended;
                     let now = step_row(tx, &row.attempt, again.slot).await?;
-                    let event = match &made {
+                    let mut event = match &made {
                         Some(_) => StepEvent::Opened,
                         None => again.event(&mut step, &verdict, cx.now),
                     };
+                    // What was agreed to has moved: nothing that a person could have tried again.
+                    let final_one = moved.is_some() || is_preview(again.slot);
+                    if event == StepEvent::Ended(End::Failed) && !final_one {
+                        let (deployment, spec) = spec_step(tx, &row.attempt, again.slot).await?;
+                        event = guide::failed(&deployment, &spec, &mut step);
+                    }
                     let stale = || Error::Engine(super::cascade::stale(&now.name));
                     let state = now.state.after(event).ok_or_else(stale)?;
                     step.started_at = now.started_at;
@@ -258,9 +264,9 @@ impl Engine {
                     let mut step = step_row(tx, &row.attempt, slot).await?;
                     // Another agent may do better, and nothing was started yet: then the job goes back to the queue.
                     let again = agent_fault && matches!(row.attempt.state, State::Preparing);
-                    if !again && let Some(state) = step.state.after(StepEvent::Ended(End::Failed)) {
+                    if !again {
                         step.reason = Some(reason.clone());
-                        move_step(tx, cx, &mut step, state).await?;
+                        cannot_go_on(tx, cx, &row.attempt, slot, &mut step).await?;
                     }
                     let detail = json!({ "step": step.name, "reason": reason, "agent_fault": agent_fault });
                     cx.event(tx, "step.not_started", Some(step.deployment), detail).await?;
@@ -331,7 +337,11 @@ async fn after_end(
         return plans::ask(tx, cx, &spec, step, made).await;
     }
     let detail = json!({ "step": step.name, "state": step.state, "exit_code": step.exit_code, "signal": step.signal, "reason": step.reason });
-    let action = if step.state.is_terminal() { "step.ended" } else { "step.tried" };
+    let action = match step.state {
+        StepState::Waiting => "step.asked",
+        StepState::Queued => "step.tried",
+        _ => "step.ended",
+    };
     cx.event(tx, action, Some(id), detail).await?;
     match moved {
         Some(reason) => plans::void(tx, cx, (id, &spec), step.index, (true, &reason)).await,

@@ -12,11 +12,12 @@ use serde_json::json;
 
 use super::cascade::{move_step, on_attempt, stale};
 use super::context::Values;
+use super::cx::Cx;
 use super::flow::spec_of;
 use super::hello::own;
 use super::offers::image;
 use super::plane::{Confirm, Confirmed, Error};
-use super::{Engine, Error as EngineError, plans, turn};
+use super::{Engine, Error as EngineError, guide, plans, turn};
 use crate::store::Tx;
 use crate::store::rows::{AttemptRow, DeploymentRow, StepAttemptRow, StepRow};
 
@@ -230,15 +231,17 @@ impl Engine {
             Box::pin(async move {
                 let row = own(tx, agent, &wish.fence).await?;
                 let mut step = step_row(tx, &row.attempt, wish.step).await?;
-                if let Some(state) = step.state.after(StepEvent::Ended(End::Failed)) {
-                    step.reason = Some(reason.clone());
-                    move_step(tx, cx, &mut step, state).await?;
-                }
+                step.reason = Some(reason.clone());
                 if moved {
+                    if let Some(state) = step.state.after(StepEvent::Ended(End::Failed)) {
+                        move_step(tx, cx, &mut step, state).await?;
+                    }
                     let id = step.deployment;
                     let row = tx.deployment(id).await?.ok_or(Error::Foreign)?;
                     let spec = spec_of(tx, &row).await?;
                     plans::void(tx, cx, (id, &spec), step.index, (false, &reason)).await?;
+                } else {
+                    cannot_go_on(tx, cx, &row.attempt, wish.step, &mut step).await?;
                 }
                 let reason = format!("step `{}`: {reason}", step.name);
                 let event = attempt::Event::NotStarted { step: wish.step, reason, agent_fault: false };
@@ -273,8 +276,21 @@ async fn its_turn(tx: &mut dyn Tx, attempt: &attempt::Attempt, slot: u32) -> Res
     }
 }
 
+/// Puts a step that failed before its start where it then stands; one that has ended stays as it is.
+pub(super) async fn cannot_go_on(
+    tx: &mut dyn Tx,
+    cx: &mut Cx,
+    attempt: &attempt::Attempt,
+    slot: u32,
+    step: &mut StepRow,
+) -> Result<()> {
+    let (deployment, spec) = spec_step(tx, attempt, slot).await?;
+    let Some(state) = step.state.after(guide::failed(&deployment, &spec, step)) else { return Ok(()) };
+    Ok(move_step(tx, cx, step, state).await?)
+}
+
 /// Spec of a slot's step, and the deployment.
-async fn spec_step(tx: &mut dyn Tx, attempt: &attempt::Attempt, slot: u32) -> Result<(DeploymentRow, Step)> {
+pub(super) async fn spec_step(tx: &mut dyn Tx, attempt: &attempt::Attempt, slot: u32) -> Result<(DeploymentRow, Step)> {
     let row = tx.deployment(attempt.deployment).await?.ok_or(Error::Foreign)?;
     let spec = spec_of(tx, &row).await?;
     let step = plans::worked(&spec, slot).cloned();

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use longshore_core::expression::{Context, Output, output_text};
 use longshore_core::id::{DeploymentId, ProjectId};
 use longshore_core::secret::Secret;
+use longshore_core::variables::Resolved;
 use zeroize::Zeroizing;
 
 use super::{Error, Result};
@@ -58,8 +59,10 @@ impl Values {
         }
     }
 
-    /// Plain values without a deployment: what can be known of a release before one is asked for.
-    pub(super) fn of_release(project: &str, environment: &str, variables: BTreeMap<String, String>) -> Self {
+    /// What is known of an environment before there is a deployment, for one step.
+    pub(super) fn before_release(project: &str, environment: &str, resolved: Resolved, step: &str) -> Self {
+        let mut variables = resolved.variables;
+        variables.extend(resolved.steps.into_iter().filter(|(name, _)| name == step).flat_map(|(_, own)| own));
         Self {
             variables,
             secrets: BTreeMap::new(),

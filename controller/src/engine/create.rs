@@ -13,9 +13,11 @@ use longshore_core::variables::{self, Resolved, SetValue};
 use serde_json::json;
 
 use super::cascade::stale;
+use super::children::{begun_by, check_waits};
 use super::context::Values;
 use super::cx::Cx;
 use super::flow::{begin, may_begin};
+use super::pins::check_permitted;
 use super::program::{FILES, MAX_BYTES, Program};
 use super::{Engine, Error, NewDeployment, Result, releases};
 use crate::store::Tx;
@@ -142,6 +144,9 @@ impl Engine {
             begun_at: None,
             created_at: self.clock().now(),
             created_by: by.to_owned(),
+            parent: new.parent,
+            guided: new.guided,
+            skip: left_out(&found.spec, &new.skip)?,
         })
     }
 
@@ -280,11 +285,14 @@ async fn accept(
         if project.revision != row.revision {
             return Err(stale(&row.project_name));
         }
-        let release = releases::on_the_spot(tx, cx, &project, row.package.clone(), &row.created_by).await?;
+        let release =
+            releases::on_the_spot(tx, cx, &project, &found.spec, row.package.clone(), &row.created_by).await?;
         // Whoever deploys it has decided where it goes first.
         cx.after.promote.remove(&release.id);
         (row.release, row.version) = (release.id, release.version);
     }
+    let release = tx.release_by_id(row.release).await?.ok_or_else(|| Error::not_found("release", &row.release))?;
+    check_permitted(tx, &release.children, new.permitted.as_ref()).await?;
     let denied = gate(tx, &row, &found.spec, cx.now).await?;
     if let Some(denied) = denied.as_ref().filter(|denied| !denied.passes_by_itself()) {
         return Err(Error::refused(denied.rule(), denied.to_string(), denied.hint()));
@@ -296,8 +304,11 @@ async fn accept(
     (cx.after.dispatch, cx.after.timers) = (true, true);
     let detail = json!({ "project": row.project_name, "release": row.version, "revision": row.revision, "environment": row.environment, "package": row.package, "locks": row.locks });
     cx.event(tx, "deployment.created", Some(id), detail).await?;
+    begun_by(tx, cx, &row).await?;
     if denied.is_none() && may_begin(tx, &row).await? {
         begin(tx, cx, &row).await?;
+    } else {
+        check_waits(tx, &row).await?;
     }
     Ok(id)
 }
@@ -341,6 +352,28 @@ fn check_given(spec: &Project, given: &BTreeMap<String, String>) -> Result<()> {
         }
     }
     Ok(())
+}
+
+/// Indices of the steps that a deployment is asked for without.
+fn left_out(spec: &Project, names: &[String]) -> Result<BTreeSet<u32>> {
+    let mut found = BTreeSet::new();
+    for name in names {
+        let step = (0..).zip(&spec.steps).find(|(_, step)| step.name == *name);
+        let (index, step) = step.ok_or_else(|| {
+            let known: Vec<_> =
+                spec.steps.iter().filter(|step| step.skippable).map(|step| format!("`{}`", step.name)).collect();
+            let known = if known.is_empty() { "none".to_owned() } else { known.join(", ") };
+            let hint = format!("steps that may be skipped: {known}");
+            Error::NotFound { kind: "step", name: name.clone(), hint: Some(hint) }
+        })?;
+        if !step.skippable {
+            let message = format!("step `{name}` may not be skipped; nothing was queued");
+            let hint = "write `skippable: true` at the step, and apply the project or make a new release".to_owned();
+            return Err(Error::refused("not_skippable", message, hint));
+        }
+        found.insert(index);
+    }
+    Ok(found)
 }
 
 /// A project by name, or what to do.

@@ -19,7 +19,7 @@ use super::cascade::{fence, move_step, stale};
 use super::create::gate;
 use super::cx::Cx;
 use super::flow::{begin, spec_of};
-use super::{Engine, Error, Result};
+use super::{Engine, Error, Result, children};
 use crate::store;
 use crate::store::Tx;
 use crate::store::rows::{AttemptRow, DeploymentRow, JobRow, LockRow, ToAgent};
@@ -85,9 +85,12 @@ impl Engine {
         let (pending, kept) = self
             .read(|tx| Box::pin(async move { Ok((tx.pending_deployments().await?, tx.reservations().await?)) }))
             .await?;
-        let mut taken: HashSet<String> = kept.into_iter().map(|kept| kept.key).collect();
+        let held: HashSet<String> = kept.into_iter().map(|kept| kept.key).collect();
+        let mut taken = held.clone();
         for row in pending {
-            let waits = row.locks.iter().any(|key| taken.contains(key));
+            // A child stands in no queue: see `children`.
+            let ahead = if row.parent.is_some() { &held } else { &taken };
+            let waits = row.locks.iter().any(|key| ahead.contains(key));
             taken.extend(row.locks.iter().cloned());
             let now = self.clock().now();
             let expired = row.expires_at.is_some_and(|at| at <= now);
@@ -166,7 +169,7 @@ async fn deny(tx: &mut dyn Tx, cx: &mut Cx, row: &DeploymentRow, denied: &Denied
         return Err(stale(&id));
     }
     cx.after.ended.insert(id, next.state);
-    Ok(())
+    children::ended(tx, cx, row, &next).await
 }
 
 /// All or nothing: the change is undone when one is held.

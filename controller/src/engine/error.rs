@@ -74,6 +74,25 @@ pub enum Error {
 }
 
 impl Error {
+    /// Whether asking again would be answered the same: it is what was asked for that is wrong.
+    pub(crate) fn is_refusal(&self) -> bool {
+        matches!(
+            self,
+            Self::NotFound { .. } | Self::Conflict { .. } | Self::Refused { .. } | Self::Invalid { .. } | Self::Spec(_)
+        )
+    }
+
+    /// The message with what to do, for the reason of a step.
+    pub(crate) fn told(&self) -> String {
+        match self {
+            Self::NotFound { hint: Some(hint), .. }
+            | Self::Conflict { hint: Some(hint), .. }
+            | Self::Refused { hint: Some(hint), .. }
+            | Self::Invalid { hint: Some(hint), .. } => format!("{self}; {hint}"),
+            _ => self.to_string(),
+        }
+    }
+
     pub(crate) fn not_found(kind: &'static str, name: &(impl ToString + ?Sized)) -> Self {
         Self::NotFound { kind, name: name.to_string(), hint: None }
     }

@@ -198,6 +198,8 @@ async fn locks(tx: &mut dyn Tx, row: &DeploymentRow) -> Result<Vec<RuleView>> {
         let holder = kept.iter().find(|kept| kept.key == *key);
         let ahead =
             pending.iter().take_while(|other| other.deployment.id != id).find(|other| other.locks.contains(key));
+        // A child stands in no queue.
+        let ahead = ahead.filter(|_| row.parent.is_none());
         rules.push(match (holder, ahead) {
             (Some(kept), _) => rule(
                 "lock",

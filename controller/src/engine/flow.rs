@@ -5,11 +5,11 @@
 
 use std::collections::BTreeSet;
 
-use longshore_core::deployment::{self, Facts, StepFact};
+use longshore_core::deployment::{self, Facts, JobFact, StepFact};
 use longshore_core::id::DeploymentId;
 use longshore_core::job::{self, Job};
 use longshore_core::process::{Graph, Move, StepNow};
-use longshore_core::spec::{Action, Project, Step};
+use longshore_core::spec::{Action, Project};
 use longshore_core::step::{End, SkippedBy, StepEvent, StepState, index_of};
 use serde_json::json;
 
@@ -17,7 +17,7 @@ use super::cascade::{move_step, stale};
 use super::context::Values;
 use super::cx::Cx;
 use super::offers::offer_steps;
-use super::{Error, Result, plans};
+use super::{Error, Result, children, plans};
 use crate::store::Tx;
 use crate::store::rows::{DeploymentRow, JobRow, ReservationRow, StepRow};
 
@@ -33,6 +33,10 @@ pub(super) async fn may_begin(tx: &mut dyn Tx, row: &DeploymentRow) -> Result<bo
     let taken: BTreeSet<String> = tx.reservations().await?.into_iter().map(|kept| kept.key).collect();
     if row.locks.iter().any(|key| taken.contains(key)) {
         return Ok(false);
+    }
+    // Its parent keeps things while it waits, so it stands in no queue.
+    if row.parent.is_some() {
+        return Ok(true);
     }
     let pending = tx.pending_deployments().await?;
     let mut ahead = pending.iter().take_while(|other| other.deployment.id != row.deployment.id);
@@ -65,7 +69,7 @@ pub(super) async fn follow(tx: &mut dyn Tx, cx: &mut Cx, id: DeploymentId) -> Re
     let canceled = row.deployment.cancel_asked.is_some();
     if row.begun_at.is_some() || canceled {
         let graph = Graph::new(&spec.steps);
-        let now = standing(tx, id, &steps).await?;
+        let now = standing(tx, &row, &steps).await?;
         let values = values_for(tx, cx, &row, &spec, &steps).await?;
         let holds =
             |step: usize, failed: bool| match (spec.steps.get(step).and_then(|step| step.when.as_ref()), &values) {
@@ -76,14 +80,19 @@ pub(super) async fn follow(tx: &mut dyn Tx, cx: &mut Cx, id: DeploymentId) -> Re
             carry_on(tx, cx, &row, &spec, &mut steps, next).await?;
         }
     }
-    settle(tx, cx, &row, &spec, None).await
+    settle(tx, cx, &row, None).await
 }
 
-async fn standing(tx: &mut dyn Tx, id: DeploymentId, steps: &[StepRow]) -> Result<Vec<StepNow>> {
-    let jobs = tx.jobs_of(id).await?;
+async fn standing(tx: &mut dyn Tx, deployment: &DeploymentRow, steps: &[StepRow]) -> Result<Vec<StepNow>> {
+    let jobs = tx.jobs_of(deployment.deployment.id).await?;
     let live = jobs.iter().filter(|row| !matches!(row.job.state, job::State::Ended { .. }));
     let held: BTreeSet<u32> = live.flat_map(|row| row.steps.iter().map(|step| index_of(step.index))).collect();
-    let now = |row: &StepRow| StepNow { state: row.state, skipped: row.skipped, in_job: held.contains(&row.index) };
+    let now = |row: &StepRow| StepNow {
+        state: row.state,
+        skipped: row.skipped,
+        in_job: held.contains(&row.index),
+        skip: deployment.skip.contains(&row.index),
+    };
     Ok(steps.iter().map(now).collect())
 }
 
@@ -112,14 +121,12 @@ async fn carry_on(
         Move::Skip { step, by } => {
             let step = steps.get_mut(step).ok_or_else(missing)?;
             step.skipped = Some(by);
-            step.reason = Some(
-                match by {
-                    SkippedBy::Condition => "not run: its condition did not hold",
-                    SkippedBy::Failure => "not started: a step before it did not end well",
-                    SkippedBy::Cancel => "not started: the deployment was canceled",
-                }
-                .to_owned(),
-            );
+            step.reason = Some(match by {
+                SkippedBy::Condition => "not run: its condition did not hold".to_owned(),
+                SkippedBy::Failure => "not started: a step before it did not end well".to_owned(),
+                SkippedBy::Cancel => "not started: the deployment was canceled".to_owned(),
+                SkippedBy::Person => format!("skipped by {}", row.created_by),
+            });
             move_step(tx, cx, step, StepState::Skipped).await
         }
         Move::Fail { step, reason } => {
@@ -179,7 +186,8 @@ async fn open(tx: &mut dyn Tx, cx: &mut Cx, row: &DeploymentRow, spec: &Project,
             move_step(tx, cx, step, StepState::Waiting).await?;
             plans::ask(tx, cx, spec, step, None).await
         }
-        Action::Http(_) => {
+        // An address is asked, a child is begun: by a task, since neither belongs into this transaction.
+        Action::Http(_) | Action::DeployRelease(_) => {
             step.due_at = Some(cx.now);
             move_step(tx, cx, step, StepState::Running).await
         }
@@ -192,17 +200,13 @@ async fn open(tx: &mut dyn Tx, cx: &mut Cx, row: &DeploymentRow, spec: &Project,
 }
 
 /// Puts a deployment where its parts stand, and lets go of what it keeps when it has ended.
-pub(super) async fn settle(
-    tx: &mut dyn Tx,
-    cx: &mut Cx,
-    row: &DeploymentRow,
-    spec: &Project,
-    requeued: Option<&str>,
-) -> Result<()> {
+pub(super) async fn settle(tx: &mut dyn Tx, cx: &mut Cx, row: &DeploymentRow, requeued: Option<&str>) -> Result<()> {
     let id = row.deployment.id;
     let (steps, jobs, live) = (tx.steps(id).await?, tx.jobs_of(id).await?, tx.live_attempts_of(id).await?);
-    let facts: Vec<StepFact<'_>> = steps.iter().zip(&spec.steps).map(|(row, step)| fact(row, step)).collect();
-    let jobs: Vec<_> = jobs.into_iter().map(|row| row.job.state).collect();
+    let facts: Vec<StepFact<'_>> = steps.iter().map(fact).collect();
+    let asked = |step: u32| steps.iter().any(|row| row.guided && row.index == index_of(step));
+    let job = |row: JobRow| JobFact { guided: row.steps.iter().any(|step| asked(step.index)), state: row.job.state };
+    let jobs: Vec<_> = jobs.into_iter().map(job).collect();
     let attempts: Vec<_> = live.into_iter().map(|row| row.attempt.state).collect();
     let from = &row.deployment;
     let mut next = deployment::settle(from, &Facts { steps: &facts, jobs: &jobs, attempts: &attempts }, cx.now);
@@ -233,16 +237,15 @@ pub(super) async fn settle(
         let action = format!("deployment.{}", next.state.as_str());
         cx.event(tx, &action, Some(id), json!({ "reason": next.reason })).await?;
     }
-    Ok(())
+    children::ended(tx, cx, row, &next).await
 }
 
-fn fact<'a>(row: &'a StepRow, step: &Step) -> StepFact<'a> {
+fn fact(row: &StepRow) -> StepFact<'_> {
     StepFact {
         name: &row.name,
         state: row.state,
         skipped: row.skipped,
         reason: row.reason.as_deref(),
-        begun: row.started_at.is_some(),
-        in_container: step.in_container(),
+        begun: row.started_at.is_some() || row.guided,
     }
 }

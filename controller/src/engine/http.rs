@@ -1,4 +1,5 @@
-//! `http` steps: the controller asks an address until the answer is good or no try is left.
+//! What the controller begins itself when it is due: `http` steps, where it asks an address until the answer is good or no try is
+//! left, and the children of `deploy-release` steps.
 //!
 //! Asking twice does no harm, so a controller that was killed while it asked asks again.
 
@@ -9,11 +10,13 @@ use std::time::Duration;
 use longshore_core::id::DeploymentId;
 use longshore_core::spec::{Action, Http, Step};
 use longshore_core::step::{End, StepState};
+use serde_json::json;
 
 use super::approve::end_gate;
+use super::cascade::{move_step, stale};
 use super::context::Values;
 use super::flow::{follow, spec_of};
-use super::{Engine, Error, Result};
+use super::{Engine, Error, Result, guide};
 use crate::store::rows::{DeploymentRow, StepRow};
 use crate::tasks::OnError;
 
@@ -82,6 +85,11 @@ impl Engine {
             let (engine, client, asked) = (self.clone(), client.clone(), Asking { all: Arc::clone(asking), which });
             self.tasks().spawn("check", OnError::Log, async move {
                 let done = engine.ask(&client, step).await;
+                if done.is_err() {
+                    // A full disk, say: it stays due.
+                    let pause = engine.clock().sleep(engine.settings().heartbeat);
+                    let _paused = engine.tasks().token().run_until_cancelled(pause).await.is_some();
+                }
                 drop(asked);
                 engine.0.checks.notify_one();
                 done
@@ -107,7 +115,11 @@ impl Engine {
                 })
             })
             .await?;
-        let Action::Http(http) = &spec.action else { return Ok(()) };
+        let http = match &spec.action {
+            Action::Http(http) => http,
+            Action::DeployRelease(_) => return self.begin_child(id, index).await,
+            _ => return Ok(()),
+        };
         let answer = match url {
             Ok(url) => answer(client, http, &url, spec.timeout.unwrap_or(TIMEOUT)).await,
             Err(reason) => Err(reason),
@@ -117,7 +129,7 @@ impl Engine {
 
     /// Records one answer.
     async fn note(&self, id: DeploymentId, index: u32, spec: &Step, answer: Result<(), String>) -> Result<()> {
-        let retries = spec.retries;
+        let (spec, retries) = (spec.clone(), spec.retries);
         self.change("controller", move |tx, cx| {
             Box::pin(async move {
                 let found = tx.steps(id).await?.into_iter().find(|step| step.index == index);
@@ -134,7 +146,16 @@ impl Engine {
                         tx.update_step(&step).await?;
                         return Ok(());
                     }
-                    (Err(why), _) => end_gate(tx, cx, id, index, End::Failed, Some(why)).await?,
+                    (Err(why), _) => {
+                        let row = tx.deployment(id).await?.ok_or_else(|| Error::not_found("deployment", &id))?;
+                        let event = guide::failed(&row, &spec, &mut step);
+                        let state = step.state.after(event).ok_or_else(|| stale(&step.name))?;
+                        (step.reason, step.due_at) = (Some(why), None);
+                        move_step(tx, cx, &mut step, state).await?;
+                        let action = if state.is_terminal() { "step.ended" } else { "step.asked" };
+                        let detail = json!({ "step": step.name, "state": state, "reason": step.reason });
+                        cx.event(tx, action, Some(id), detail).await?;
+                    }
                 }
                 follow(tx, cx, id).await
             })

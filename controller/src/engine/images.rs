@@ -129,11 +129,8 @@ fn references(release: &ReleaseRow, spec: &Project, set: &[variables::SetValue])
     for environment in &spec.environments {
         let resolved = variables::resolve(spec, set, &environment.name, &BTreeMap::new());
         for step in &spec.steps {
-            let mut values = resolved.variables.clone();
-            values.extend(
-                resolved.steps.get(&step.name).into_iter().flatten().map(|(name, value)| (name.clone(), value.clone())),
-            );
-            let values = Values::of_release(&release.project_name, &environment.name, values);
+            let name = &release.project_name;
+            let values = Values::before_release(name, &environment.name, resolved.clone(), &step.name);
             let text = step.image.as_ref().and_then(|image: &Template| image.render(&values).ok());
             found.extend(text.map(|image| image.text).filter(|image| spec::check_image(image).is_ok()));
         }

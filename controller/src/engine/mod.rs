@@ -9,6 +9,7 @@ mod accounts;
 mod approve;
 mod audit;
 mod cascade;
+mod children;
 mod complete;
 mod confirm;
 mod context;
@@ -19,12 +20,14 @@ mod enroll;
 mod error;
 mod explain;
 mod flow;
+mod guide;
 mod hello;
 mod http;
 mod images;
 mod live;
 mod offers;
 mod people;
+mod pins;
 pub mod plane;
 mod plans;
 mod program;
@@ -41,14 +44,14 @@ mod tokens;
 mod turn;
 mod view;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::future::BoxFuture;
 use longshore_core::attempt::Limits;
-use longshore_core::id::AttemptId;
+use longshore_core::id::{AttemptId, DeploymentId};
 use longshore_core::secret::Secret;
 use longshore_core::time::Timestamp;
 use tokio::sync::{Notify, oneshot};
@@ -72,13 +75,14 @@ pub use approve::Vote;
 pub use error::Error;
 pub use explain::{ExplainView, VariableExplained};
 pub use live::{Change, Changes};
+pub use pins::Below;
 pub use promote::{Promoted, PromotedTo, RolledBack};
 pub use releases::NewRelease;
 pub use tokens::NewToken;
 pub use view::{
-    AgentView, AppliedView, ApprovalView, AttemptView, AuditPage, AuditView, DeploymentView, EventView, GrantView,
-    HeldPackageView, LockView, LogView, PlanView, ProgressView, ProjectView, ReleaseStepView, ReleaseView, RoleView,
-    SpecView, StepView, TeamView, TokenView, UserView, VariableView,
+    AgentView, AppliedView, ApprovalView, AttemptView, AuditPage, AuditView, ChildReleaseView, DeploymentView,
+    EventView, GrantView, HeldPackageView, LockView, LogView, PlanView, ProgressView, ProjectView, ReleaseStepView,
+    ReleaseView, RoleView, SpecView, StepView, TeamView, TokenView, UserView, VariableView,
 };
 
 type Result<T, E = Error> = std::result::Result<T, E>;
@@ -153,6 +157,14 @@ pub struct NewDeployment {
     pub expires_at: Option<Timestamp>,
     /// Made by the client; the same one again answers with the same deployment.
     pub operation_id: String,
+    /// The deployment, and the index of its step, that begins this one.
+    pub parent: Option<(DeploymentId, u32)>,
+    /// People decide about a step that failed.
+    pub guided: bool,
+    /// Names of the steps that are not to be run.
+    pub skip: Vec<String>,
+    /// Other projects that it may deploy too; `None`: nobody has to ask.
+    pub permitted: Option<BTreeSet<String>>,
 }
 
 /// A value that is to be set.

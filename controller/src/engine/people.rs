@@ -1,45 +1,52 @@
 //! What people ask for: an end, a judgement, a join token.
 
 use longshore_core::attempt::{Event, Proof, State};
-use longshore_core::deployment::{self, DeploymentState};
+use longshore_core::deployment::DeploymentState;
 use longshore_core::id::DeploymentId;
-use longshore_core::job;
 use longshore_core::time::Timestamp;
 use serde_json::json;
 
-use super::approve::close_gates;
-use super::cascade::{on_attempt, on_job};
-use super::flow::follow;
+use super::cascade::on_attempt;
+use super::children::cancel;
 use super::{Engine, Error, Result};
 use crate::store::rows::JoinTokenRow;
 
 impl Engine {
-    /// Asks for a deployment's end. Asking again changes nothing.
+    /// Asks for a deployment's end, and for that of its children. Asking again changes nothing.
     ///
     /// # Errors
     /// A conflict for one that has ended.
     pub async fn cancel(&self, id: DeploymentId, by: &str) -> Result<()> {
+        self.change(by, move |tx, cx| cancel(tx, cx, id)).await
+    }
+
+    /// Lets a deployment that has not begun begin before all others that wait. Asking again changes nothing.
+    ///
+    /// # Errors
+    /// A conflict for one that has begun or ended, or when another one has the greatest priority there is.
+    pub async fn move_to_top(&self, id: DeploymentId, by: &str) -> Result<()> {
         self.change(by, move |tx, cx| {
             Box::pin(async move {
                 let row = tx.deployment(id).await?.ok_or_else(|| Error::not_found("deployment", &id))?;
-                let from = row.deployment;
-                if from.cancel_asked.is_some() && !from.state.is_terminal() {
-                    return Ok(());
+                if row.begun_at.is_some() || row.deployment.state.is_terminal() {
+                    let message = format!("deployment `{id}` has begun already, so it waits behind nobody");
+                    let hint = format!("`longshore explain {id}` says what it waits for");
+                    return Err(Error::conflict("begun", message, hint));
                 }
-                let next = deployment::ask_cancel(&from, cx.now)
-                    .map_err(|rejected| Error::conflict("ended", rejected.to_string(), None))?;
-                if !tx.update_deployment(&from, &next).await? {
+                let others = tx.pending_deployments().await?;
+                let others = others.iter().filter(|other| other.deployment.id != id && other.parent.is_none());
+                let Some(most) = others.map(|other| other.priority).max().filter(|most| *most >= row.priority) else {
+                    return Ok(());
+                };
+                let priority = most.checked_add(1).ok_or_else(|| {
+                    let message = "another deployment has the greatest priority there is; nothing was changed";
+                    Error::conflict("no_priority_above", message, "cancel it, or wait".to_owned())
+                })?;
+                if !tx.set_priority(id, priority).await? {
                     return Err(super::cascade::stale(&id));
                 }
-                cx.after.changed.insert(id);
-                cx.event(tx, "deployment.cancel_asked", Some(id), json!({})).await?;
-                for job in tx.jobs_of(id).await? {
-                    if !matches!(job.job.state, job::State::Ended { .. }) {
-                        on_job(tx, cx, &job, &job::Event::CancelAsked).await?;
-                    }
-                }
-                close_gates(tx, cx, id).await?;
-                follow(tx, cx, id).await
+                (cx.after.dispatch, cx.after.timers) = (true, true);
+                cx.event(tx, "deployment.moved_to_top", Some(id), json!({ "priority": priority })).await
             })
         })
         .await

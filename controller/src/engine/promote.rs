@@ -138,52 +138,79 @@ impl Engine {
         Ok(Promoted { phase, deployments })
     }
 
-    /// Deploys the release that last succeeded in an environment before the one that is there now.
+    /// What the same rollback began before: its answer may have been lost.
+    ///
+    /// # Errors
+    /// When rows cannot be read.
+    pub async fn rolled_back_before(
+        &self,
+        operation: &str,
+        project: &str,
+        environment: &str,
+    ) -> Result<Option<RolledBack>> {
+        let (operation, project, environment) = (operation.to_owned(), project.to_owned(), environment.to_owned());
+        let before = self
+            .read(move |tx| Box::pin(async move { Ok(tx.deployment_by_operation(&operation).await?) }))
+            .await?
+            .filter(|row| row.project_name == project && row.environment == environment);
+        Ok(before.map(|row| RolledBack { deployment: row.deployment.id.to_string(), release: row.version }))
+    }
+
+    /// Version of the release that last succeeded in an environment before the one that is there now.
     ///
     /// # Errors
     /// When there is none.
-    pub async fn rollback(&self, name: &str, environment: &str, operation: &str, by: &str) -> Result<RolledBack> {
-        let (project_name, target, asked) = (name.to_owned(), environment.to_owned(), operation.to_owned());
-        let before =
-            self.read(move |tx| Box::pin(async move { Ok(tx.deployment_by_operation(&asked).await?) })).await?;
-        if let Some(row) = before {
-            return Ok(RolledBack { deployment: row.deployment.id.to_string(), release: row.version });
-        }
-        let release = self
-            .read(move |tx| {
-                Box::pin(async move {
-                    let project = project(tx, &project_name).await?;
-                    let filter = DeploymentFilter {
-                        project: Some(project_name.clone()),
-                        environment: Some(target.clone()),
-                        limit: 100,
-                        ..DeploymentFilter::default()
-                    };
-                    let newest = tx.deployments(&filter).await?.into_iter().find(|row| row.begun_at.is_some());
-                    let current = newest.map(|row| row.release);
-                    for (_, id) in tx.last_good(project.id, &target).await? {
-                        let release = tx.release_by_id(id).await?.ok_or_else(|| Error::not_found("release", &id))?;
-                        if Some(id) != current && release.blocked.is_none() {
-                            return Ok(release);
-                        }
+    pub async fn rollback_target(&self, name: &str, environment: &str) -> Result<String> {
+        let (project_name, target) = (name.to_owned(), environment.to_owned());
+        self.read(move |tx| {
+            Box::pin(async move {
+                let project = project(tx, &project_name).await?;
+                let filter = DeploymentFilter {
+                    project: Some(project_name.clone()),
+                    environment: Some(target.clone()),
+                    limit: 100,
+                    ..DeploymentFilter::default()
+                };
+                let newest = tx.deployments(&filter).await?.into_iter().find(|row| row.begun_at.is_some());
+                let current = newest.map(|row| row.release);
+                for (_, id) in tx.last_good(project.id, &target).await? {
+                    let release = tx.release_by_id(id).await?.ok_or_else(|| Error::not_found("release", &id))?;
+                    if Some(id) != current && release.blocked.is_none() {
+                        return Ok(release.version);
                     }
-                    let message = format!(
-                        "no other release of `{project_name}` that is not blocked has succeeded in `{target}`, so there is nothing to go back to"
-                    );
-                    let hint = format!("`longshore deployment list --project {project_name} --env {target}` shows what was there");
-                    Err(Error::conflict("nothing_to_roll_back_to", message, hint))
-                })
+                }
+                let message = format!(
+                    "no other release of `{project_name}` that is not blocked has succeeded in `{target}`, so there is nothing to go back to"
+                );
+                let hint =
+                    format!("`longshore deployment list --project {project_name} --env {target}` shows what was there");
+                Err(Error::conflict("nothing_to_roll_back_to", message, hint))
             })
-            .await?;
+        })
+        .await
+    }
+
+    /// Deploys a release that was in an environment before, as [`Engine::rollback_target`] found it.
+    ///
+    /// # Errors
+    /// What [`Engine::create_deployment`] refuses.
+    pub async fn rollback(
+        &self,
+        name: &str,
+        environment: &str,
+        version: String,
+        operation: &str,
+        by: &str,
+    ) -> Result<RolledBack> {
         let new = NewDeployment {
             project: name.to_owned(),
             environment: environment.to_owned(),
-            release: Some(release.version.clone()),
+            release: Some(version.clone()),
             operation_id: operation.to_owned(),
             ..NewDeployment::default()
         };
         let deployment = self.create_deployment(new, by).await?.to_string();
-        Ok(RolledBack { deployment, release: release.version })
+        Ok(RolledBack { deployment, release: version })
     }
 
     /// Looks, in a task of its own, whether releases go further by themselves.

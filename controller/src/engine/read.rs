@@ -12,7 +12,7 @@ use longshore_core::time::Timestamp;
 use super::dispatch::busy;
 use super::live::Changes;
 use super::view::{AgentView, AttemptView, DeploymentView, EventView, LockView, LogView, ProgressView, StepView};
-use super::{Engine, Result, StepLog};
+use super::{Engine, Result, StepLog, guide};
 use crate::store::Tx;
 use crate::store::rows::{
     ApprovalFilter, ApprovalRow, AttemptRow, DeploymentFilter, DeploymentRow, JobRow, OutputRow, ReservationRow,
@@ -26,6 +26,7 @@ const MAX_LISTED: usize = 20;
 struct Whole {
     row: DeploymentRow,
     steps: Vec<StepRow>,
+    children: Vec<DeploymentRow>,
     starts: Vec<StepAttemptRow>,
 }
 
@@ -45,7 +46,12 @@ fn shown(at: Option<Timestamp>) -> Option<String> {
 
 async fn whole(tx: &mut dyn Tx, row: DeploymentRow) -> Result<Whole> {
     let id = row.deployment.id;
-    Ok(Whole { row, steps: tx.steps(id).await?, starts: tx.step_attempts(id).await? })
+    Ok(Whole {
+        row,
+        steps: tx.steps(id).await?,
+        children: tx.children_of(id).await?,
+        starts: tx.step_attempts(id).await?,
+    })
 }
 
 async fn queue(tx: &mut dyn Tx, now: Timestamp) -> Result<Queue> {
@@ -74,7 +80,8 @@ impl Queue {
                 return ("waiting", Some(self.held(kept)));
             }
         }
-        let ahead = || self.pending.iter().take_while(|other| other.deployment.id != row.deployment.id);
+        let queued = if row.parent.is_none() { self.pending.as_slice() } else { &[] };
+        let ahead = || queued.iter().take_while(|other| other.deployment.id != row.deployment.id);
         for key in &row.locks {
             if let Some(first) = ahead().find(|other| other.locks.contains(key)) {
                 let words = format!(
@@ -177,15 +184,17 @@ impl Engine {
     }
 
     fn view(&self, whole: Whole, queue: Option<&Queue>) -> DeploymentView {
-        let Whole { row, steps, starts } = whole;
+        let Whole { row, steps, children, starts } = whole;
         let (mut state, mut waiting_for) = (row.deployment.state.as_str(), None);
         if let Some(queue) = queue {
+            let asked = steps.iter().find(|step| guide::is_asked(step)).map(guide::words);
             let idle = queue.attempt_of(row.deployment.id).is_none()
                 && !steps.iter().any(|step| step.state == StepState::Running);
             match row.deployment.state {
                 DeploymentState::Queued => {
                     (state, waiting_for) = queue.waiting(&row, &self.0.sessions.candidates(&busy(&queue.live)));
                 }
+                DeploymentState::Running if idle && asked.is_some() => (state, waiting_for) = ("waiting", asked),
                 DeploymentState::Running if idle => {
                     let found = queue.waiting(&row, &self.0.sessions.candidates(&busy(&queue.live)));
                     (state, waiting_for) = (if found.0 == "waiting" { "waiting" } else { state }, found.1);
@@ -195,7 +204,14 @@ impl Engine {
         }
         let deployment = row.deployment;
         let canceling = deployment.state == DeploymentState::Canceling;
-        let steps = steps.into_iter().map(|step| self.step_view(step, &starts, canceling)).collect();
+        let child = |index: u32| {
+            let of = |child: &&DeploymentRow| child.parent.is_some_and(|(_, step)| step == index);
+            children.iter().find(of).map(|child| child.deployment.id.to_string())
+        };
+        let shown_steps = steps
+            .into_iter()
+            .map(|step| StepView { child: child(step.index), ..self.step_view(step, &starts, canceling) });
+        let steps = shown_steps.collect();
         DeploymentView {
             id: deployment.id.to_string(),
             project: row.project_name,
@@ -208,6 +224,8 @@ impl Engine {
             created_at: row.created_at.to_string(),
             not_before: shown(row.not_before),
             ended_at: shown(deployment.ended_at),
+            guided: row.guided,
+            parent: row.parent.map(|(parent, _)| parent.to_string()),
             steps,
         }
     }
@@ -216,6 +234,7 @@ impl Engine {
         let word =
             |state: StepState| if canceling && state == StepState::Running { "canceling" } else { state.as_str() };
         let mine: Vec<_> = starts.iter().filter(|start| index_of(start.step) == step.index).collect();
+        let asked = guide::is_asked(&step);
         // Until the step has ended its log is only known in memory, and may not be open there.
         let so_far = mine
             .last()
@@ -227,12 +246,16 @@ impl Engine {
         };
         StepView {
             state: word(step.state).to_owned(),
-            reason: step.reason,
+            reason: match step.reason {
+                Some(reason) if asked => Some(format!("failed: {reason}; a person decides what becomes of it")),
+                reason => reason,
+            },
             exit_code: step.exit_code,
             signal: step.signal,
             outputs: step.outputs.into_iter().map(output).collect(),
             resources: step.resources,
             plugin_downloads: step.plugin_downloads,
+            child: None,
             log: LogView {
                 bytes: so_far.unwrap_or(step.log_bytes),
                 sha256: step.log_sha256,

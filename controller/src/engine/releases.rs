@@ -9,7 +9,8 @@ use serde_json::json;
 
 use super::create::project;
 use super::cx::Cx;
-use super::view::{HeldPackageView, ReleaseStepView, ReleaseView, VariableView};
+use super::pins::{Pins, check_permitted, pinned, pins};
+use super::view::{ChildReleaseView, HeldPackageView, ReleaseStepView, ReleaseView, VariableView};
 use super::{Engine, Error, Result};
 use crate::hex;
 use crate::store::Tx;
@@ -25,6 +26,8 @@ pub struct NewRelease {
     pub version: Option<String>,
     /// SHA-256 in hex of a stored package.
     pub package: Option<String>,
+    /// Other projects that it may deploy by itself; `None`: nobody has to ask.
+    pub permitted: Option<BTreeSet<String>>,
 }
 
 impl Engine {
@@ -38,7 +41,12 @@ impl Engine {
             .change(by, move |tx, cx| {
                 Box::pin(async move {
                     let project = project(tx, &name).await?;
-                    make(tx, cx, &project, &new, &by_name).await
+                    let spec = tx.revision(project.id, project.revision).await?.map(|revision| revision.spec);
+                    let spec = spec.ok_or_else(|| Error::not_found("revision of project", &name))?;
+                    let set = tx.variables(project.id).await?;
+                    let pins = pins(tx, &project, &spec, &set).await?;
+                    check_permitted(tx, &pins, new.permitted.as_ref()).await?;
+                    make(tx, cx, &project, (&new, pins), &by_name).await
                 })
             })
             .await?;
@@ -149,9 +157,13 @@ pub(super) async fn held_spec(tx: &mut dyn Tx, release: &ReleaseRow) -> Result<P
     Ok(revision.ok_or_else(missing)?.spec)
 }
 
-fn digest(project: &ProjectRow, package: Option<&str>, variables: &[i64]) -> String {
-    let held = json!({ "revision": project.revision, "package": package, "variables": variables }).to_string();
-    hex::encode(aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, held.as_bytes()).as_ref())
+fn digest(project: &ProjectRow, package: Option<&str>, variables: &[i64], pins: &Pins) -> String {
+    let mut held = json!({ "revision": project.revision, "package": package, "variables": variables });
+    // Left out where there are none: releases from before this keep their digest.
+    if let Some(held) = held.as_object_mut().filter(|_| !pins.is_empty()) {
+        held.insert("children".to_owned(), json!(pins));
+    }
+    hex::encode(aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, held.to_string().as_bytes()).as_ref())
 }
 
 /// The newest release that holds what the project is now, or a new one.
@@ -159,18 +171,27 @@ pub(super) async fn on_the_spot(
     tx: &mut dyn Tx,
     cx: &mut Cx,
     project: &ProjectRow,
+    spec: &Project,
     package: Option<String>,
     by: &str,
 ) -> Result<ReleaseRow> {
-    let variables: Vec<i64> = tx.variables(project.id).await?.iter().map(|row| row.id).collect();
-    match tx.release_same(project.id, &digest(project, package.as_deref(), &variables)).await? {
+    let set = tx.variables(project.id).await?;
+    let pins = pins(tx, project, spec, &set).await?;
+    let variables: Vec<i64> = set.iter().map(|row| row.id).collect();
+    match tx.release_same(project.id, &digest(project, package.as_deref(), &variables, &pins)).await? {
         // A blocked one, too: the gate refuses it, and the same thing under another version is no way around that.
         Some(row) => Ok(row),
-        None => make(tx, cx, project, &NewRelease { version: None, package }, by).await,
+        None => make(tx, cx, project, (&NewRelease { package, ..NewRelease::default() }, pins), by).await,
     }
 }
 
-async fn make(tx: &mut dyn Tx, cx: &mut Cx, project: &ProjectRow, new: &NewRelease, by: &str) -> Result<ReleaseRow> {
+async fn make(
+    tx: &mut dyn Tx,
+    cx: &mut Cx,
+    project: &ProjectRow,
+    (new, pins): (&NewRelease, Pins),
+    by: &str,
+) -> Result<ReleaseRow> {
     if let Some(sha256) = &new.package
         && tx.package(sha256).await?.is_none()
     {
@@ -192,8 +213,9 @@ async fn make(tx: &mut dyn Tx, cx: &mut Cx, project: &ProjectRow, new: &NewRelea
         version: version.to_string(),
         revision: project.revision,
         package: new.package.clone(),
-        digest: digest(project, new.package.as_deref(), &variables),
+        digest: digest(project, new.package.as_deref(), &variables, &pins),
         variables,
+        children: pins,
         blocked: None,
         created_at: cx.now,
         created_by: by.to_owned(),
@@ -243,7 +265,12 @@ async fn view(tx: &mut dyn Tx, row: ReleaseRow) -> Result<ReleaseView> {
     };
     let set: Vec<VariableView> = held_variables(tx, &row).await?.iter().map(super::projects::variable_view).collect();
     let images = tx.images(row.id).await?;
-    let steps = spec.steps.iter().map(|step| ReleaseStepView {
+    let mut children = BTreeMap::new();
+    for index in row.children.keys() {
+        children.extend(pinned(tx, &row, *index).await?.map(|child| (*index, child_view(child))));
+    }
+    let steps = (0..).zip(&spec.steps).map(|(index, step)| ReleaseStepView {
+        child: children.remove(&index),
         name: step.name.clone(),
         kind: kind(step).to_owned(),
         image: step.image.as_ref().map(|image| image.source().to_owned()),
@@ -253,6 +280,10 @@ async fn view(tx: &mut dyn Tx, row: ReleaseRow) -> Result<ReleaseView> {
     });
     let (steps, variables) = (steps.collect(), super::projects::declared(&spec, set));
     Ok(ReleaseView { package, images, steps, variables, ..bare(row) })
+}
+
+fn child_view(row: ReleaseRow) -> ChildReleaseView {
+    ChildReleaseView { release: row.id.to_string(), project: row.project_name, version: row.version }
 }
 
 fn kind(step: &longshore_core::spec::Step) -> &'static str {

@@ -20,6 +20,10 @@ pub(super) fn current(job: &JobRow, steps: &[StepRow], starts: &[StepAttemptRow]
     }
     let held = indices(job);
     let step = steps.iter().find(|step| held.contains(&step.index) && !step.state.is_terminal())?;
+    // A person decides, and another job goes on.
+    if step.state == StepState::Waiting {
+        return None;
+    }
     let mine = |start: &&StepAttemptRow| start.attempt == attempt && index_of(start.step) == step.index;
     let tries = u32::try_from(starts.iter().filter(mine).count()).ok()?;
     let before = if step.state == StepState::Queued { tries } else { tries.saturating_sub(1) };

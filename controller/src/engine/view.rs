@@ -37,6 +37,10 @@ pub struct DeploymentView {
     pub not_before: Option<String>,
     /// RFC 3339 in UTC, milliseconds.
     pub ended_at: Option<String>,
+    /// People decide about a step that failed.
+    pub guided: bool,
+    /// `dep_...` of the deployment whose step began this one.
+    pub parent: Option<String>,
     /// In order.
     pub steps: Vec<StepView>,
 }
@@ -141,6 +145,19 @@ pub struct ReleaseStepView {
     pub group: Option<String>,
     /// Its condition, where that was written.
     pub when: Option<String>,
+    /// The release that a `deploy-release` step deploys.
+    pub child: Option<ChildReleaseView>,
+}
+
+/// The release of another project that a release holds.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
+pub struct ChildReleaseView {
+    /// `rel_...`.
+    pub release: String,
+    /// Name of the project.
+    pub project: String,
+    /// Its version.
+    pub version: String,
 }
 
 /// One release, and what it holds.
@@ -189,6 +206,8 @@ pub struct StepView {
     pub resources: BTreeMap<String, u64>,
     /// Plugins that came over the network.
     pub plugin_downloads: u64,
+    /// `dep_...` of the deployment that a `deploy-release` step began.
+    pub child: Option<String>,
     /// Its log.
     pub log: LogView,
     /// Starts of it, oldest first.

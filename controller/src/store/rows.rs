@@ -2,7 +2,7 @@
 
 mod releases;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use longshore_core::access::{Grant, Place};
 use longshore_core::attempt::Attempt;
@@ -217,6 +217,12 @@ pub struct DeploymentRow {
     pub created_at: Timestamp,
     /// Who asked for it.
     pub created_by: String,
+    /// The deployment, and the index of its step, that began this one.
+    pub parent: Option<(DeploymentId, u32)>,
+    /// People decide about a step that failed.
+    pub guided: bool,
+    /// Indices of the steps that are not to be run.
+    pub skip: BTreeSet<u32>,
 }
 
 /// Which deployments to list, newest first.
@@ -294,6 +300,8 @@ pub struct StepRow {
     pub due_at: Option<Timestamp>,
     /// Tries that the controller made itself.
     pub tries: u32,
+    /// It failed and people were asked, so its job does not say how it ended.
+    pub guided: bool,
     /// When it was confirmed.
     pub started_at: Option<Timestamp>,
     /// When it ended.
@@ -321,6 +329,7 @@ impl StepRow {
             skipped: None,
             due_at: None,
             tries: 0,
+            guided: false,
             started_at: None,
             ended_at: None,
         }

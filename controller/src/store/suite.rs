@@ -1,6 +1,6 @@
 //! What every backend of the store has to do. A backend's tests call [`run`] with a maker of empty stores.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use longshore_core::access::{Grant, Role};
@@ -81,6 +81,7 @@ fn release(n: u8, version: &str) -> ReleaseRow {
         revision: 1,
         package: None,
         variables: vec![1, 2],
+        children: BTreeMap::from([(3, release_id(9))]),
         digest: format!("digest-{n}"),
         blocked: None,
         created_at: at(2),
@@ -116,6 +117,9 @@ fn deployment(n: u8) -> DeploymentRow {
         secrets: BTreeMap::from([("key".to_owned(), 7)]),
         created_at: at(3),
         created_by: "anna".to_owned(),
+        parent: None,
+        guided: n == 1,
+        skip: BTreeSet::from([4]),
     }
 }
 
@@ -213,6 +217,7 @@ pub(crate) async fn run(mut make: impl AsyncFnMut() -> Arc<dyn Store>) {
     lists_are_in_order(&make().await).await;
     releases::a_release_is_made_once_and_images_are_pinned_once(&make().await).await;
     releases::what_succeeded_where_is_known(&make().await).await;
+    releases::children_are_found_and_go_first(&make().await).await;
     releases::a_reservation_has_one_holder_and_a_deployment_begins_once(&make().await).await;
     releases::a_person_speaks_once_and_an_approval_is_decided_once(&make().await).await;
     people::run(make).await;

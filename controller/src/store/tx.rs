@@ -191,8 +191,14 @@ pub trait Tx: People + Send {
     async fn release_reservations(&mut self, deployment: DeploymentId, at: Timestamp) -> Result<Vec<String>>;
     /// What is kept, by key.
     async fn reservations(&mut self) -> Result<Vec<ReservationRow>>;
-    /// Deployments that have not begun, in the order they are to begin.
+    /// Deployments that have not begun, in the order they are to begin: children first.
     async fn pending_deployments(&mut self) -> Result<Vec<DeploymentRow>>;
+    /// Deployments that steps of a deployment began, oldest first.
+    async fn children_of(&mut self, deployment: DeploymentId) -> Result<Vec<DeploymentRow>>;
+    /// Deployments that have not ended and were begun by steps of others.
+    async fn live_children(&mut self) -> Result<Vec<DeploymentRow>>;
+    /// Sets the priority of a deployment; `false` when it has begun or has ended.
+    async fn set_priority(&mut self, id: DeploymentId, priority: i64) -> Result<bool>;
     /// Marks a deployment as begun; `false` when it has or has ended.
     async fn begin_deployment(&mut self, id: DeploymentId, at: Timestamp) -> Result<bool>;
     /// Jobs of a deployment, oldest first.

@@ -156,6 +156,38 @@ async fn a_role_holds_in_its_place_only() {
 }
 
 #[tokio::test]
+async fn a_child_is_no_way_around_a_role() {
+    let server = server().await;
+    server.apply("other", &spec("other")).await.ok(200);
+    server.post("/projects/other/releases", &json!({})).await.ok(201);
+    let steps = spec("shop")
+        .replace("    run: echo hello\n", "    run: echo hello\n  - {name: below, deploy-release: {project: other}}\n");
+    let both = steps.replace("  - name: dev\n", "  - name: dev\n  - name: live\n");
+    server.apply("shop", &both).await.ok(200);
+    let shop = ("deployer", Some("shop"), None);
+    let dan = person(&server, "dan", &[shop]).await;
+    let problem = deploy(&server, &dan, "dev").await.problem(403, "forbidden");
+    assert_eq!(
+        problem["detail"],
+        "user `dan` may not deploy to environment `dev` of project `other`; nothing was changed"
+    );
+    let release = async |token: &str| by(&server, token, "POST", "/projects/shop/releases", &json!({})).await;
+    let made = release(&dan).await.ok(201);
+    assert_eq!(made["steps"][1]["child"]["project"], "other");
+    let ask = json!({ "project": "shop", "environment": "dev", "release": made["version"], "operation_id": "held" });
+    by(&server, &dan, "POST", "/deployments", &ask).await.problem(403, "forbidden");
+    let eve = person(&server, "eve", &[shop, ("deployer", Some("other"), Some("dev"))]).await;
+    deploy(&server, &eve, "dev").await.ok(202);
+    deploy(&server, &eve, "live").await.problem(403, "forbidden");
+    // A release that goes on by itself deploys the other project without anybody asking again.
+    let alone =
+        both.replace("variables:", "lifecycle: [{phase: all, environments: [dev, live], mode: automatic}]\nvariables:");
+    server.apply("shop", &alone).await.ok(200);
+    release(&eve).await.problem(403, "forbidden");
+    deploy(&server, &eve, "dev").await.problem(403, "forbidden");
+}
+
+#[tokio::test]
 async fn variables_are_set_and_seen_in_their_environment() {
     let server = server().await;
     let dan = person(&server, "dan", &[("deployer", Some("shop"), Some("dev"))]).await;

@@ -138,6 +138,9 @@ pub struct Step {
     /// Tries it again when it has failed.
     #[serde(default)]
     pub retries: Option<Retries>,
+    /// A deployment may be asked for without it.
+    #[serde(default)]
+    pub skippable: bool,
     /// Line in the file where it begins, from 1. Not part of what makes two projects differ.
     #[serde(default)]
     pub line: usize,

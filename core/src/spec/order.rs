@@ -124,6 +124,7 @@ mod tests {
             group,
             when: None,
             retries: None,
+            skippable: false,
             line: 0,
         }
     }

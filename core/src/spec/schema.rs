@@ -232,6 +232,7 @@ fn common(field: &str) -> Value {
             "Whether it runs: `success()` (if left out), `failure()`, `always()`, or an expression.",
             "condition",
         ),
+        "skippable" => described("A deployment may be asked for without it: `deploy --skip`.", "boolean"),
         "retries" => object(&step::RETRIES, &["max"], |field| match field {
             "max" => number("Tries after the first.", 1, MAX_RETRIES),
             "backoff" => {

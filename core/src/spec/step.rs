@@ -12,7 +12,7 @@ use super::{action, known};
 use crate::expression::Condition;
 
 /// Every field of a step or of a group.
-pub(super) const FIELDS: [&str; 16] = [
+pub(super) const FIELDS: [&str; 17] = [
     "name",
     "image",
     "run",
@@ -28,6 +28,7 @@ pub(super) const FIELDS: [&str; 16] = [
     "needs",
     "when",
     "retries",
+    "skippable",
     "parallel",
 ];
 pub(super) const RETRIES: [&str; 2] = ["max", "backoff"];
@@ -105,6 +106,8 @@ impl<'a> Outline<'a> {
         let when = fields.get("when").map_or(standing.when, |at| scope.condition(at, errors));
         let retries = fields.get("retries").filter(|_| kind.refuses("retries").is_none());
         let retries = retries.and_then(|at| retries_of(at, errors));
+        let skippable = fields.get("skippable").filter(|_| kind.refuses("skippable").is_none());
+        let skippable = skippable.and_then(|at| at.boolean(errors)).unwrap_or_default();
         let (name, action) = (name?, action?);
         if wants_image && image.is_none() {
             return None;
@@ -122,6 +125,7 @@ impl<'a> Outline<'a> {
             group: standing.group,
             when,
             retries,
+            skippable,
             line: at.line,
         })
     }
@@ -196,7 +200,11 @@ impl Kind {
             (Self::Http, _) if container => Some("an http check runs no container, the controller asks the address"),
             (Self::DeployRelease, _) if container => Some("this step runs no container, the other project's steps do"),
             (Self::Approval, "timeout") => Some("an approval waits as long as its `expires` says"),
+            (Self::Approval, "skippable") => Some("an approval that can be left out guards nothing"),
             (Self::Approval, "retries") => Some("an approval is asked for once"),
+            (Self::DeployRelease, "retries") => {
+                Some("the other project's steps are tried again by their own `retries`")
+            }
             (Self::DeployRelease, "timeout") => Some("the other project's steps have time limits of their own"),
             _ => None,
         }

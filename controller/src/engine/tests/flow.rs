@@ -164,3 +164,41 @@ async fn who_asks_and_goes_away_at_once_is_served_all_the_same() {
     sim.run(&world.engine, offer.fence).await;
     world.until(offer.deployment, "succeeded").await;
 }
+
+#[tokio::test]
+async fn a_step_is_left_out_where_that_is_allowed() {
+    let world = World::new().await;
+    let spec = "version: 1\nproject: shop\nenvironments: [{name: dev}]\nsteps:\n  - {name: must, image: tiny, run: 'true'}\n  \
+                - {name: may, image: tiny, run: 'true', skippable: true}\n  - {name: last, image: tiny, run: 'true'}\n";
+    world.engine.apply_project(spec.as_bytes(), "anna").await.unwrap();
+    let ask = async |skip: &str| {
+        let new = NewDeployment {
+            project: "shop".to_owned(),
+            environment: "dev".to_owned(),
+            operation_id: format!("skip-{skip}"),
+            skip: vec![skip.to_owned()],
+            ..NewDeployment::default()
+        };
+        world.engine.create_deployment(new, "anna").await
+    };
+    assert!(
+        matches!(ask("must").await, Err(Error::Refused { code: "not_skippable", message, .. }) if message.contains("`must`"))
+    );
+    assert!(
+        matches!(ask("mya").await, Err(Error::NotFound { kind: "step", hint: Some(hint), .. }) if hint.contains("`may`"))
+    );
+    let id = ask("may").await.unwrap();
+    let mut sim = world.agent().await;
+    let offer = sim.offer().await;
+    sim.accept(&world.engine, offer.fence).await;
+    sim.grant(&world.engine, offer.fence, 0).await;
+    assert_eq!(
+        sim.finish(&world.engine, offer.fence, 0, code(0)).await.unwrap(),
+        Some(2),
+        "the one between is left out"
+    );
+    sim.grant(&world.engine, offer.fence, 2).await;
+    sim.finish(&world.engine, offer.fence, 2, code(0)).await.unwrap();
+    let view = world.until(id, "succeeded").await;
+    assert_eq!((view.steps[1].state.as_str(), view.steps[1].reason.as_deref()), ("skipped", Some("skipped by anna")));
+}

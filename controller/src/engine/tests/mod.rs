@@ -1,8 +1,10 @@
 //! The engine with a simulated agent that calls it as the agent plane does. Time stands still until a test moves it.
 
+mod children;
 mod ends;
 mod fences;
 mod flow;
+mod guided;
 mod images;
 mod people;
 mod plans;

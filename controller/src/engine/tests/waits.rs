@@ -104,3 +104,19 @@ async fn an_agents_own_fault_before_a_start_is_tried_again_a_bad_image_is_not() 
     assert_eq!(view.steps[0].state, "failed");
     assert_eq!(view.steps[0].attempts, [], "nothing was started");
 }
+
+#[tokio::test]
+async fn the_one_on_top_begins_first() {
+    let mut world = World::new().await;
+    let (first, second, third) = (world.deploy().await, world.deploy().await, world.deploy().await);
+    assert!(matches!(world.engine.move_to_top(first, "anna").await, Err(Error::Conflict { code: "begun", .. })));
+    world.engine.move_to_top(third, "bob").await.unwrap();
+    world.engine.move_to_top(third, "bob").await.unwrap();
+    let moved = world.engine.timeline(third).await.unwrap();
+    let moved: Vec<_> = moved.iter().filter(|event| event.action == "deployment.moved_to_top").collect();
+    assert_eq!((moved.len(), moved[0].actor.as_str()), (1, "bob"), "asking again changes nothing");
+    assert!(world.view(second).await.waiting_for.is_some());
+    world.engine.cancel(first, "anna").await.unwrap();
+    let mut sim = world.agent().await;
+    assert_eq!(sim.offer().await.deployment, third);
+}

@@ -26,6 +26,8 @@ pub struct ReleaseRow {
     pub package: Option<String>,
     /// Ids of the versions of variables that were set on the server.
     pub variables: Vec<i64>,
+    /// The release that each `deploy-release` step deploys, by index of the step.
+    pub children: BTreeMap<u32, ReleaseId>,
     /// SHA-256 in hex over what it holds.
     pub digest: String,
     /// Why it may not be deployed, if so.

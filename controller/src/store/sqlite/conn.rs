@@ -373,6 +373,18 @@ impl Tx for Conn<'_> {
         let done = deployments::pending_deployments(self.0).await;
         self.note(done)
     }
+    async fn children_of(&mut self, deployment: DeploymentId) -> Result<Vec<DeploymentRow>> {
+        let done = deployments::children_of(self.0, deployment).await;
+        self.note(done)
+    }
+    async fn live_children(&mut self) -> Result<Vec<DeploymentRow>> {
+        let done = deployments::live_children(self.0).await;
+        self.note(done)
+    }
+    async fn set_priority(&mut self, id: DeploymentId, priority: i64) -> Result<bool> {
+        let done = deployments::set_priority(self.0, id, priority).await;
+        self.note(done)
+    }
     async fn begin_deployment(&mut self, id: DeploymentId, at: Timestamp) -> Result<bool> {
         let done = deployments::begin_deployment(self.0, id, at).await;
         self.note(done)

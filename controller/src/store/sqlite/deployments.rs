@@ -46,6 +46,12 @@ fn deployment_row(row: &SqliteRow) -> Result<DeploymentRow> {
         secrets: json(row, "secrets")?,
         created_at: time(row, "created_at")?,
         created_by: text(row, "created_by")?,
+        parent: match opt_parsed(row, "parent")? {
+            Some(parent) => Some((parent, count(row, "parent_step")?)),
+            None => None,
+        },
+        guided: int(row, "guided")? != 0,
+        skip: json(row, "skip")?,
     })
 }
 
@@ -53,8 +59,9 @@ pub(super) async fn insert_deployment(c: &mut SqliteConnection, row: &Deployment
     query(
         "INSERT INTO deployment (id, project, project_name, revision, environment, package, operation_id, variables, \
          secrets, state, reason, cancel_asked, created_at, created_by, ended_at, release, version, step_variables, locks, stacks, \
-         priority, not_before, expires_at, begun_at) \
-         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21, $22, $23, $24)",
+         priority, not_before, expires_at, begun_at, parent, parent_step, guided, skip) \
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21, $22, $23, $24, \
+         $25, $26, $27, $28)",
     )
     .bind(row.deployment.id.to_string())
     .bind(row.project.to_string())
@@ -80,18 +87,45 @@ pub(super) async fn insert_deployment(c: &mut SqliteConnection, row: &Deployment
     .bind(opt_micros(row.not_before))
     .bind(opt_micros(row.expires_at))
     .bind(opt_micros(row.begun_at))
+    .bind(row.parent.map(|(parent, _)| parent.to_string()))
+    .bind(row.parent.map(|(_, step)| i64::from(step)))
+    .bind(i64::from(row.guided))
+    .bind(to_json("skip", &row.skip)?)
     .execute(c)
     .await?;
     Ok(())
 }
 
 pub(super) async fn pending_deployments(c: &mut SqliteConnection) -> Result<Vec<DeploymentRow>> {
-    query("SELECT * FROM deployment WHERE begun_at IS NULL AND ended_at IS NULL ORDER BY priority DESC, rowid")
-        .fetch_all(c)
-        .await?
-        .iter()
-        .map(deployment_row)
-        .collect()
+    // Children first: their parents keep things from others while they wait.
+    query(
+        "SELECT * FROM deployment WHERE begun_at IS NULL AND ended_at IS NULL ORDER BY parent IS NULL, priority DESC, rowid",
+    )
+    .fetch_all(c)
+    .await?
+    .iter()
+    .map(deployment_row)
+    .collect()
+}
+
+pub(super) async fn children_of(c: &mut SqliteConnection, id: DeploymentId) -> Result<Vec<DeploymentRow>> {
+    let rows =
+        query("SELECT * FROM deployment WHERE parent = $1 ORDER BY rowid").bind(id.to_string()).fetch_all(c).await?;
+    rows.iter().map(deployment_row).collect()
+}
+
+pub(super) async fn live_children(c: &mut SqliteConnection) -> Result<Vec<DeploymentRow>> {
+    let rows = query("SELECT * FROM deployment WHERE parent IS NOT NULL AND ended_at IS NULL").fetch_all(c).await?;
+    rows.iter().map(deployment_row).collect()
+}
+
+pub(super) async fn set_priority(c: &mut SqliteConnection, id: DeploymentId, priority: i64) -> Result<bool> {
+    let done = query("UPDATE deployment SET priority = $2 WHERE id = $1 AND begun_at IS NULL AND ended_at IS NULL")
+        .bind(id.to_string())
+        .bind(priority)
+        .execute(c)
+        .await?;
+    Ok(done.rows_affected() == 1)
 }
 
 pub(super) async fn begin_deployment(c: &mut SqliteConnection, id: DeploymentId, at: Timestamp) -> Result<bool> {

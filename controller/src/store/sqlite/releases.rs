@@ -24,6 +24,7 @@ fn release_row(row: &SqliteRow) -> Result<ReleaseRow> {
         revision: count(row, "revision")?,
         package: opt_text(row, "package")?,
         variables: json(row, "variables")?,
+        children: json(row, "children")?,
         digest: text(row, "digest")?,
         blocked: opt_text(row, "blocked")?,
         created_at: time(row, "created_at")?,
@@ -34,7 +35,7 @@ fn release_row(row: &SqliteRow) -> Result<ReleaseRow> {
 pub(super) async fn insert_release(c: &mut SqliteConnection, row: &ReleaseRow) -> Result<bool> {
     let done = query(
         "INSERT INTO release (id, project, project_name, version, sort_key, revision, package, variables, digest, blocked, \
-         created_at, created_by) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12) \
+         created_at, created_by, children) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13) \
          ON CONFLICT (project, version) DO NOTHING",
     )
     .bind(row.id.to_string())
@@ -49,6 +50,7 @@ pub(super) async fn insert_release(c: &mut SqliteConnection, row: &ReleaseRow) -
     .bind(&row.blocked)
     .bind(row.created_at.as_micros())
     .bind(&row.created_by)
+    .bind(to_json("children", &row.children)?)
     .execute(c)
     .await?;
     Ok(done.rows_affected() == 1)

@@ -40,6 +40,7 @@ fn step_row(row: &SqliteRow) -> Result<StepRow> {
         skipped: opt_word(row, "skipped")?,
         due_at: opt_time(row, "due_at")?,
         tries: count(row, "tries")?,
+        guided: int(row, "guided")? != 0,
         started_at: opt_time(row, "started_at")?,
         ended_at: opt_time(row, "ended_at")?,
     })
@@ -48,8 +49,8 @@ fn step_row(row: &SqliteRow) -> Result<StepRow> {
 pub(super) async fn insert_step(c: &mut SqliteConnection, row: &StepRow) -> Result<()> {
     query(
         "INSERT INTO step (deployment, idx, name, state, exit_code, signal, reason, outputs, resources, plugin_downloads, \
-         log_bytes, log_sha256, log_truncated, started_at, ended_at, skipped, due_at, tries) \
-         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18)",
+         log_bytes, log_sha256, log_truncated, started_at, ended_at, skipped, due_at, tries, guided) \
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19)",
     )
     .bind(row.deployment.to_string())
     .bind(i64::from(row.index))
@@ -69,6 +70,7 @@ pub(super) async fn insert_step(c: &mut SqliteConnection, row: &StepRow) -> Resu
     .bind(row.skipped.map(SkippedBy::as_str))
     .bind(opt_micros(row.due_at))
     .bind(i64::from(row.tries))
+    .bind(i64::from(row.guided))
     .execute(c)
     .await?;
     Ok(())
@@ -95,7 +97,7 @@ pub(super) async fn update_step(c: &mut SqliteConnection, row: &StepRow) -> Resu
     let done = query(concat!(
         "UPDATE step SET state = $3, exit_code = $4, signal = $5, reason = $6, outputs = $7, resources = $8, \
          plugin_downloads = $9, log_bytes = $10, log_sha256 = $11, log_truncated = $12, started_at = $13, ended_at = $14, \
-         skipped = $15, due_at = $16, tries = $17 \
+         skipped = $15, due_at = $16, tries = $17, guided = $18 \
          WHERE deployment = $1 AND idx = $2 AND state NOT IN ",
         terminal!()
     ))
@@ -116,6 +118,7 @@ pub(super) async fn update_step(c: &mut SqliteConnection, row: &StepRow) -> Resu
     .bind(row.skipped.map(SkippedBy::as_str))
     .bind(opt_micros(row.due_at))
     .bind(i64::from(row.tries))
+    .bind(i64::from(row.guided))
     .execute(c)
     .await?;
     Ok(done.rows_affected() == 1)

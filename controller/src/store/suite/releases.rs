@@ -50,13 +50,34 @@ pub(super) async fn a_reservation_has_one_holder_and_a_deployment_begins_once(st
     write!(store, tx => {
         let waiting: Vec<_> = tx.pending_deployments().await?.into_iter().map(|row| row.deployment.id).collect();
         assert_eq!(waiting, [deployment_id(2), deployment_id(1), deployment_id(3)], "by priority, then by age");
+        assert!(tx.set_priority(deployment_id(3), 5).await?);
+        assert_eq!(tx.pending_deployments().await?[0].deployment.id, deployment_id(3));
         assert!(tx.reserve(&row("a", 1)).await? && !tx.reserve(&row("a", 2)).await?);
         assert!(tx.begin_deployment(deployment_id(1), at(5)).await? && !tx.begin_deployment(deployment_id(1), at(6)).await?);
+        assert!(!tx.set_priority(deployment_id(1), 9).await?, "it has begun");
         assert_eq!(tx.pending_deployments().await?.len(), 2);
         assert_eq!(tx.reservations().await?, [row("a", 1)]);
         assert_eq!(tx.release_reservations(deployment_id(1), at(7)).await?, ["a"]);
         assert!(tx.reserve(&row("a", 2)).await?);
         assert_eq!(tx.jobs_of(deployment_id(2)).await?.len(), 1);
+        Ok(())
+    })
+    .unwrap();
+}
+
+pub(super) async fn children_are_found_and_go_first(store: &Arc<dyn Store>) {
+    filled(store).await;
+    let mut child = deployment(9);
+    child.parent = Some((deployment_id(1), 3));
+    write!(store, tx => {
+        tx.insert_deployment(&child).await?;
+        assert_eq!(tx.deployment(child.deployment.id).await?, Some(child.clone()));
+        assert_eq!(tx.children_of(deployment_id(1)).await?, std::slice::from_ref(&child));
+        assert_eq!(tx.live_children().await?, std::slice::from_ref(&child));
+        assert_eq!(tx.pending_deployments().await?[0], child);
+        let to = Deployment { state: DeploymentState::Lost, ended_at: Some(at(9)), ..child.deployment.clone() };
+        assert!(tx.update_deployment(&child.deployment, &to).await?);
+        assert_eq!((tx.live_children().await?.len(), tx.children_of(deployment_id(1)).await?.len()), (0, 1));
         Ok(())
     })
     .unwrap();

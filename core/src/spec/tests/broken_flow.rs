@@ -163,6 +163,7 @@ fn approvals() {
         ("network: none", "an approval runs no container"),
         ("profile: locked", "an approval runs no container"),
         ("timeout: 1h", "as long as its `expires` says"),
+        ("skippable: true", "guards nothing: leave `skippable` out"),
         ("retries: {max: 1}", "asked for once: leave `retries` out"),
     ] {
         let name = field.split(':').next().unwrap();
@@ -214,6 +215,7 @@ fn releases_of_other_projects() {
         &[&format!("{other}, image: i")],
         &[(6, "steps[0].image", "the other project's steps do: leave `image` out")],
     );
+    steps(&[&format!("{other}, retries: {{max: 1}}")], &[(6, "steps[0].retries", "tried again by their own")]);
     steps(&[&format!("{other}, timeout: 1h")], &[(6, "steps[0].timeout", "time limits of their own")]);
 }
 
@@ -222,6 +224,7 @@ fn retries() {
     let retries = |retries: &str, field: &str, part: &str| {
         steps(&[&format!("{RUN}, retries: {retries}")], &[(6, &format!("steps[0].retries{field}"), part)]);
     };
+    steps(&[&format!("{RUN}, skippable: 1")], &[(6, "steps[0].skippable", "write `true` or `false`")]);
     retries("3", "", "write `retries: {max: 3, backoff: 1s}`");
     retries("{}", ".max", "write `max: 3`");
     retries("{max: 0}", ".max", "write a number from 1 to 100");

@@ -40,6 +40,7 @@ fn the_example_of_the_contract_means_what_its_comments_say() {
         group: None,
         when: None,
         retries: None,
+        skippable: false,
         line: 12,
     };
     assert_eq!(project.steps[0], infra);

@@ -140,9 +140,9 @@ fn variables_have_scopes_or_are_asked_for() {
 fn steps_without_a_container_have_defaults() {
     let project = accepted(&with_steps(
         "  - {name: go, approval: {}}\n  - {name: make, image: i, run: x}\n  \
-         - {name: up, http: {url: '${{ steps.make.outputs.url }}/health'}, timeout: 30s, when: vars.region == 'eu'}\n  \
-         - {name: next, deploy-release: {project: other}}\n  \
-         - {name: more, deploy-release: {project: other, version: '${{ vars.region }}'}, retries: {max: 1}}\n",
+         - {name: up, http: {url: '${{ steps.make.outputs.url }}/health'}, timeout: 30s, when: vars.region == 'eu', retries: {max: 1}}\n  \
+         - {name: next, deploy-release: {project: other}, skippable: true}\n  \
+         - {name: more, deploy-release: {project: other, version: '${{ vars.region }}'}}\n",
     ));
     let approval = Approval { teams: Vec::new(), needs: 1, plan: None, expires: None };
     assert_eq!(project.steps[0].action, Action::Approval(approval));
@@ -150,8 +150,9 @@ fn steps_without_a_container_have_defaults() {
     assert_eq!((http.status, &http.body, project.steps[2].timeout), (200, &None, Some(Duration::from_secs(30))));
     let other = |version| Action::DeployRelease(DeployRelease { project: "other".to_owned(), version });
     assert_eq!(project.steps[3].action, other(None));
+    assert!(project.steps[3].skippable && !project.steps[4].skippable);
     assert_eq!(project.steps[4].action, other(Some(Template::parse("${{ vars.region }}").unwrap())));
-    assert_eq!(project.steps[4].retries, Some(Retries { max: 1, backoff: Duration::from_secs(1) }));
+    assert_eq!(project.steps[2].retries, Some(Retries { max: 1, backoff: Duration::from_secs(1) }));
 }
 
 #[test]

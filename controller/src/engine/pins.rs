@@ -1,0 +1,208 @@
+//! Which releases of other projects a release holds: one for each `deploy-release` step, chosen when it is made.
+//!
+//! Invariants: what a release holds was made before it, so releases never hold each other; no project comes twice on a way down
+//! from a release, since a deployment keeps its project and environment to itself until its children have ended.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use longshore_core::expression::Template;
+use longshore_core::id::ReleaseId;
+use longshore_core::spec::{Action, Mode, Project, Step, check_version};
+use longshore_core::variables;
+
+use super::context::Values;
+use super::create::{project, set_value};
+use super::releases::find;
+use super::{Engine, Error, Result};
+use crate::store::Tx;
+use crate::store::rows::{ProjectRow, ReleaseFilter, ReleaseRow, VariableRow};
+
+/// How deep children go, the first one counted.
+const MAX_DEPTH: usize = 5;
+
+/// The release of each `deploy-release` step, by index of the step.
+pub(super) type Pins = BTreeMap<u32, ReleaseId>;
+
+/// Other projects that a deployment deploys too.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Below {
+    /// Names of the projects.
+    pub projects: BTreeSet<String>,
+    /// Where a release that is made on the spot goes by itself later.
+    pub automatic: BTreeSet<String>,
+}
+
+impl Engine {
+    /// The projects that a deployment of a release deploys too; without a version those of the release that would be made now.
+    ///
+    /// # Errors
+    /// When there is no such project or release, or none of a project that is to be deployed.
+    pub async fn below(&self, name: &str, version: Option<&str>) -> Result<Below> {
+        let (name, version) = (name.to_owned(), version.map(str::to_owned));
+        self.read(move |tx| {
+            Box::pin(async move {
+                let project = project(tx, &name).await?;
+                if let Some(version) = version {
+                    let release = find(tx, &project, &version).await?;
+                    return Ok(Below { projects: projects(tx, &release.children).await?, automatic: BTreeSet::new() });
+                }
+                let spec = tx.revision(project.id, project.revision).await?.map(|revision| revision.spec);
+                let spec = spec.ok_or_else(|| Error::not_found("revision of project", &name))?;
+                let set = tx.variables(project.id).await?;
+                let pins = pins(tx, &project, &spec, &set).await?;
+                let automatic = spec.lifecycle.iter().filter(|phase| phase.mode == Mode::Automatic);
+                let automatic = automatic.flat_map(|phase| phase.environments.iter().cloned()).collect();
+                Ok(Below { projects: projects(tx, &pins).await?, automatic })
+            })
+        })
+        .await
+    }
+}
+
+/// Chooses the releases of other projects that a release of this spec holds.
+pub(super) async fn pins(tx: &mut dyn Tx, project: &ProjectRow, spec: &Project, set: &[VariableRow]) -> Result<Pins> {
+    let mut pins = Pins::new();
+    for (index, step) in (0..).zip(&spec.steps) {
+        let Action::DeployRelease(asked) = &step.action else { continue };
+        let child = tx.project(&asked.project).await?.ok_or_else(|| Error::NotFound {
+            kind: "project",
+            name: asked.project.clone(),
+            hint: Some(format!("step `{}` deploys it: apply its spec and make a release of it first", step.name)),
+        })?;
+        let release = match &asked.version {
+            Some(template) => {
+                let version = version_of(spec, step, template, set)?;
+                find(tx, &child, &version).await?
+            }
+            None => newest(tx, &child).await?.ok_or_else(|| no_release(step, &child.name))?,
+        };
+        if let Some(reason) = &release.blocked {
+            let message = format!(
+                "step `{}` deploys release `{}` of project `{}`, which is blocked: {reason}; nothing was made",
+                step.name, release.version, child.name
+            );
+            let hint = "name another version, or leave `version` out for the newest one that is not blocked".to_owned();
+            return Err(Error::refused("release_blocked", message, hint));
+        }
+        check_way(tx, project, step, &release).await?;
+        pins.insert(index, release.id);
+    }
+    Ok(pins)
+}
+
+fn no_release(step: &Step, child: &str) -> Error {
+    let message = format!(
+        "step `{}` deploys project `{child}`, which has no release that is not blocked; nothing was made",
+        step.name
+    );
+    Error::refused("no_child_release", message, format!("make one: `longshore release create {child}`"))
+}
+
+/// The release of the highest version that is not blocked.
+async fn newest(tx: &mut dyn Tx, project: &ProjectRow) -> Result<Option<ReleaseRow>> {
+    let mut filter = ReleaseFilter::default();
+    loop {
+        let page = tx.releases(project.id, &filter).await?;
+        let Some(last) = page.last() else { return Ok(None) };
+        filter.before = Some(last.sort_key.clone());
+        if let Some(found) = page.into_iter().find(|release| release.blocked.is_none()) {
+            return Ok(Some(found));
+        }
+    }
+}
+
+/// The version that a step names, which has to be the same in every environment: a release holds one.
+fn version_of(spec: &Project, step: &Step, template: &Template, set: &[VariableRow]) -> Result<String> {
+    let field = format!("steps.{}.deploy-release.version", step.name);
+    let set: Vec<_> = set.iter().filter_map(set_value).collect();
+    let mut found: Option<String> = None;
+    for environment in &spec.environments {
+        let resolved = variables::resolve(spec, &set, &environment.name, &BTreeMap::new());
+        let values = Values::before_release(&spec.name, &environment.name, resolved, &step.name);
+        let rendered = template.render(&values).map_err(|error| {
+            let hint = "a release holds the version, so it cannot come with a deployment".to_owned();
+            Error::invalid(&field, error.to_string(), hint)
+        })?;
+        let version = rendered.text;
+        check_version(&version)
+            .map_err(|why| Error::invalid(&field, format!("came out as `{version}`: {why}"), None))?;
+        match &found {
+            Some(other) if *other != version => {
+                let message = format!("is `{other}` in one environment and `{version}` in another");
+                let hint =
+                    "a release holds one release of the other project: write the same version for all".to_owned();
+                return Err(Error::invalid(&field, message, hint));
+            }
+            _ => found = Some(version),
+        }
+    }
+    found.ok_or_else(|| Error::Internal(format!("project `{}` has no environment", spec.name)))
+}
+
+/// Refuses a child that leads back to the project, or too far down.
+async fn check_way(tx: &mut dyn Tx, project: &ProjectRow, step: &Step, child: &ReleaseRow) -> Result<()> {
+    let (below, depth) = way_down(tx, BTreeSet::from([child.id])).await?;
+    if below.contains(&project.name) {
+        let message = format!(
+            "step `{}` deploys release `{}` of project `{}`, which in turn deploys project `{}`: that would never end; \
+             nothing was made",
+            step.name, child.version, child.project_name, project.name
+        );
+        let hint = "take one of the `deploy-release` steps out, or deploy both from a third project".to_owned();
+        return Err(Error::refused("child_circle", message, hint));
+    }
+    if depth > MAX_DEPTH {
+        let message = format!(
+            "step `{}` deploys release `{}` of project `{}`, whose own children go {depth} deep with it; {MAX_DEPTH} are \
+             allowed; nothing was made",
+            step.name, child.version, child.project_name
+        );
+        return Err(Error::refused("child_depth", message, "deploy some of them side by side instead".to_owned()));
+    }
+    Ok(())
+}
+
+/// Names of all projects that these releases deploy, their own ones first.
+pub(super) async fn projects(tx: &mut dyn Tx, pins: &Pins) -> Result<BTreeSet<String>> {
+    Ok(way_down(tx, pins.values().copied().collect()).await?.0)
+}
+
+/// The projects of these releases and of all that they hold, and how deep that goes.
+async fn way_down(tx: &mut dyn Tx, mut level: BTreeSet<ReleaseId>) -> Result<(BTreeSet<String>, usize)> {
+    let (mut found, mut depth) = (BTreeSet::new(), 0);
+    // Each release was made after those that it holds, so this ends.
+    while !level.is_empty() {
+        depth += 1;
+        let mut next = BTreeSet::new();
+        for id in level {
+            let release = tx.release_by_id(id).await?.ok_or_else(|| Error::not_found("release", &id))?;
+            next.extend(release.children.into_values());
+            found.insert(release.project_name);
+        }
+        level = next;
+    }
+    Ok((found, depth))
+}
+
+/// Refuses what would deploy a project that the permission was not asked for, because something changed meanwhile.
+pub(super) async fn check_permitted(tx: &mut dyn Tx, pins: &Pins, permitted: Option<&BTreeSet<String>>) -> Result<()> {
+    let Some(permitted) = permitted else { return Ok(()) };
+    match projects(tx, pins).await?.iter().find(|name| !permitted.contains(*name)) {
+        None => Ok(()),
+        Some(name) => Err(Error::conflict(
+            "changed_meanwhile",
+            format!(
+                "it would deploy project `{name}` too, which it did not when your permissions were looked at; nothing was made"
+            ),
+            "ask again".to_owned(),
+        )),
+    }
+}
+
+/// The release that a step of a release deploys.
+pub(super) async fn pinned(tx: &mut dyn Tx, release: &ReleaseRow, index: u32) -> Result<Option<ReleaseRow>> {
+    match release.children.get(&index) {
+        Some(id) => Ok(tx.release_by_id(*id).await?),
+        None => Ok(None),
+    }
+}
