@@ -9,3 +9,4 @@ mod dev;
 mod fake;
 mod help;
 mod people;
+mod secrets;

@@ -13,6 +13,7 @@ mod events;
 mod extract;
 mod health;
 mod join_tokens;
+mod libraries;
 mod logs;
 mod packages;
 mod problem;
@@ -21,6 +22,7 @@ mod releases;
 mod request;
 mod roles;
 mod rules;
+mod secrets;
 mod tokens;
 mod users;
 mod variables;
@@ -139,6 +141,9 @@ fn described() -> OpenApiRouter<Api> {
         .routes(routes!(projects::show, projects::apply))
         .routes(routes!(variables::list))
         .routes(routes!(variables::set))
+        .routes(routes!(libraries::list, libraries::create))
+        .routes(routes!(libraries::show))
+        .routes(routes!(libraries::set))
         .routes(routes!(packages::list))
         .routes(routes!(packages::head, packages::put))
         .routes(routes!(deployments::list, deployments::create))
@@ -174,6 +179,8 @@ fn described() -> OpenApiRouter<Api> {
         .routes(routes!(tokens::list, tokens::create))
         .routes(routes!(tokens::revoke))
         .routes(routes!(tokens::whoami))
+        .routes(routes!(secrets::show))
+        .routes(routes!(secrets::rotate))
         .routes(routes!(audit::list));
     OpenApiRouter::with_openapi(Document::openapi())
         .nest("/api/v1", guarded)

@@ -50,7 +50,7 @@ impl Work {
 }
 
 fn key_aad(attempt: longshore_core::id::AttemptId, step: u32) -> String {
-    format!("outputs_key:{attempt}:{step}")
+    crate::secrets::Place::OutputsKey { attempt, step }.aad()
 }
 
 impl Engine {

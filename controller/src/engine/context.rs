@@ -3,23 +3,23 @@
 use std::collections::BTreeMap;
 
 use longshore_core::expression::{Context, Output, output_text};
-use longshore_core::id::{DeploymentId, ProjectId};
+use longshore_core::id::DeploymentId;
 use longshore_core::secret::Secret;
 use zeroize::Zeroizing;
 
 use super::{Error, Result};
 use crate::hex;
-use crate::secrets::Vault;
+use crate::secrets::{Place, Vault};
 use crate::store::Tx;
 use crate::store::rows::{DeploymentRow, OutputRow, StepRow, VariableRow, VariableValue};
 
-/// What binds a sealed value to its row.
-pub(super) fn variable_aad(project: ProjectId, environment: Option<&str>, name: &str) -> String {
-    format!("variable:{project}:{}:{name}", environment.unwrap_or("*"))
+pub(super) fn output_aad(deployment: DeploymentId, step: u32, name: &str) -> String {
+    Place::Output { deployment, step, name: name.to_owned() }.aad()
 }
 
-pub(super) fn output_aad(deployment: DeploymentId, step: u32, name: &str) -> String {
-    format!("output:{deployment}:{step}:{name}")
+/// Where the value of a variable stands.
+pub(super) fn variable_place(row: &VariableRow) -> Place {
+    Place::Variable { owner: row.owner.clone(), environment: row.environment.clone(), name: row.name.clone() }
 }
 
 pub(super) fn text(what: &str, bytes: &Zeroizing<Vec<u8>>) -> Result<Secret> {
@@ -91,9 +91,7 @@ impl Values {
 pub(super) fn open_variable(vault: &Vault, row: &VariableRow) -> Result<Secret> {
     match &row.value {
         VariableValue::Plain(plain) => Ok(Secret::new(plain.clone())),
-        VariableValue::Sealed(sealed) => {
-            text(&row.name, &vault.open(&variable_aad(row.project, row.environment.as_deref(), &row.name), sealed)?)
-        }
+        VariableValue::Sealed(sealed) => text(&row.name, &vault.open(&variable_place(row).aad(), sealed)?),
     }
 }
 

@@ -9,6 +9,7 @@ use serde_json::json;
 
 use super::create::project;
 use super::cx::Cx;
+use super::libraries::{check_names, newest_rows};
 use super::view::{HeldPackageView, ReleaseStepView, ReleaseView, VariableView};
 use super::{Engine, Error, Result};
 use crate::hex;
@@ -151,6 +152,16 @@ fn digest(project: &ProjectRow, package: Option<&str>, variables: &[i64]) -> Str
     hex::encode(aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, held.as_bytes()).as_ref())
 }
 
+/// Versions of all variables that count for a project now, its libraries' among them.
+async fn frozen(tx: &mut dyn Tx, project: &ProjectRow) -> Result<Vec<i64>> {
+    let revision = tx.revision(project.id, project.revision).await?;
+    let missing = || Error::Internal(format!("the newest revision of `{}` is missing", project.name));
+    let spec = revision.ok_or_else(missing)?.spec;
+    let rows = newest_rows(tx, project, &spec).await?;
+    check_names(&spec, &rows)?;
+    Ok(rows.iter().map(|row| row.id).collect())
+}
+
 /// The newest release that holds what the project is now, or a new one.
 pub(super) async fn on_the_spot(
     tx: &mut dyn Tx,
@@ -159,7 +170,7 @@ pub(super) async fn on_the_spot(
     package: Option<String>,
     by: &str,
 ) -> Result<ReleaseRow> {
-    let variables: Vec<i64> = tx.variables(project.id).await?.iter().map(|row| row.id).collect();
+    let variables = frozen(tx, project).await?;
     match tx.release_same(project.id, &digest(project, package.as_deref(), &variables)).await? {
         Some(row) if row.blocked.is_none() => Ok(row),
         _ => make(tx, cx, project, &NewRelease { version: None, package }, by).await,
@@ -179,7 +190,7 @@ async fn make(tx: &mut dyn Tx, cx: &mut Cx, project: &ProjectRow, new: &NewRelea
         Some(text) => parsed(text, "version")?,
         None => version::next(newest.as_ref()),
     };
-    let variables: Vec<i64> = tx.variables(project.id).await?.iter().map(|row| row.id).collect();
+    let variables = frozen(tx, project).await?;
     let row = ReleaseRow {
         id: cx.clock.release_id(),
         project: project.id,

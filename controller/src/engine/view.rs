@@ -283,6 +283,8 @@ pub struct VariableView {
     pub name: String,
     /// The environment that it is for; `null`: all.
     pub environment: Option<String>,
+    /// The library that it stands in; `null`: the project's own.
+    pub library: Option<String>,
     /// Whether it is a secret.
     pub secret: bool,
     /// The value; always `null` for a secret.

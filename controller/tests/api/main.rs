@@ -14,3 +14,4 @@ mod people;
 mod plane;
 mod process;
 mod projects;
+mod secrets;

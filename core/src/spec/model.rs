@@ -30,6 +30,9 @@ pub struct Project {
     /// Phases in the order a release passes them; empty: any environment, any order.
     #[serde(default)]
     pub lifecycle: Vec<Phase>,
+    /// Libraries whose variables it may use, in the file's order; a later one counts before an earlier one. Names unique.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub libraries: Vec<String>,
     /// Values for expressions, in the file's order; names unique.
     pub variables: Vec<(String, Variable)>,
     /// What a deployment does, in the file's order, members of groups one by one; at least one, at most 999, names unique.

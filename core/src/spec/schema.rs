@@ -117,6 +117,17 @@ fn top(field: &str) -> Value {
             &object(&lifecycle::FIELDS, &["phase", "environments"], phase),
             1,
         ),
+        "libraries" => {
+            let mut libraries = list(
+                "Libraries of the server whose variables it may use; a later one counts before an earlier one.",
+                &reference("name"),
+                0,
+            );
+            if let Some(libraries) = libraries.as_object_mut() {
+                libraries.insert("uniqueItems".to_owned(), json!(true));
+            }
+            libraries
+        }
         "variables" => json!({
             "description": "Values for expressions: `${{ vars.NAME }}`, `${{ secrets.NAME }}`.",
             "type": "object",

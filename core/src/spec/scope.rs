@@ -28,6 +28,8 @@ pub(super) struct Scope {
     pub(super) project: Option<String>,
     /// Declared variables; `None`: declared wrongly, so that nothing can be said about its use.
     pub(super) variables: Vec<(String, Option<Variable>)>,
+    /// There may be others, from libraries that are not known here.
+    pub(super) open: bool,
     /// All steps in order.
     pub(super) steps: Vec<Defined>,
     /// Every step has its name. If not, an unknown name may be that of one, and is no reason for one more error.
@@ -199,6 +201,9 @@ impl Scope {
 
     fn check_variable(&self, name: &str, secret: bool) -> Result<(), String> {
         let Some((_, variable)) = self.variables.iter().find(|(known, _)| known == name) else {
+            if self.open {
+                return Ok(());
+            }
             let hint = suggest::hint(name, self.variables.iter().map(|(known, _)| known.as_str()));
             let declare = if secret { format!("`{name}: {{secret: true}}`") } else { format!("`{name}: VALUE`") };
             return Err(format!("variable `{name}` is not defined: add {declare} under `variables`{hint}"));

@@ -126,11 +126,11 @@ impl<'a> Listed<'a> {
         Known::new("step", names.map(str::to_owned).collect(), self.complete)
     }
 
-    /// Reads the steps, each in the scope of those before it. Gives the variables back.
+    /// Reads the steps, each in the scope of those before it. `open`: there may be other variables. Gives the variables back.
     pub(super) fn steps(
         self,
         project: Option<String>,
-        variables: Declared,
+        (variables, open): (Declared, bool),
         errors: &mut Errors,
     ) -> (Option<Vec<Step>>, Declared) {
         let mut needs = self.needs(errors);
@@ -139,6 +139,7 @@ impl<'a> Listed<'a> {
         let mut scope = Scope {
             project,
             variables,
+            open,
             steps: defined,
             complete: self.complete,
             groups: names,

@@ -9,9 +9,11 @@ mod column;
 mod conn;
 mod deployments;
 mod jobs;
+mod libraries;
 mod people;
 mod projects;
 mod releases;
+mod sealed;
 mod steps;
 mod writer;
 
