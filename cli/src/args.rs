@@ -2,6 +2,7 @@
 //!
 //! The texts here are the manual that people read first; `tests/help` holds them as golden files.
 
+pub mod account;
 pub mod library;
 mod package;
 pub mod people;
@@ -76,6 +77,9 @@ pub enum Command {
     /// Make libraries: variables that projects share.
     #[command(subcommand)]
     Library(library::LibraryCommand),
+    /// Make accounts: what steps need to call a cloud or Pulumi.
+    #[command(subcommand)]
+    Account(account::AccountCommand),
     /// Make releases, show and block them.
     #[command(subcommand)]
     Release(releases::ReleaseCommand),

@@ -1,5 +1,6 @@
 //! The commands, one file each. Every one gives an exit code or a [`Failure`].
 
+mod account;
 mod agents;
 mod apply;
 mod approval;
@@ -65,6 +66,7 @@ pub async fn run(cli: Cli, output: Output) -> Result<Exit, Failure> {
         Command::Apply(args) => apply::run(&context, &args).await,
         Command::Variable(VariableCommand::Set(args)) => variable::set(&context, &args).await,
         Command::Variable(VariableCommand::Explain(args)) => explain::variable(&context, &args).await,
+        Command::Account(command) => account::run(&context, &command).await,
         Command::Library(command) => library::run(&context, &command).await,
         Command::Release(command) => release::run(&context, &command).await,
         Command::Package(command) => package::run(&context, &command).await,

@@ -8,9 +8,10 @@ INSERT INTO data_key_new (id, wrapped, created_at) SELECT id, wrapped, created_a
 DROP TABLE data_key;
 ALTER TABLE data_key_new RENAME TO data_key;
 
--- Sets of variables that projects share.
+-- Sets of variables that projects share. With a kind it is an account: its variables are the fields of that kind.
 CREATE TABLE library (
     name TEXT PRIMARY KEY,
+    kind TEXT CHECK (kind IN ('aws', 'azure', 'gcp', 'pulumi')),
     created_at INTEGER NOT NULL,
     created_by TEXT NOT NULL
 ) STRICT;

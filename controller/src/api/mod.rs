@@ -4,6 +4,7 @@
 //! each route but those of [`OPEN`] asks for a bearer token and has one line in [`RULES`]; each refusal is a problem document (RFC 9457) with a stable
 //! `code`; unknown fields are refused; bodies are bounded, and streams hold a bounded part of a log in memory.
 
+mod accounts;
 mod agents;
 mod approvals;
 mod audit;
@@ -141,6 +142,8 @@ fn described() -> OpenApiRouter<Api> {
         .routes(routes!(projects::show, projects::apply))
         .routes(routes!(variables::list))
         .routes(routes!(variables::set))
+        .routes(routes!(accounts::list))
+        .routes(routes!(accounts::put))
         .routes(routes!(libraries::list, libraries::create))
         .routes(routes!(libraries::show))
         .routes(routes!(libraries::set))

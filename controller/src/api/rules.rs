@@ -82,6 +82,8 @@ pub const RULES: &[Rule] = &[
     rule(("GET", "/api/v1/projects/{name}/variables"), ("variable.list", "project/{name}"), (View, InProject)),
     rule(("PUT", "/api/v1/projects/{name}/variables/{variable}"), ("variable.set", "variable/{name}/{variable}"), (Deploy, Body)),
 
+    rule(("GET", "/api/v1/accounts"), ("account.list", "account"), (Administer, Server)),
+    rule(("PUT", "/api/v1/accounts/{account}"), ("account.set", "account/{account}"), (Administer, Server)),
     rule(("GET", "/api/v1/libraries"), ("library.list", "library"), (View, Server)),
     rule(("POST", "/api/v1/libraries"), ("library.create", "library"), (Administer, Server)),
     rule(("GET", "/api/v1/libraries/{library}"), ("library.show", "library/{library}"), (View, Server)),

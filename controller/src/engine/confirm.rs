@@ -296,6 +296,9 @@ fn render(step: &Step, values: &Values) -> std::result::Result<Work, String> {
         let rendered = template.render(values).map_err(|error| format!("`env.{name}`: {error}"))?;
         env.push((name.clone(), rendered.into_secret()));
     }
+    for account in &step.accounts {
+        env.extend(values.account(account));
+    }
     let action = match &step.action {
         spec::Action::Run { script: Script::Shell(text) } => {
             Action::Run { argv: vec!["/bin/sh".to_owned(), "-c".to_owned(), text.clone()] }

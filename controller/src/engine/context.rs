@@ -7,7 +7,7 @@ use longshore_core::id::DeploymentId;
 use longshore_core::secret::Secret;
 use zeroize::Zeroizing;
 
-use super::{Error, Result};
+use super::{Error, Result, cloud};
 use crate::hex;
 use crate::secrets::{Place, Vault};
 use crate::store::Tx;
@@ -36,6 +36,8 @@ struct Value {
 pub(super) struct Values {
     variables: BTreeMap<String, String>,
     secrets: BTreeMap<String, Secret>,
+    /// Fields of accounts that are secrets, and those that are not, by the keys of [`cloud`](super::cloud).
+    accounts: BTreeMap<String, Value>,
     outputs: BTreeMap<(String, String), Value>,
     environment: String,
     project: String,
@@ -51,6 +53,7 @@ impl Values {
         Self {
             variables,
             secrets: BTreeMap::new(),
+            accounts: BTreeMap::new(),
             outputs: BTreeMap::new(),
             environment: row.environment.clone(),
             project: row.project_name.clone(),
@@ -70,7 +73,13 @@ impl Values {
         for (name, version) in &row.secrets {
             let variable =
                 tx.variable(*version).await?.ok_or_else(|| Error::not_found("version of the secret", &name))?;
-            values.secrets.insert(name.clone(), open_variable(vault, &variable)?);
+            let text = open_variable(vault, &variable)?;
+            if cloud::is_field(name) {
+                let secret = matches!(variable.value, VariableValue::Sealed(_));
+                values.accounts.insert(name.clone(), Value { text, secret });
+            } else {
+                values.secrets.insert(name.clone(), text);
+            }
         }
         for step in steps {
             for (name, output) in &step.outputs {
@@ -81,9 +90,17 @@ impl Values {
         Ok(values)
     }
 
+    /// The environment that an account gives to a step.
+    pub(super) fn account(&self, name: &str) -> Vec<(String, Secret)> {
+        let fields = self.accounts.iter().filter_map(|(key, value)| Some((cloud::env_of(key, name)?, value)));
+        let set = fields.filter(|(_, value)| !value.text.expose().is_empty());
+        set.map(|(env, value)| (env.to_owned(), value.text.clone())).collect()
+    }
+
     /// Every value that may not stand in a log.
     pub(super) fn masked(&self) -> Vec<Secret> {
-        let outputs = self.outputs.values().filter(|value| value.secret).map(|value| &value.text);
+        let outputs = self.outputs.values().chain(self.accounts.values());
+        let outputs = outputs.filter(|value| value.secret).map(|value| &value.text);
         self.secrets.values().chain(outputs).cloned().collect()
     }
 }

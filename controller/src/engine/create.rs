@@ -18,7 +18,7 @@ use super::cx::Cx;
 use super::flow::{begin, may_begin};
 use super::libraries::newest_rows;
 use super::program::{FILES, MAX_BYTES, Program};
-use super::{Engine, Error, NewDeployment, Result, releases};
+use super::{Engine, Error, NewDeployment, Result, cloud as accounts, releases};
 use crate::store::Tx;
 use crate::store::rows::{DeploymentRow, Owner, ProjectRow, ReleaseRow, StepRow, VariableRow, VariableValue};
 
@@ -59,7 +59,7 @@ impl Engine {
         let found = self.find(&new).await?;
         let id = self.clock().deployment_id();
         let mut row = self.row(id, &new, &found, by)?;
-        row.stacks = self.check_steps(&row, &found.spec).await?;
+        row.stacks = self.check_steps(&row, &found).await?;
         let own = format!("project/{}/{}", row.project_name, row.environment);
         let locks: BTreeSet<String> = row.stacks.values().cloned().chain([own]).collect();
         row.locks = locks.into_iter().collect();
@@ -148,7 +148,8 @@ impl Engine {
     }
 
     /// Checks what can be known of every step; answers the stacks that they write to.
-    async fn check_steps(&self, row: &DeploymentRow, spec: &Project) -> Result<BTreeMap<u32, String>> {
+    async fn check_steps(&self, row: &DeploymentRow, found: &Found) -> Result<BTreeMap<u32, String>> {
+        let spec = &found.spec;
         let mut stacks: BTreeMap<u32, String> = BTreeMap::new();
         let graph = Graph::new(&spec.steps);
         for (index, step) in (0..).zip(&spec.steps) {
@@ -157,7 +158,8 @@ impl Engine {
             }
             let spec::Action::Pulumi(pulumi) = &step.action else { continue };
             let values = Values::plain(row, Some(&step.name));
-            let Some(stack) = self.stack_lock(row, step, pulumi, &values).await? else { continue };
+            let of_account = accounts::backend(step, &found.variables, &row.environment);
+            let Some(stack) = self.stack_lock(row, (step, of_account), pulumi, &values).await? else { continue };
             let place = |index: u32| usize::try_from(index).unwrap_or(usize::MAX);
             let other = stacks.iter().find(|(at, key)| **key == stack && graph.concurrent(place(**at), place(index)));
             if let Some(other) = other.and_then(|(at, _)| spec.steps.get(place(*at))) {
@@ -177,7 +179,7 @@ impl Engine {
     async fn stack_lock(
         &self,
         row: &DeploymentRow,
-        step: &Step,
+        (step, of_account): (&Step, Option<String>),
         pulumi: &Pulumi,
         values: &Values,
     ) -> Result<Option<String>> {
@@ -211,7 +213,7 @@ impl Engine {
         if !step.writes_stack() {
             return Ok(None);
         }
-        let backend = backend(step, pulumi, values, program.backend)?;
+        let backend = backend(step, pulumi, values, of_account.or(program.backend))?;
         // `ORGANIZATION/PROJECT/STACK` and `STACK` can be the same stack: without the organization too much is locked, never too little.
         let parts: Vec<&str> = stack.split('/').collect();
         let (name, stack) = match parts.as_slice() {
@@ -391,8 +393,9 @@ pub(super) fn secret_rows<'a>(
     let declared = spec.variable(name);
     let fits = |row: &&VariableRow| {
         let in_scope = row.environment.as_deref().is_none_or(|own| own == environment);
-        let counts = match row.owner {
+        let counts = match &row.owner {
             Owner::Project(_) => matches!(declared, Some(Variable::Secret)),
+            Owner::Library(library) if !spec.libraries.contains(library) => false,
             Owner::Library(_) => matches!(declared, Some(Variable::Secret) | None),
         };
         in_scope && counts && row.name == name && matches!(row.value, VariableValue::Sealed(_))
@@ -441,13 +444,16 @@ fn snapshot(spec: &Project, rows: &[VariableRow], new: &NewDeployment) -> Result
             return Err(Error::refused("secret_missing", message, Some(hint)));
         }
     }
+    secrets.extend(accounts::versions(spec, rows, environment)?);
     Ok((resolved, secrets))
 }
 
 /// A plain value as core sees it.
 pub(super) fn set_value(spec: &Project, row: &VariableRow) -> Option<SetValue> {
-    let library = match row.owner {
+    let library = match &row.owner {
         Owner::Project(_) => None,
+        // Fields of accounts are no variables.
+        Owner::Library(library) if !spec.libraries.contains(library) => return None,
         Owner::Library(_) => Some(place_of(spec, row)),
     };
     match &row.value {

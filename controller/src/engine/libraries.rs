@@ -3,6 +3,8 @@
 //! A library's variable is plain or a secret for all environments: a project that names it must know which. Versions are frozen into
 //! releases by their ids, as those of projects are.
 
+use std::collections::BTreeSet;
+
 use longshore_core::expression::Reference;
 use longshore_core::spec::{Outside, Project, names};
 use serde::Serialize;
@@ -40,9 +42,10 @@ impl Engine {
         let (name, created_by) = (name.to_owned(), by.to_owned());
         self.change(by, move |tx, cx| {
             Box::pin(async move {
-                let row = LibraryRow { name, created_at: cx.now, created_by };
+                let row = LibraryRow { name, kind: None, created_at: cx.now, created_by };
                 if !tx.insert_library(&row).await? {
-                    let message = format!("there is already a library `{}`; nothing was changed", row.name);
+                    let message =
+                        format!("there is already a library or an account `{}`; nothing was changed", row.name);
                     return Err(Error::conflict("library_exists", message, None));
                 }
                 cx.audit(tx, "library.created", format!("library/{}", row.name), json!({})).await?;
@@ -58,7 +61,10 @@ impl Engine {
     /// When rows cannot be read.
     pub async fn libraries(&self) -> Result<Vec<LibraryView>> {
         self.read(|tx| {
-            Box::pin(async move { Ok(tx.libraries().await?.into_iter().map(|row| view(row, Vec::new())).collect()) })
+            Box::pin(async move {
+                let libraries = tx.libraries().await?.into_iter().filter(|row| row.kind.is_none());
+                Ok(libraries.map(|row| view(row, Vec::new())).collect())
+            })
         })
         .await
     }
@@ -126,12 +132,12 @@ fn is_secret(row: &VariableRow) -> bool {
 }
 
 fn view(row: LibraryRow, variables: Vec<VariableView>) -> LibraryView {
-    let LibraryRow { name, created_at, created_by } = row;
+    let LibraryRow { name, created_at, created_by, .. } = row;
     LibraryView { name, variables, created_at: created_at.to_string(), created_by }
 }
 
 async fn library(tx: &mut dyn Tx, name: &str) -> Result<LibraryRow> {
-    let found = tx.libraries().await?.into_iter().find(|row| row.name == name);
+    let found = tx.libraries().await?.into_iter().find(|row| row.kind.is_none() && row.name == name);
     found.ok_or_else(|| Error::NotFound {
         kind: "library",
         name: name.to_owned(),
@@ -142,6 +148,10 @@ async fn library(tx: &mut dyn Tx, name: &str) -> Result<LibraryRow> {
 async fn outside(tx: &mut dyn Tx) -> Result<Outside> {
     let mut outside = Outside::default();
     for row in tx.libraries().await? {
+        if let Some(kind) = row.kind {
+            outside.accounts.insert(row.name, kind);
+            continue;
+        }
         let variables = tx.library_variables(&row.name).await?;
         let names = variables.into_iter().map(|row| (row.name.clone(), is_secret(&row))).collect();
         outside.libraries.insert(row.name, names);
@@ -149,10 +159,11 @@ async fn outside(tx: &mut dyn Tx) -> Result<Outside> {
     Ok(outside)
 }
 
-/// The newest values that count for a project: its own and those of its libraries.
+/// The newest values that count for a project: its own, those of its libraries, and fields of the accounts of its steps.
 pub(super) async fn newest_rows(tx: &mut dyn Tx, project: &ProjectRow, spec: &Project) -> Result<Vec<VariableRow>> {
     let mut rows = tx.variables(project.id).await?;
-    for library in &spec.libraries {
+    let accounts: BTreeSet<&String> = spec.steps.iter().flat_map(|step| &step.accounts).collect();
+    for library in spec.libraries.iter().chain(accounts) {
         rows.extend(tx.library_variables(library).await?);
     }
     Ok(rows)
@@ -168,7 +179,9 @@ pub(super) fn check_names(spec: &Project, rows: &[VariableRow]) -> Result<()> {
                 _ => continue,
             };
             let in_library = |row: &&VariableRow| {
-                matches!(row.owner, Owner::Library(_)) && row.name == *name && is_secret(row) == secret
+                matches!(&row.owner, Owner::Library(library) if spec.libraries.contains(library))
+                    && row.name == *name
+                    && is_secret(row) == secret
             };
             if spec.variable(name).is_none() && !rows.iter().any(|row| in_library(&row)) {
                 let message = format!(

@@ -24,7 +24,7 @@ impl Engine {
     /// [`Error::Spec`] with every mistake.
     pub async fn apply_project(&self, text: &[u8], by: &str) -> Result<AppliedView> {
         let mut spec = spec::parse_bytes(text).map_err(Error::Spec)?;
-        if !spec.libraries.is_empty() {
+        if !spec.libraries.is_empty() || spec.steps.iter().any(|step| !step.accounts.is_empty()) {
             let text = String::from_utf8_lossy(text);
             spec = spec::parse_with(&text, Some(&self.outside().await?)).map_err(Error::Spec)?;
         }
@@ -199,14 +199,29 @@ async fn view(tx: &mut dyn Tx, row: ProjectRow) -> Result<ProjectView> {
 /// What was set on the server, and what the spec says where nothing was.
 pub(super) fn declared(spec: &Project, set: Vec<VariableView>) -> Vec<VariableView> {
     let mut views = set;
+    // What stands in no library of the project is a field of an account.
+    for view in &mut views {
+        if view.library.as_ref().is_some_and(|library| !spec.libraries.contains(library)) {
+            view.account = view.library.take();
+        }
+    }
     let mut add = |name: &String, environment: Option<&String>, secret: bool, value: Option<&String>| {
-        let same = |view: &VariableView| view.library.is_none() && view.name == *name;
+        let same = |view: &VariableView| view.library.is_none() && view.account.is_none() && view.name == *name;
         if views.iter().any(|view| same(view) && view.environment.as_ref() == environment) {
             return;
         }
         let (name, environment, value) = (name.clone(), environment.cloned(), value.cloned());
         let set = value.is_some();
-        views.push(VariableView { name, environment, library: None, secret, value, set, updated_at: None });
+        views.push(VariableView {
+            name,
+            environment,
+            library: None,
+            account: None,
+            secret,
+            value,
+            set,
+            updated_at: None,
+        });
     };
     for (name, variable) in &spec.variables {
         match variable {
@@ -223,7 +238,8 @@ pub(super) fn declared(spec: &Project, set: Vec<VariableView>) -> Vec<VariableVi
             _ => {}
         }
     }
-    let key = |view: &VariableView| (view.name.clone(), view.environment.clone(), view.library.clone());
+    let key =
+        |view: &VariableView| (view.account.clone(), view.name.clone(), view.environment.clone(), view.library.clone());
     views.sort_by_key(key);
     views
 }
@@ -241,6 +257,7 @@ pub(super) fn variable_view(row: &VariableRow) -> VariableView {
         name: row.name.clone(),
         environment: row.environment.clone(),
         library,
+        account: None,
         secret,
         value,
         set: true,

@@ -9,7 +9,7 @@ use crate::harness::{Server, files};
 const CANARY: &str = "Zq7/canary+9911\"é";
 
 const SPEC: &str = "version: 1\nproject: shop\nenvironments: [{name: dev}]\nlibraries: [common]\nvariables: {token: {secret: true}, plain: 1}\n\
-    steps:\n  - {name: one, image: i, run: x, env: {A: '${{ secrets.token }}', B: '${{ secrets.key }}', C: '${{ vars.tier }}'}}\n";
+    steps:\n  - {name: one, image: i, run: x, accounts: [prod], env: {A: '${{ secrets.token }}', B: '${{ secrets.key }}', C: '${{ vars.tier }}'}}\n";
 
 async fn put(server: &Server, path: &str, value: &str, secret: bool) -> crate::harness::Answer {
     server.call(Method::PUT, path, json!({ "value": value, "secret": secret }).to_string()).await
@@ -21,6 +21,8 @@ async fn server() -> (Server, String) {
     server.post("/libraries", &json!({ "name": "common" })).await.ok(201);
     put(&server, "/libraries/common/variables/key", CANARY, true).await.ok(200);
     put(&server, "/libraries/common/variables/tier", "gold", false).await.ok(200);
+    let account = json!({ "type": "aws", "fields": { "access_key_id": "AKIA", "secret_access_key": CANARY } });
+    server.call(Method::PUT, "/accounts/prod", account.to_string()).await.ok(200);
     server.apply("shop", SPEC).await.ok(200);
     put(&server, "/projects/shop/variables/token", CANARY, true).await.ok(200);
     server.post("/projects/shop/releases", &json!({ "version": "1.0.0" })).await.ok(201);
@@ -81,6 +83,16 @@ async fn what_is_refused_does_not_say_the_secret() {
         let answer = put(&server, path, CANARY, secret).await;
         assert!(answer.status.is_client_error() && !shows(&answer.body), "{path}: {answer:?}");
     }
+    for body in [
+        json!({ "type": "gcp", "fields": { "credentials": CANARY } }),
+        json!({ "type": "pulumi", "fields": { "access_token": CANARY } }),
+        json!({ "type": "aws", "fields": { "secret_access_key": CANARY } }),
+        json!({ "type": "ssh", "fields": { "key": CANARY } }),
+        json!({ "type": "aws", "fields": { "key": [CANARY] } }),
+    ] {
+        let answer = server.call(Method::PUT, "/accounts/prod", body.to_string()).await;
+        assert!(answer.status.is_client_error() && !shows(&answer.body), "{answer:?}");
+    }
     assert!(!shows(&server.get("/audit").await.body));
 }
 
@@ -105,7 +117,7 @@ async fn a_release_and_an_explanation_name_the_library() {
 async fn the_keys_can_be_rotated_while_everything_is_served() {
     let (server, _) = server().await;
     let before = server.get("/secrets").await.ok(200);
-    assert_eq!((&before["keys"][0]["rows"], &before["remaining"]), (&json!(2), &json!(0)), "{before}");
+    assert_eq!((&before["keys"][0]["rows"], &before["remaining"]), (&json!(3), &json!(0)), "{before}");
     assert_eq!(before["kek"], "the file `kek` of the data directory");
     let started = server.call(Method::POST, "/secrets/rotate", "").await.ok(202);
     assert_eq!((&started["started"], &started["key"]), (&json!(true), &json!(2)));
@@ -115,5 +127,5 @@ async fn the_keys_can_be_rotated_while_everything_is_served() {
             break now;
         }
     };
-    assert_eq!((&after["keys"][1]["rows"], &after["keys"][1]["current"]), (&json!(2), &json!(true)), "{after}");
+    assert_eq!((&after["keys"][1]["rows"], &after["keys"][1]["current"]), (&json!(3), &json!(true)), "{after}");
 }

@@ -9,7 +9,10 @@ use super::model::Variable;
 use super::suggest;
 use super::tree::{At, Errors};
 use super::variables::Declared;
+use crate::account;
 
+/// Most accounts of a step.
+const MAX_ACCOUNTS: usize = 20;
 /// Most libraries of a project.
 const MAX_LIBRARIES: usize = 50;
 
@@ -18,6 +21,8 @@ const MAX_LIBRARIES: usize = 50;
 pub struct Outside {
     /// Names of the variables of each library; `true` for a secret.
     pub libraries: BTreeMap<String, BTreeMap<String, bool>>,
+    /// Accounts by name.
+    pub accounts: BTreeMap<String, account::Kind>,
 }
 
 /// `libraries:` as it was read.
@@ -29,6 +34,48 @@ pub(super) struct Included {
     pub(super) variables: Declared,
     /// There may be variables that are not known here.
     pub(super) open: bool,
+}
+
+/// Reads `accounts:` of a step. `known`: those that there are; `env`: names that the step sets; `backend`: it has one of its own.
+pub(super) fn accounts(
+    at: &At<'_>,
+    known: Option<&BTreeMap<String, account::Kind>>,
+    (env, backend): (&[&str], bool),
+    errors: &mut Errors,
+) -> Vec<String> {
+    let Some(names) = known::names(at, MAX_ACCOUNTS, errors) else { return Vec::new() };
+    let Some(known) = known else { return names };
+    let mut taken: BTreeMap<&str, &str> = BTreeMap::new();
+    for (name, element) in names.iter().zip(at.list(MAX_ACCOUNTS, errors).unwrap_or_default()) {
+        let Some(kind) = known.get(name) else {
+            let hint = suggest::hint(name, known.keys().map(String::as_str));
+            let make = format!("make it with `longshore account create {name} --type TYPE`");
+            element.error(format!("there is no account `{name}`: {make}{hint}"), errors);
+            continue;
+        };
+        for field in kind.fields() {
+            if env.contains(&field.env) {
+                let message = format!(
+                    "`{}` stands under `env` too, and account `{name}` sets it: write one of the two",
+                    field.env
+                );
+                element.error(message, errors);
+            }
+            if field.env == account::BACKEND && backend {
+                let message =
+                    format!("`backend` says where the state is, and account `{name}` does too: write one of the two");
+                element.error(message, errors);
+            }
+            if let Some(other) = taken.insert(field.env, name) {
+                element.error(
+                    format!("accounts `{other}` and `{name}` both set `{}`: name one of them", field.env),
+                    errors,
+                );
+                break;
+            }
+        }
+    }
+    names
 }
 
 /// Reads `libraries:`. `declared`: the project's own variables.

@@ -43,7 +43,9 @@ pub(super) fn project(root: &Node, outside: Option<&Outside>, errors: &mut Error
     let own = declared.len();
     let seen = declared.into_iter().chain(included.variables).collect();
     let (steps, mut declared) = match listed {
-        Some(listed) => listed.steps(name.clone(), (seen, included.open), errors),
+        Some(listed) => {
+            listed.steps(name.clone(), (seen, included.open), outside.map(|outside| &outside.accounts), errors)
+        }
         None => (None, seen),
     };
     declared.truncate(own);

@@ -223,6 +223,14 @@ fn common(field: &str) -> Value {
             }
             mounts
         }
+        "accounts" => {
+            let mut accounts =
+                list("Accounts of the server whose environment variables it gets.", &reference("name"), 0);
+            if let Some(accounts) = accounts.as_object_mut() {
+                accounts.insert("uniqueItems".to_owned(), json!(true));
+            }
+            accounts
+        }
         "env" => {
             let reserved: Vec<&str> = env::RESERVED.iter().map(|(name, _)| *name).collect();
             json!({

@@ -1,5 +1,6 @@
 //! The engine with a simulated agent that calls it as the agent plane does. Time stands still until a test moves it.
 
+mod cloud;
 mod ends;
 mod fences;
 mod flow;

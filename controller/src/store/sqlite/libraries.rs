@@ -1,10 +1,11 @@
 //! Libraries and their variables.
 
 use async_trait::async_trait;
+use longshore_core::account::Kind;
 use sqlx::query;
 use sqlx::sqlite::{SqliteConnection, SqliteRow};
 
-use super::column::{text, time};
+use super::column::{opt_parsed, text, time};
 use super::conn::Conn;
 use super::projects::variable_row;
 use crate::store::Error;
@@ -15,8 +16,9 @@ type Result<T> = std::result::Result<T, Error>;
 
 async fn insert_library(c: &mut SqliteConnection, row: &LibraryRow) -> Result<bool> {
     let done =
-        query("INSERT INTO library (name, created_at, created_by) VALUES ($1, $2, $3) ON CONFLICT (name) DO NOTHING")
+        query("INSERT INTO library (name, kind, created_at, created_by) VALUES ($1, $2, $3, $4) ON CONFLICT (name) DO NOTHING")
             .bind(&row.name)
+            .bind(row.kind.map(Kind::as_str))
             .bind(row.created_at.as_micros())
             .bind(&row.created_by)
             .execute(c)
@@ -28,6 +30,7 @@ async fn libraries(c: &mut SqliteConnection) -> Result<Vec<LibraryRow>> {
     let row = |row: &SqliteRow| {
         Ok(LibraryRow {
             name: text(row, "name")?,
+            kind: opt_parsed(row, "kind")?,
             created_at: time(row, "created_at")?,
             created_by: text(row, "created_by")?,
         })

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::*;
+use crate::account::Kind;
 
 const SPEC: &str = "version: 1\nproject: shop\nenvironments: [{name: dev}]\nlibraries: [common, team]\nvariables: {own: 1}\n\
     steps:\n  - name: one\n    image: 'i:${{ vars.tag }}'\n    run: x\n    env:\n      A: ${{ vars.own }}\n      B: ${{ secrets.key }}\n";
@@ -13,6 +14,11 @@ fn outside() -> Outside {
         libraries: BTreeMap::from([
             ("common".to_owned(), library(&[("tag", false), ("key", true), ("own", true), ("both", true)])),
             ("team".to_owned(), library(&[("key", true), ("both", false)])),
+        ]),
+        accounts: BTreeMap::from([
+            ("prod".to_owned(), Kind::Aws),
+            ("other".to_owned(), Kind::Aws),
+            ("cloud".to_owned(), Kind::Pulumi),
         ]),
     }
 }
@@ -46,4 +52,30 @@ fn what_is_nowhere_is_an_error_with_its_line() {
     assert!(!refused(&SPEC.replace("[common, team]", "[]"), None).is_empty(), "no library, no trust");
     let errors = refused(&SPEC.replace("vars.own", "secrets.own"), Some(&outside()));
     assert!(errors[0].1.contains("no secret"), "the project's own declaration counts: {errors:?}");
+}
+
+#[test]
+fn an_account_is_there_and_sets_nothing_that_is_set() {
+    let with = |accounts: &str, env: &str| {
+        format!(
+            "version: 1\nproject: shop\nenvironments: [{{name: dev}}]\nsteps:\n  - name: one\n    image: i\n    pulumi: {{operation: up}}\n\
+             \x20   env: {env}\n    accounts: {accounts}\n"
+        )
+    };
+    let good = with("[prod, cloud]", "{A: 1}");
+    assert_eq!(accepted(&good).steps[0].accounts, ["prod", "cloud"]);
+    parse_with(&good, Some(&outside())).unwrap();
+    for (accounts, env, words) in [
+        ("[prdo]", "{}", "did you mean `prod`"),
+        ("[prod, other]", "{}", "both set `AWS_ACCESS_KEY_ID`"),
+        ("[prod]", "{AWS_REGION: eu}", "`AWS_REGION` stands under `env` too"),
+    ] {
+        let errors = refused(&with(accounts, env), Some(&outside()));
+        assert!(errors.len() == 1 && errors[0].0 == 9 && errors[0].1.contains(words), "{errors:?}");
+    }
+    let backend = with("[cloud]", "{}").replace("operation: up", "operation: up, backend: 'file:///x'");
+    assert!(refused(&backend, Some(&outside()))[0].1.contains("`backend` says"));
+    let gate =
+        "version: 1\nproject: p\nenvironments: [{name: dev}]\nsteps: [{name: a, approval: {}, accounts: [prod]}]\n";
+    assert!(refused(gate, None)[0].1.contains("leave `accounts` out"));
 }
