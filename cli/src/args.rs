@@ -2,9 +2,12 @@
 //!
 //! The texts here are the manual that people read first; `tests/help` holds them as golden files.
 
+pub mod account;
+pub mod library;
 mod package;
 pub mod people;
 pub mod releases;
+pub mod secrets;
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -78,6 +81,12 @@ pub enum Command {
     /// Set a project's variables.
     #[command(subcommand)]
     Variable(VariableCommand),
+    /// Make libraries: variables that projects share.
+    #[command(subcommand)]
+    Library(library::LibraryCommand),
+    /// Make accounts: what steps need to call a cloud or Pulumi.
+    #[command(subcommand)]
+    Account(account::AccountCommand),
     /// Make releases, show and block them.
     #[command(subcommand)]
     Release(releases::ReleaseCommand),
@@ -124,6 +133,9 @@ pub enum Command {
     /// Make tokens and take them back.
     #[command(subcommand)]
     Token(people::TokenCommand),
+    /// Look at the keys of the server's secrets, or change them.
+    #[command(subcommand)]
+    Secrets(secrets::SecretsCommand),
     /// Print who did what, and what was refused.
     Audit(people::Audit),
     /// Print who you are to the server and what you may do.

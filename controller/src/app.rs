@@ -24,7 +24,7 @@ use crate::data_dir::{self, DataDir};
 use crate::engine::{self, Engine};
 use crate::identity::{self, Ca, Incoming, TokenHash, TokenKind};
 use crate::logs::{self, Logs};
-use crate::secrets::{self, Vault};
+use crate::secrets;
 use crate::store::rows::MetaRow;
 use crate::store::sqlite::Sqlite;
 use crate::store::{self, Measured, Store};
@@ -59,7 +59,7 @@ pub enum Error {
     Store(#[from] store::Error),
     /// The keys.
     #[error(transparent)]
-    Secrets(#[from] secrets::Error),
+    Secrets(#[from] secrets::startup::Failed),
     /// The authority, or TLS.
     #[error(transparent)]
     Identity(#[from] identity::Error),
@@ -116,7 +116,7 @@ impl App {
         let path = data_dir.path().join(DATABASE);
         let store = Sqlite::open(&path, &tasks).await.map_err(|source| Error::Database { path, source })?;
         let store: Arc<dyn Store> = Arc::new(Measured::new(store, clock.clone()));
-        let vault = Arc::new(open_vault(&store, &data_dir, &clock).await?);
+        let vault = Arc::new(secrets::startup::open(&store, &data_dir, &config.secrets, &clock).await?);
         let ca = Arc::new(Ca::load_or_create(&data_dir, config.agents.certificate_validity, clock.now())?);
         let logs = Logs::open(data_dir.path().join("logs"), tasks.clone())?;
         let limits = blobs::Limits { packed: config.max_package_bytes, ..blobs::Limits::default() };
@@ -237,19 +237,6 @@ impl App {
 
 async fn bind(address: SocketAddr, field: &'static str) -> Result<TcpListener, Error> {
     TcpListener::bind(address).await.map_err(|source| Error::Listen { address, field, source })
-}
-
-/// Opens the vault; at the first start its data key is stored before anything is sealed with it.
-async fn open_vault(store: &Arc<dyn Store>, dir: &DataDir, clock: &Clock) -> Result<Vault, Error> {
-    let wrapped = store.read::<_, store::Error, _>(|tx| tx.data_key()).await?;
-    let opened = Vault::open_or_create(dir, wrapped.as_deref(), || clock.random())?;
-    if let Some(fresh) = opened.fresh {
-        let now = clock.now();
-        store
-            .write::<_, store::Error, _>(move |tx| Box::pin(async move { tx.insert_data_key(&fresh, now).await }))
-            .await?;
-    }
-    Ok(opened.vault)
 }
 
 /// Gives a new database its name.

@@ -48,6 +48,8 @@ pub mod step;
 pub mod time;
 
 #[cfg(feature = "spec")]
+pub mod account;
+#[cfg(feature = "spec")]
 pub mod expression;
 #[cfg(feature = "spec")]
 pub mod gate;

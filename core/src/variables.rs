@@ -1,10 +1,11 @@
 //! Which value a variable has: one documented order, no ties.
 //!
 //! The narrowest scope wins: what was given with the deployment, then step, environment, pool, everything. Within one scope a value
-//! that was set on the server beats the one in the file. No two candidates of a variable have the same scope and the same source, so
-//! there is nothing left to chance.
+//! that was set on the server for the project beats the one in the file, and that beats one from a library; of libraries the one that
+//! stands later in `libraries` wins. No two candidates of a variable have the same scope and the same source, so there is nothing left
+//! to chance. A variable that the project does not declare has the values of its libraries; one that is asked for has none from them.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::spec::{Project, Variable};
 
@@ -38,6 +39,8 @@ impl std::fmt::Display for Scope {
 /// Where a value was written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Source {
+    /// A library, by its place in [`Project::libraries`].
+    Library(usize),
     /// `longshore.yaml`.
     File,
     /// `longshore variable set`.
@@ -49,11 +52,12 @@ pub enum Source {
 impl Source {
     /// For people.
     #[must_use]
-    pub const fn words(self) -> &'static str {
+    pub fn words(self, project: &Project) -> String {
         match self {
-            Self::File => "the spec",
-            Self::Server => "`longshore variable set`",
-            Self::Given => "`--var`",
+            Self::Library(at) => format!("library `{}`", project.libraries.get(at).map_or("", String::as_str)),
+            Self::File => "the spec".to_owned(),
+            Self::Server => "`longshore variable set`".to_owned(),
+            Self::Given => "`--var`".to_owned(),
         }
     }
 }
@@ -78,6 +82,8 @@ pub struct SetValue {
     pub environment: Option<String>,
     /// The value.
     pub value: String,
+    /// The library it was set in, by its place in [`Project::libraries`]; `None`: for the project.
+    pub library: Option<usize>,
 }
 
 /// Where a value is asked for.
@@ -123,13 +129,20 @@ pub fn candidates(project: &Project, set: &[SetValue], name: &str, place: &Place
                 add(Scope::Deployment, Source::Given, value);
             }
         }
-        Some(Variable::Secret) | None => return found,
+        Some(Variable::Secret) => return found,
+        None => {}
     }
-    for set in set.iter().filter(|set| set.name == name) {
+    let declared = project.variable(name);
+    let counts = |set: &&SetValue| match set.library {
+        Some(_) => !matches!(declared, Some(Variable::Prompt(_))),
+        None => declared.is_some(),
+    };
+    for set in set.iter().filter(|set| set.name == name).filter(counts) {
+        let source = set.library.map_or(Source::Server, Source::Library);
         match &set.environment {
-            None => add(Scope::All, Source::Server, &set.value),
+            None => add(Scope::All, source, &set.value),
             Some(environment) if environment == place.environment => {
-                add(Scope::Environment(environment.clone()), Source::Server, &set.value);
+                add(Scope::Environment(environment.clone()), source, &set.value);
             }
             Some(_) => {}
         }
@@ -152,6 +165,13 @@ pub struct Resolved {
 #[must_use]
 pub fn resolve(project: &Project, set: &[SetValue], environment: &str, given: &BTreeMap<String, String>) -> Resolved {
     let mut resolved = Resolved::default();
+    let names: BTreeSet<&str> = set.iter().filter(|set| set.library.is_some()).map(|set| set.name.as_str()).collect();
+    for name in names.into_iter().filter(|name| project.variable(name).is_none()) {
+        let place = Place { environment, step: None, given };
+        if let Some(best) = candidates(project, set, name, &place).into_iter().next() {
+            resolved.variables.insert(name.to_owned(), best.value);
+        }
+    }
     for (name, variable) in &project.variables {
         let best = |step| {
             let place = Place { environment, step, given };
@@ -196,7 +216,16 @@ mod tests {
     }
 
     fn set(name: &str, environment: Option<&str>) -> SetValue {
-        SetValue { name: name.to_owned(), environment: environment.map(str::to_owned), value: "set".to_owned() }
+        SetValue {
+            name: name.to_owned(),
+            environment: environment.map(str::to_owned),
+            value: "set".to_owned(),
+            library: None,
+        }
+    }
+
+    fn library(at: usize, name: &str, environment: Option<&str>) -> SetValue {
+        SetValue { value: format!("lib{at}"), library: Some(at), ..set(name, environment) }
     }
 
     fn order(name: &str, environment: &str, step: Option<&str>, set: &[SetValue]) -> Vec<String> {
@@ -216,6 +245,42 @@ mod tests {
         assert_eq!(order("n", "dev", None, &[set("n", None)]), ["set", "1"]);
         assert_eq!(order("p", "dev", None, &[]), ["OPS-7", "none"]);
         assert_eq!(order("missing", "dev", None, &[set("missing", None)]), Vec::<String>::new());
+    }
+
+    #[test]
+    fn a_library_is_beaten_at_its_scope_and_wins_where_it_is_narrower() {
+        let all = [library(1, "s", None), library(0, "s", None), library(0, "s", Some("live")), set("s", None)];
+        assert_eq!(order("s", "live", None, &all), ["env", "lib0", "pool", "set", "all", "lib1", "lib0"]);
+        assert_eq!(order("n", "live", None, &[library(0, "n", Some("live"))]), ["lib0", "1"]);
+        assert_eq!(order("new", "dev", None, &[library(0, "new", None), set("new", None)]), ["lib0"], "undeclared");
+        assert_eq!(order("p", "dev", None, &[library(0, "p", None)]), ["OPS-7", "none"], "it is asked for");
+        let resolved =
+            resolve(&project(), &[library(0, "new", None), library(1, "new", None)], "dev", &BTreeMap::new());
+        assert_eq!(resolved.variables.get("new").map(String::as_str), Some("lib1"));
+    }
+
+    proptest::proptest! {
+        /// Whatever is set, in whatever order it comes: no two candidates tie, and the order is the same.
+        #[test]
+        fn the_order_is_total(picks in proptest::collection::vec((0..4_usize, 0..3_usize), 0..20), step in proptest::bool::ANY) {
+            let environments = [None, Some("dev"), Some("live")];
+            let mut all: Vec<SetValue> = Vec::new();
+            for (source, environment) in picks {
+                let environment = environments[environment];
+                let value = if source == 3 { set("s", environment) } else { library(source, "s", environment) };
+                if !all.contains(&value) {
+                    all.push(value);
+                }
+            }
+            let given = BTreeMap::new();
+            let place = Place { environment: "live", step: step.then_some("one"), given: &given };
+            let found = candidates(&project(), &all, "s", &place);
+            for pair in found.windows(2) {
+                proptest::prop_assert!((&pair[0].scope, pair[0].source) > (&pair[1].scope, pair[1].source));
+            }
+            all.reverse();
+            proptest::prop_assert_eq!(found, candidates(&project(), &all, "s", &place));
+        }
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! The commands, one file each. Every one gives an exit code or a [`Failure`].
 
+mod account;
 mod agents;
 mod apply;
 mod approval;
@@ -9,6 +10,7 @@ mod deploy;
 mod deployment;
 mod explain;
 mod join_token;
+mod library;
 mod locks;
 mod log_text;
 mod logs;
@@ -16,6 +18,7 @@ mod package;
 mod people;
 mod release;
 mod roles;
+mod secrets;
 mod show;
 mod spec_diff;
 mod spec_file;
@@ -65,6 +68,8 @@ pub async fn run(cli: Cli, output: Output) -> Result<Exit, Failure> {
         Command::Apply(args) => apply::run(&context, &args).await,
         Command::Variable(VariableCommand::Set(args)) => variable::set(&context, &args).await,
         Command::Variable(VariableCommand::Explain(args)) => explain::variable(&context, &args).await,
+        Command::Account(command) => account::run(&context, &command).await,
+        Command::Library(command) => library::run(&context, &command).await,
         Command::Release(command) => release::run(&context, &command).await,
         Command::Package(command) => package::run(&context, &command).await,
         Command::Deploy(args) => deploy::run(&context, &args).await,
@@ -88,6 +93,7 @@ pub async fn run(cli: Cli, output: Output) -> Result<Exit, Failure> {
         Command::Team(command) => people::team(&context, &command).await,
         Command::Role(command) => roles::role(&context, &command).await,
         Command::Token(command) => roles::token(&context, &command).await,
+        Command::Secrets(command) => secrets::run(&context, &command).await,
         Command::Audit(args) => audit::run(&context, &args).await,
         Command::Whoami => people::whoami(&context).await,
         Command::Errors(args) => errors::run(&context, &args),

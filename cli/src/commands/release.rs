@@ -117,6 +117,14 @@ fn held(release: &Value) -> Vec<String> {
             (Some(true), _) => "[secret]".to_owned(),
             (_, value) => value.unwrap_or_else(|| "-".to_owned()),
         };
+        if let Some(account) = text(variable, "account") {
+            lines.push(format!("account   {account}.{}{scope} = {value}", text(variable, "name").unwrap_or_default()));
+            continue;
+        }
+        let scope = match text(variable, "library") {
+            Some(library) => format!("{scope} of library {library}"),
+            None => scope,
+        };
         lines.push(format!("variable  {}{scope} = {value}", text(variable, "name").unwrap_or_default()));
     }
     lines

@@ -20,15 +20,24 @@ use crate::tasks;
 const LONGEST: usize = 1 << 20;
 
 pub(super) async fn set(context: &Context, args: &VariableSet) -> Result<Exit, Failure> {
+    put(context, args, ("project", &["projects", &args.project, "variables", &args.name])).await
+}
+
+/// Sends a value from standard input to `path`; `owner`: what `args.project` names.
+pub(super) async fn put(
+    context: &Context,
+    args: &VariableSet,
+    (owner, path): (&str, &[&str]),
+) -> Result<Exit, Failure> {
     let client = context.client()?;
-    let untouched = format!("variable `{}` of project `{}` is as it was", args.name, args.project);
+    let untouched = format!("variable `{}` of {owner} `{}` is as it was", args.name, args.project);
     let bytes = if io::stdin().is_terminal() { asked(args).await } else { piped(context, args) };
     let value = bytes.and_then(|bytes| checked(&bytes)).map_err(|failure| failure.untouched(&*untouched))?;
     let mut body = json!({ "value": value.expose(), "secret": args.secret });
     if let Some(environment) = &args.env {
         body["environment"] = json!(environment);
     }
-    let request = Request::put(&["projects", &args.project, "variables", &args.name]).json(&body);
+    let request = Request::put(path).json(&body);
     let answer =
         client.json(&request, Patience::SHORT).await.map_err(|error| Failure::from(error).untouched(&*untouched))?;
     if context.output.is_json() {
@@ -36,7 +45,7 @@ pub(super) async fn set(context: &Context, args: &VariableSet) -> Result<Exit, F
     } else {
         let kind = if args.secret { "secret " } else { "" };
         let scope = args.env.as_ref().map(|name| format!(" for environment {name}")).unwrap_or_default();
-        context.output.text(&format!("project {}: {kind}variable {} is set{scope}", args.project, args.name))?;
+        context.output.text(&format!("{owner} {}: {kind}variable {} is set{scope}", args.project, args.name))?;
     }
     Ok(Exit::Done)
 }

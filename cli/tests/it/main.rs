@@ -12,3 +12,4 @@ mod git;
 mod help;
 mod init;
 mod people;
+mod secrets;

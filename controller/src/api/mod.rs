@@ -4,6 +4,7 @@
 //! each route but those of [`OPEN`] asks for a bearer token and has one line in [`RULES`]; each refusal is a problem document (RFC 9457) with a stable
 //! `code`; unknown fields are refused; bodies are bounded, and streams hold a bounded part of a log in memory.
 
+mod accounts;
 mod agents;
 mod approvals;
 mod audit;
@@ -13,6 +14,7 @@ mod events;
 mod extract;
 mod health;
 mod join_tokens;
+mod libraries;
 mod logs;
 mod packages;
 mod problem;
@@ -21,6 +23,7 @@ mod releases;
 mod request;
 mod roles;
 mod rules;
+mod secrets;
 mod tokens;
 mod users;
 mod variables;
@@ -140,6 +143,11 @@ fn described() -> OpenApiRouter<Api> {
         .routes(routes!(projects::spec))
         .routes(routes!(variables::list))
         .routes(routes!(variables::set))
+        .routes(routes!(accounts::list))
+        .routes(routes!(accounts::put))
+        .routes(routes!(libraries::list, libraries::create))
+        .routes(routes!(libraries::show))
+        .routes(routes!(libraries::set))
         .routes(routes!(packages::list))
         .routes(routes!(packages::head, packages::put))
         .routes(routes!(deployments::list, deployments::create))
@@ -177,6 +185,8 @@ fn described() -> OpenApiRouter<Api> {
         .routes(routes!(tokens::list, tokens::create))
         .routes(routes!(tokens::revoke))
         .routes(routes!(tokens::whoami))
+        .routes(routes!(secrets::show))
+        .routes(routes!(secrets::rotate))
         .routes(routes!(audit::list));
     OpenApiRouter::with_openapi(Document::openapi())
         .nest("/api/v1", guarded)

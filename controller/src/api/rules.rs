@@ -83,6 +83,13 @@ pub const RULES: &[Rule] = &[
     rule(("GET", "/api/v1/projects/{name}/variables"), ("variable.list", "project/{name}"), (View, InProject)),
     rule(("PUT", "/api/v1/projects/{name}/variables/{variable}"), ("variable.set", "variable/{name}/{variable}"), (Deploy, Body)),
 
+    rule(("GET", "/api/v1/accounts"), ("account.list", "account"), (Administer, Server)),
+    rule(("PUT", "/api/v1/accounts/{account}"), ("account.set", "account/{account}"), (Administer, Server)),
+    rule(("GET", "/api/v1/libraries"), ("library.list", "library"), (View, Server)),
+    rule(("POST", "/api/v1/libraries"), ("library.create", "library"), (Administer, Server)),
+    rule(("GET", "/api/v1/libraries/{library}"), ("library.show", "library/{library}"), (View, Server)),
+    rule(("PUT", "/api/v1/libraries/{library}/variables/{variable}"), ("library.set", "library/{library}/{variable}"), (Administer, Server)),
+
     rule(("GET", "/api/v1/packages"), ("package.list", "package"), (View, Server)),
     rule(("HEAD", "/api/v1/packages/{sha256}"), ("package.show", "package/{sha256}"), (Deploy, Somewhere)),
     rule(("PUT", "/api/v1/packages/{sha256}"), ("package.push", "package/{sha256}"), (Deploy, Somewhere)),
@@ -133,6 +140,8 @@ pub const RULES: &[Rule] = &[
     rule(("GET", "/api/v1/tokens"), ("token.list", "token"), (Administer, Server)),
     rule(("POST", "/api/v1/tokens"), ("token.create", "token"), (Administer, Server)),
     rule(("DELETE", "/api/v1/tokens/{id}"), ("token.revoke", "token/{id}"), (Administer, Server)),
+    rule(("GET", "/api/v1/secrets"), ("secrets.show", "secrets"), (Administer, Server)),
+    rule(("POST", "/api/v1/secrets/rotate"), ("secrets.rotate", "secrets"), (Administer, Server)),
     rule(("GET", "/api/v1/audit"), ("audit.read", "audit"), (Administer, Server)),
     rule(("GET", "/api/v1/whoami"), ("whoami", ""), (View, SignedIn)),
 ];

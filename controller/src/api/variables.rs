@@ -30,13 +30,19 @@ pub(super) struct SetVariable {
     environment: Option<String>,
 }
 
+impl SetVariable {
+    pub(super) fn into_new(self, name: String) -> NewVariable {
+        NewVariable { name, value: self.value, secret: self.secret, environment: self.environment }
+    }
+}
+
 /// What was set.
 #[derive(Debug, Serialize, ToSchema)]
 pub(super) struct VariableSet {
     /// Its name.
-    name: String,
+    pub(super) name: String,
     /// Whether it is a secret.
-    secret: bool,
+    pub(super) secret: bool,
 }
 
 /// Variables of a project; values of secrets are never shown.
@@ -70,8 +76,7 @@ pub(super) async fn set(
     let permission = if body.secret { Permission::Administer } else { Permission::Deploy };
     let need = Need::new(permission, "variable.set", &format!("variable/{project}/{name}"));
     api.engine.authorize(&who, need.at(Some(&project), body.environment.as_deref())).await?;
-    let new = NewVariable { name, value: body.value, secret: body.secret, environment: body.environment };
-    let set = api.engine.set_variable(&project, new, &by).await?;
+    let set = api.engine.set_variable(&project, body.into_new(name), &by).await?;
     Ok(Json(VariableSet { name: set.name, secret: set.secret }))
 }
 

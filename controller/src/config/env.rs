@@ -33,16 +33,23 @@ fn set(file: &mut File, key: &str, value: &str) -> Result<(), String> {
         "API__TLS_KEY" => file.api.tls_key = Some(value.into()),
         "API__PUBLIC_URL" => file.api.public_url = Some(value.to_owned()),
         "AGENTS__LISTEN" => file.agents.listen = Some(parse(value, "an address with a port")?),
-        "AGENTS__NAMES" => {
-            file.agents.names =
-                Some(value.split(',').map(|name| name.trim().to_owned()).filter(|name| !name.is_empty()).collect());
-        }
+        "AGENTS__NAMES" => file.agents.names = Some(list(value)),
         "AGENTS__CERTIFICATE_VALIDITY" => file.agents.certificate_validity = Some(value.parse()?),
         "LOG__LEVEL" => file.log.level = Some(value.to_owned()),
         "LOG__FORMAT" => file.log.format = Some(value.parse()?),
+        "SECRETS__KEK_FILE" => file.secrets.kek_file = Some(value.into()),
+        "SECRETS__KEK_ENV" => file.secrets.kek_env = Some(value.to_owned()),
+        "SECRETS__KEK_COMMAND" => file.secrets.kek_command = Some(list(value)),
+        "SECRETS__PREVIOUS_KEK_FILE" => file.secrets.previous_kek_file = Some(value.into()),
+        "SECRETS__PREVIOUS_KEK_ENV" => file.secrets.previous_kek_env = Some(value.to_owned()),
+        "SECRETS__PREVIOUS_KEK_COMMAND" => file.secrets.previous_kek_command = Some(list(value)),
         _ => return Err("no such field; see docs/controller-config.md for what can be set".to_owned()),
     }
     Ok(())
+}
+
+fn list(value: &str) -> Vec<String> {
+    value.split(',').map(|part| part.trim().to_owned()).filter(|part| !part.is_empty()).collect()
 }
 
 fn parse<T: FromStr>(value: &str, what: &str) -> Result<T, String> {

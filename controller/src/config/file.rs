@@ -40,6 +40,7 @@ pub(super) struct File {
     pub(super) api: Api,
     pub(super) agents: Agents,
     pub(super) log: Log,
+    pub(super) secrets: Secrets,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -64,4 +65,15 @@ pub(super) struct Agents {
 pub(super) struct Log {
     pub(super) level: Option<String>,
     pub(super) format: Option<Format>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct Secrets {
+    pub(super) kek_file: Option<PathBuf>,
+    pub(super) kek_env: Option<String>,
+    pub(super) kek_command: Option<Vec<String>>,
+    pub(super) previous_kek_file: Option<PathBuf>,
+    pub(super) previous_kek_env: Option<String>,
+    pub(super) previous_kek_command: Option<Vec<String>>,
 }

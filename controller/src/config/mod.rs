@@ -13,6 +13,8 @@ use std::time::Duration;
 use rustls_pki_types::ServerName;
 
 use crate::engine::Settings;
+use crate::secrets;
+use crate::secrets::kek::Source;
 use crate::telemetry::Format;
 use file::File;
 
@@ -83,6 +85,8 @@ pub struct Config {
     pub log: Log,
     /// What the engine goes by.
     pub engine: Settings,
+    /// Where the key of the secrets comes from.
+    pub secrets: secrets::Settings,
 }
 
 /// The API.
@@ -173,6 +177,7 @@ fn check(file: File) -> Result<Config, Error> {
     let engine =
         check_engine(&file.lease, &file.heartbeat, &file.max_disconnected, &file.cancel_grace, &api.public_url)?;
     let log = check_log(file.log)?;
+    let secrets = check_secrets(file.secrets)?;
     Ok(Config {
         data_dir,
         max_package_bytes,
@@ -181,6 +186,7 @@ fn check(file: File) -> Result<Config, Error> {
         agents: Agents { listen, names, certificate_validity: validity },
         log,
         engine,
+        secrets,
     })
 }
 
@@ -247,6 +253,39 @@ fn check_range(name: &'static str, value: Duration, least: Duration, most: Durat
     }
     let text = longshore_core::spec::duration::format;
     Err(field(name, format!("`{}` is not between `{}` and `{}`", text(value), text(least), text(most))))
+}
+
+fn check_secrets(file: file::Secrets) -> Result<secrets::Settings, Error> {
+    let kek = source("secrets.kek_file", file.kek_file, file.kek_env, file.kek_command)?;
+    let previous =
+        source("secrets.previous_kek_file", file.previous_kek_file, file.previous_kek_env, file.previous_kek_command)?;
+    let kek = kek.unwrap_or_default();
+    if previous.as_ref() == Some(&kek) {
+        return Err(field("secrets.previous_kek_file", "it says the same as the new one: leave it out"));
+    }
+    Ok(secrets::Settings { kek, previous })
+}
+
+/// The one that is set of three; `name`: the first of them.
+fn source(
+    name: &'static str,
+    file: Option<PathBuf>,
+    env: Option<String>,
+    command: Option<Vec<String>>,
+) -> Result<Option<Source>, Error> {
+    match (file, env, command) {
+        (None, None, None) => Ok(None),
+        (Some(path), None, None) if !path.as_os_str().is_empty() => Ok(Some(Source::File(path))),
+        (None, Some(variable), None) if !variable.is_empty() => Ok(Some(Source::Env(variable))),
+        (None, None, Some(argv)) if argv.first().is_some_and(|program| !program.is_empty()) => {
+            Ok(Some(Source::Command(argv)))
+        }
+        (Some(_), None, None) | (None, Some(_), None) | (None, None, Some(_)) => Err(field(
+            name,
+            "the place of the key is empty: write a path, the name of a variable, or program and arguments",
+        )),
+        _ => Err(field(name, "the key has one place: set one of `..._file`, `..._env` and `..._command`")),
+    }
 }
 
 fn check_log(file: file::Log) -> Result<Log, Error> {

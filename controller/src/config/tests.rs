@@ -73,10 +73,27 @@ fn what_does_not_go_together_names_the_field() {
         ("data_dir = \"/d\"\n[agents]\nnames = [\"https://x\"]", "`agents.names`"),
         ("data_dir = \"/d\"\n[agents]\ncertificate_validity = \"1s\"", "`agents.certificate_validity`"),
         ("data_dir = \"/d\"\n[log]\nlevel = \"a=b=c\"", "`log.level`"),
+        ("data_dir = \"/d\"\n[secrets]\nkek_file = \"/k\"\nkek_env = \"K\"", "`secrets.kek_file`"),
+        ("data_dir = \"/d\"\n[secrets]\nkek_command = []", "`secrets.kek_file`"),
+        ("data_dir = \"/d\"\n[secrets]\nkek_env = \"\"", "`secrets.kek_file`"),
+        ("data_dir = \"/d\"\n[secrets]\nprevious_kek_file = \"/k\"\nprevious_kek_env = \"K\"", "`secrets.previous"),
+        ("data_dir = \"/d\"\n[secrets]\nkek_file = \"/k\"\nprevious_kek_file = \"/k\"", "`secrets.previous"),
     ] {
         let error = load(text, &[]).unwrap_err();
         assert!(error.contains(word), "{error}");
     }
+}
+
+#[test]
+fn the_key_has_one_place() {
+    use crate::secrets::kek::Source;
+    let kek = |more: &str, env: &[(&str, &str)]| load(&format!("{SMALL}{more}"), env).unwrap().secrets.kek;
+    assert_eq!(kek("", &[]), Source::DataDir);
+    assert_eq!(kek("[secrets]\nkek_file = \"/k\"", &[]), Source::File("/k".into()));
+    let argv = ["vault", "read"].map(str::to_owned).to_vec();
+    assert_eq!(kek("[secrets]\nkek_command = [\"vault\", \"read\"]", &[]), Source::Command(argv.clone()));
+    assert_eq!(kek("", &[("LONGSHORE_CONTROLLER__SECRETS__KEK_COMMAND", "vault, read")]), Source::Command(argv));
+    assert_eq!(kek("", &[("LONGSHORE_CONTROLLER__SECRETS__KEK_ENV", "KEK")]), Source::Env("KEK".to_owned()));
 }
 
 #[test]

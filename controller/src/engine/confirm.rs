@@ -70,7 +70,7 @@ impl Work {
 }
 
 fn key_aad(attempt: longshore_core::id::AttemptId, step: u32) -> String {
-    format!("outputs_key:{attempt}:{step}")
+    crate::secrets::Place::OutputsKey { attempt, step }.aad()
 }
 
 impl Engine {
@@ -343,6 +343,9 @@ fn render(step: &Step, values: &Values, plan: Plan) -> std::result::Result<Work,
     for (name, template) in &step.env {
         let rendered = template.render(values).map_err(|error| format!("`env.{name}`: {error}"))?;
         env.push((name.clone(), rendered.into_secret()));
+    }
+    for account in &step.accounts {
+        env.extend(values.account(account));
     }
     let action = match &step.action {
         spec::Action::Run { script: Script::Shell(text) } => {

@@ -3,24 +3,24 @@
 use std::collections::BTreeMap;
 
 use longshore_core::expression::{Context, Output, output_text};
-use longshore_core::id::{DeploymentId, ProjectId};
+use longshore_core::id::DeploymentId;
 use longshore_core::secret::Secret;
 use longshore_core::variables::Resolved;
 use zeroize::Zeroizing;
 
-use super::{Error, Result};
+use super::{Error, Result, cloud};
 use crate::hex;
-use crate::secrets::Vault;
+use crate::secrets::{Place, Vault};
 use crate::store::Tx;
 use crate::store::rows::{DeploymentRow, OutputRow, StepRow, VariableRow, VariableValue};
 
-/// What binds a sealed value to its row.
-pub(super) fn variable_aad(project: ProjectId, environment: Option<&str>, name: &str) -> String {
-    format!("variable:{project}:{}:{name}", environment.unwrap_or("*"))
+pub(super) fn output_aad(deployment: DeploymentId, step: u32, name: &str) -> String {
+    Place::Output { deployment, step, name: name.to_owned() }.aad()
 }
 
-pub(super) fn output_aad(deployment: DeploymentId, step: u32, name: &str) -> String {
-    format!("output:{deployment}:{step}:{name}")
+/// Where the value of a variable stands.
+pub(super) fn variable_place(row: &VariableRow) -> Place {
+    Place::Variable { owner: row.owner.clone(), environment: row.environment.clone(), name: row.name.clone() }
 }
 
 pub(super) fn text(what: &str, bytes: &Zeroizing<Vec<u8>>) -> Result<Secret> {
@@ -37,6 +37,8 @@ struct Value {
 pub(super) struct Values {
     variables: BTreeMap<String, String>,
     secrets: BTreeMap<String, Secret>,
+    /// Fields of accounts that are secrets, and those that are not, by the keys of [`cloud`](super::cloud).
+    accounts: BTreeMap<String, Value>,
     outputs: BTreeMap<(String, String), Value>,
     environment: String,
     project: String,
@@ -52,6 +54,7 @@ impl Values {
         Self {
             variables,
             secrets: BTreeMap::new(),
+            accounts: BTreeMap::new(),
             outputs: BTreeMap::new(),
             environment: row.environment.clone(),
             project: row.project_name.clone(),
@@ -66,6 +69,7 @@ impl Values {
         Self {
             variables,
             secrets: BTreeMap::new(),
+            accounts: BTreeMap::new(),
             outputs: BTreeMap::new(),
             environment: environment.to_owned(),
             project: project.to_owned(),
@@ -85,7 +89,13 @@ impl Values {
         for (name, version) in &row.secrets {
             let variable =
                 tx.variable(*version).await?.ok_or_else(|| Error::not_found("version of the secret", &name))?;
-            values.secrets.insert(name.clone(), open_variable(vault, &variable)?);
+            let text = open_variable(vault, &variable)?;
+            if cloud::is_field(name) {
+                let secret = matches!(variable.value, VariableValue::Sealed(_));
+                values.accounts.insert(name.clone(), Value { text, secret });
+            } else {
+                values.secrets.insert(name.clone(), text);
+            }
         }
         for step in steps {
             for (name, output) in &step.outputs {
@@ -96,9 +106,17 @@ impl Values {
         Ok(values)
     }
 
+    /// The environment that an account gives to a step.
+    pub(super) fn account(&self, name: &str) -> Vec<(String, Secret)> {
+        let fields = self.accounts.iter().filter_map(|(key, value)| Some((cloud::env_of(key, name)?, value)));
+        let set = fields.filter(|(_, value)| !value.text.expose().is_empty());
+        set.map(|(env, value)| (env.to_owned(), value.text.clone())).collect()
+    }
+
     /// Every value that may not stand in a log.
     pub(super) fn masked(&self) -> Vec<Secret> {
-        let outputs = self.outputs.values().filter(|value| value.secret).map(|value| &value.text);
+        let outputs = self.outputs.values().chain(self.accounts.values());
+        let outputs = outputs.filter(|value| value.secret).map(|value| &value.text);
         self.secrets.values().chain(outputs).cloned().collect()
     }
 }
@@ -106,9 +124,7 @@ impl Values {
 pub(super) fn open_variable(vault: &Vault, row: &VariableRow) -> Result<Secret> {
     match &row.value {
         VariableValue::Plain(plain) => Ok(Secret::new(plain.clone())),
-        VariableValue::Sealed(sealed) => {
-            text(&row.name, &vault.open(&variable_aad(row.project, row.environment.as_deref(), &row.name), sealed)?)
-        }
+        VariableValue::Sealed(sealed) => text(&row.name, &vault.open(&variable_place(row).aad(), sealed)?),
     }
 }
 

@@ -17,11 +17,12 @@ use super::children::{begun_by, check_waits};
 use super::context::Values;
 use super::cx::Cx;
 use super::flow::{begin, may_begin};
+use super::libraries::newest_rows;
 use super::pins::check_permitted;
 use super::program::{FILES, MAX_BYTES, Program};
-use super::{Engine, Error, NewDeployment, Result, releases};
+use super::{Engine, Error, NewDeployment, Result, cloud as accounts, releases};
 use crate::store::Tx;
-use crate::store::rows::{DeploymentRow, ProjectRow, ReleaseRow, StepRow, VariableRow, VariableValue};
+use crate::store::rows::{DeploymentRow, Owner, ProjectRow, ReleaseRow, StepRow, VariableRow, VariableValue};
 
 /// Longest operation id of a client.
 const MAX_OPERATION: usize = 128;
@@ -60,7 +61,7 @@ impl Engine {
         let found = self.find(&new).await?;
         let id = self.clock().deployment_id();
         let mut row = self.row(id, &new, &found, by)?;
-        row.stacks = self.check_steps(&row, &found.spec).await?;
+        row.stacks = self.check_steps(&row, &found).await?;
         let own = format!("project/{}/{}", row.project_name, row.environment);
         let locks: BTreeSet<String> = row.stacks.values().cloned().chain([own]).collect();
         row.locks = locks.into_iter().collect();
@@ -95,7 +96,8 @@ impl Engine {
                         let hint = Some("upload it first with PUT /api/v1/packages/SHA256".to_owned());
                         return Err(Error::NotFound { kind: "package", name: sha256, hint });
                     }
-                    Ok(Found { variables: tx.variables(project.id).await?, project, release: None, spec })
+                    let variables = newest_rows(tx, &project, &spec).await?;
+                    Ok(Found { project, release: None, spec, variables })
                 })
             })
             .await?;
@@ -151,7 +153,8 @@ impl Engine {
     }
 
     /// Checks what can be known of every step; answers the stacks that they write to.
-    async fn check_steps(&self, row: &DeploymentRow, spec: &Project) -> Result<BTreeMap<u32, String>> {
+    async fn check_steps(&self, row: &DeploymentRow, found: &Found) -> Result<BTreeMap<u32, String>> {
+        let spec = &found.spec;
         let mut stacks: BTreeMap<u32, String> = BTreeMap::new();
         let graph = Graph::new(&spec.steps);
         for (index, step) in (0..).zip(&spec.steps) {
@@ -160,7 +163,8 @@ impl Engine {
             }
             let spec::Action::Pulumi(pulumi) = &step.action else { continue };
             let values = Values::plain(row, Some(&step.name));
-            let Some(stack) = self.stack_lock(row, step, pulumi, &values).await? else { continue };
+            let of_account = accounts::backend(step, &found.variables, &row.environment);
+            let Some(stack) = self.stack_lock(row, (step, of_account), pulumi, &values).await? else { continue };
             let place = |index: u32| usize::try_from(index).unwrap_or(usize::MAX);
             let other = stacks.iter().find(|(at, key)| **key == stack && graph.concurrent(place(**at), place(index)));
             if let Some(other) = other.and_then(|(at, _)| spec.steps.get(place(*at))) {
@@ -180,7 +184,7 @@ impl Engine {
     async fn stack_lock(
         &self,
         row: &DeploymentRow,
-        step: &Step,
+        (step, of_account): (&Step, Option<String>),
         pulumi: &Pulumi,
         values: &Values,
     ) -> Result<Option<String>> {
@@ -214,7 +218,7 @@ impl Engine {
         if !step.writes_stack() {
             return Ok(None);
         }
-        let backend = backend(step, pulumi, values, program.backend)?;
+        let backend = backend(step, pulumi, values, of_account.or(program.backend))?;
         // `ORGANIZATION/PROJECT/STACK` and `STACK` can be the same stack: without the organization too much is locked, never too little.
         let parts: Vec<&str> = stack.split('/').collect();
         let (name, stack) = match parts.as_slice() {
@@ -411,16 +415,35 @@ pub(super) fn rendered(
     Ok(text)
 }
 
-/// The newest value for an environment: one of its own counts before one for all.
-pub(super) fn newest<'a>(
+/// Values of a secret that count in an environment, the best first: narrower ones before wider ones, then the project's own
+/// before those of its libraries, of which the last one counts most. A secret that the project does not declare has those alone.
+pub(super) fn secret_rows<'a>(
+    spec: &Project,
     rows: &'a [VariableRow],
     name: &str,
     environment: &str,
-    secret: bool,
-) -> Option<&'a VariableRow> {
-    let fits = |row: &&VariableRow| row.name == name && matches!(row.value, VariableValue::Sealed(_)) == secret;
-    let of = |wanted: Option<&str>| rows.iter().filter(fits).find(|row| row.environment.as_deref() == wanted);
-    of(Some(environment)).or_else(|| of(None))
+) -> Vec<&'a VariableRow> {
+    let declared = spec.variable(name);
+    let fits = |row: &&VariableRow| {
+        let in_scope = row.environment.as_deref().is_none_or(|own| own == environment);
+        let counts = match &row.owner {
+            Owner::Project(_) => matches!(declared, Some(Variable::Secret)),
+            Owner::Library(library) if !spec.libraries.contains(library) => false,
+            Owner::Library(_) => matches!(declared, Some(Variable::Secret) | None),
+        };
+        in_scope && counts && row.name == name && matches!(row.value, VariableValue::Sealed(_))
+    };
+    let mut found: Vec<&VariableRow> = rows.iter().filter(fits).collect();
+    found.sort_by_key(|row| std::cmp::Reverse((row.environment.is_some(), place_of(spec, row))));
+    found
+}
+
+/// Place of a value's library in the spec, behind all of them for the project's own.
+pub(super) fn place_of(spec: &Project, row: &VariableRow) -> usize {
+    match &row.owner {
+        Owner::Project(_) => usize::MAX,
+        Owner::Library(name) => spec.libraries.iter().position(|library| library == name).unwrap_or_default(),
+    }
 }
 
 type Snapshot = (Resolved, BTreeMap<String, i64>);
@@ -428,11 +451,11 @@ type Snapshot = (Resolved, BTreeMap<String, i64>);
 /// Plain values and versions of secrets for one environment.
 fn snapshot(spec: &Project, rows: &[VariableRow], new: &NewDeployment) -> Result<Snapshot> {
     let environment = new.environment.as_str();
-    let set: Vec<SetValue> = rows.iter().filter_map(set_value).collect();
+    let set: Vec<SetValue> = rows.iter().filter_map(|row| set_value(spec, row)).collect();
     let resolved = variables::resolve(spec, &set, environment, &new.variables);
     let mut secrets = BTreeMap::new();
     for (name, _) in spec.variables.iter().filter(|(_, variable)| matches!(variable, Variable::Secret)) {
-        if let Some(row) = newest(rows, name, environment, true) {
+        if let Some(row) = secret_rows(spec, rows, name, environment).first() {
             secrets.insert(name.clone(), row.id);
         }
     }
@@ -441,6 +464,11 @@ fn snapshot(spec: &Project, rows: &[VariableRow], new: &NewDeployment) -> Result
         if let longshore_core::expression::Reference::Secrets(name) = to
             && !secrets.contains_key(name)
         {
+            // Of a library comes only what a step names.
+            if let Some(row) = secret_rows(spec, rows, name, environment).first() {
+                secrets.insert(name.clone(), row.id);
+                continue;
+            }
             let message = format!("secret `{name}` has no value for environment `{environment}`");
             let hint = format!(
                 "set it: `longshore variable set {} {name} --secret`, with the value on standard input",
@@ -449,14 +477,22 @@ fn snapshot(spec: &Project, rows: &[VariableRow], new: &NewDeployment) -> Result
             return Err(Error::refused("secret_missing", message, Some(hint)));
         }
     }
+    secrets.extend(accounts::versions(spec, rows, environment)?);
     Ok((resolved, secrets))
 }
 
 /// A plain value as core sees it.
-pub(super) fn set_value(row: &VariableRow) -> Option<SetValue> {
+pub(super) fn set_value(spec: &Project, row: &VariableRow) -> Option<SetValue> {
+    let library = match &row.owner {
+        Owner::Project(_) => None,
+        // Fields of accounts are no variables.
+        Owner::Library(library) if !spec.libraries.contains(library) => return None,
+        Owner::Library(_) => Some(place_of(spec, row)),
+    };
     match &row.value {
         VariableValue::Plain(value) => {
-            Some(SetValue { name: row.name.clone(), environment: row.environment.clone(), value: value.clone() })
+            let (name, environment, value) = (row.name.clone(), row.environment.clone(), value.clone());
+            Some(SetValue { name, environment, value, library })
         }
         VariableValue::Sealed(_) => None,
     }

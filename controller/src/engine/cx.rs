@@ -35,6 +35,8 @@ pub(super) struct After {
     pub(super) dispatch: bool,
     /// A due time may have changed.
     pub(super) timers: bool,
+    /// A data key that is durable now and seals from here on.
+    pub(super) data_key: Option<u32>,
 }
 
 /// Time and author of a change.

@@ -4,18 +4,19 @@ use std::collections::BTreeMap;
 
 use longshore_core::id::{AgentId, DeploymentId};
 use longshore_core::placement::{self, Candidate, Request};
-use longshore_core::spec::Variable;
+use longshore_core::spec::{Project, Variable};
 use longshore_core::variables::{self, Place};
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use super::create::{gate, project, set_value};
+use super::create::{gate, project, secret_rows, set_value};
 use super::dispatch::busy;
 use super::flow::spec_of;
+use super::libraries::newest_rows;
 use super::offers::offer_steps;
 use super::{Engine, Error, Result};
 use crate::store::Tx;
-use crate::store::rows::{ApprovalFilter, DeploymentRow};
+use crate::store::rows::{ApprovalFilter, DeploymentRow, Owner, VariableRow};
 use longshore_core::approval::ApprovalState;
 
 /// One rule that a deployment has to pass.
@@ -166,17 +167,19 @@ impl Engine {
                 if let Some(step) = step.as_ref().filter(|step| spec.step(step).is_none()) {
                     return Err(Error::not_found("step", step));
                 }
-                let rows = tx.variables(project.id).await?;
-                match spec.variable(&variable) {
-                    None => Err(Error::not_found("variable", &variable)),
-                    Some(Variable::Secret) => Ok(secret(&rows, &variable, &environment)),
-                    Some(_) => {
-                        let set: Vec<_> = rows.iter().filter_map(set_value).collect();
-                        let given = BTreeMap::new();
-                        let place = Place { environment: &environment, step: step.as_deref(), given: &given };
-                        Ok(plain(variables::candidates(&spec, &set, &variable, &place), variable))
-                    }
+                let rows = newest_rows(tx, &project, &spec).await?;
+                let declared = spec.variable(&variable);
+                let secrets = secret_rows(&spec, &rows, &variable, &environment);
+                if matches!(declared, Some(Variable::Secret)) || (declared.is_none() && !secrets.is_empty()) {
+                    return Ok(secret(&secrets, &variable));
                 }
+                let set: Vec<_> = rows.iter().filter_map(|row| set_value(&spec, row)).collect();
+                if declared.is_none() && !set.iter().any(|set| set.library.is_some() && set.name == variable) {
+                    return Err(Error::not_found("variable", &variable));
+                }
+                let given = BTreeMap::new();
+                let place = Place { environment: &environment, step: step.as_deref(), given: &given };
+                Ok(plain(&spec, variables::candidates(&spec, &set, &variable, &place), variable))
             })
         })
         .await
@@ -266,8 +269,8 @@ fn explained(candidate: &Candidate, request: &Request<'_>) -> AgentExplained {
     AgentExplained { agent: candidate.id.to_string(), rejected_by }
 }
 
-fn plain(found: Vec<variables::Candidate>, name: String) -> VariableExplained {
-    let from = |found: &variables::Candidate| format!("{} for {}", found.source.words(), found.scope);
+fn plain(spec: &Project, found: Vec<variables::Candidate>, name: String) -> VariableExplained {
+    let from = |found: &variables::Candidate| format!("{} for {}", found.source.words(spec), found.scope);
     let mut found = found.into_iter();
     let first = found.next();
     VariableExplained {
@@ -278,17 +281,21 @@ fn plain(found: Vec<variables::Candidate>, name: String) -> VariableExplained {
     }
 }
 
-fn secret(rows: &[crate::store::rows::VariableRow], name: &str, environment: &str) -> VariableExplained {
-    let words = |environment: Option<&str>| match environment {
-        Some(environment) => format!("`longshore variable set` for environment `{environment}`"),
-        None => "`longshore variable set` for everything".to_owned(),
+fn secret(rows: &[&VariableRow], name: &str) -> VariableExplained {
+    let words = |row: &&VariableRow| {
+        let source = match &row.owner {
+            Owner::Project(_) => "`longshore variable set`".to_owned(),
+            Owner::Library(name) => format!("library `{name}`"),
+        };
+        match &row.environment {
+            Some(environment) => format!("{source} for environment `{environment}`"),
+            None => format!("{source} for everything"),
+        }
     };
-    let own = super::create::newest(rows, name, environment, true);
-    let all = rows.iter().find(|row| row.name == name && row.environment.is_none());
-    let beaten = match (own, all) {
-        (Some(own), Some(all)) if own.id != all.id => vec![Beaten { value: None, from: words(None) }],
-        _ => Vec::new(),
-    };
-    let from = own.map_or_else(|| "nowhere: it was not set".to_owned(), |row| words(row.environment.as_deref()));
-    VariableExplained { name: name.to_owned(), value: None, from, beaten }
+    VariableExplained {
+        name: name.to_owned(),
+        value: None,
+        from: rows.first().map_or_else(|| "nowhere: it was not set".to_owned(), words),
+        beaten: rows.iter().skip(1).map(|row| Beaten { value: None, from: words(row) }).collect(),
+    }
 }

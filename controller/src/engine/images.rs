@@ -71,7 +71,8 @@ impl Engine {
             .read(move |tx| {
                 Box::pin(async move {
                     let spec = held_spec(tx, &row).await?;
-                    let set: Vec<_> = held_variables(tx, &row).await?.iter().filter_map(set_value).collect();
+                    let rows = held_variables(tx, &row).await?;
+                    let set: Vec<_> = rows.iter().filter_map(|row| set_value(&spec, row)).collect();
                     let known = tx.images(row.id).await?;
                     let mut references = references(&row, &spec, &set);
                     references.retain(|reference| !known.contains_key(reference));

@@ -10,6 +10,7 @@ mod approve;
 mod audit;
 mod cascade;
 mod children;
+mod cloud;
 mod complete;
 mod confirm;
 mod context;
@@ -24,6 +25,7 @@ mod guide;
 mod hello;
 mod http;
 mod images;
+mod libraries;
 mod live;
 mod offers;
 mod people;
@@ -35,6 +37,7 @@ mod projects;
 mod promote;
 mod read;
 mod releases;
+mod rotate;
 mod sessions;
 mod ship;
 #[cfg(test)]
@@ -47,6 +50,7 @@ mod view;
 use std::collections::{BTreeMap, BTreeSet};
 use std::convert::Infallible;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use futures_util::future::BoxFuture;
@@ -72,12 +76,15 @@ use sessions::Sessions;
 pub use access::{Actor, Need};
 pub(crate) use accounts::ADMIN;
 pub use approve::Vote;
+pub use cloud::{AccountView, NewAccount};
 pub use error::Error;
 pub use explain::{ExplainView, VariableExplained};
+pub use libraries::LibraryView;
 pub use live::{Change, Changes};
 pub use pins::Below;
 pub use promote::{Promoted, PromotedTo, RolledBack};
 pub use releases::NewRelease;
+pub use rotate::{DataKeyView, RotationView, SecretsView};
 pub use tokens::NewToken;
 pub use view::{
     AgentView, AppliedView, ApprovalView, AttemptView, AuditPage, AuditView, ChildReleaseView, DeploymentView,
@@ -215,6 +222,10 @@ struct Inner {
     questions: Questions,
     /// Messages were handed over and can be removed.
     outbox: Notify,
+    /// There may be secrets to move to the newest data key.
+    reseal: Notify,
+    /// Secrets are being moved.
+    resealing: AtomicBool,
 }
 
 impl Engine {
@@ -228,7 +239,11 @@ impl Engine {
         let (began, began_at) = (parts.clock.elapsed(), parts.clock.now());
         let sessions = Sessions::new(parts.clock.clone());
         let (dispatch, timers, checks, outbox) = (Notify::new(), Notify::new(), Notify::new(), Notify::new());
-        let (live, questions) = (Live::default(), Questions::default());
+        let (live, questions, reseal) = (Live::default(), Questions::default(), Notify::new());
+        // A rotation that was cut short goes on.
+        if parts.vault.keys() > 1 {
+            reseal.notify_one();
+        }
         let engine = Self(Arc::new(Inner {
             parts,
             meta,
@@ -241,12 +256,15 @@ impl Engine {
             checks,
             questions,
             outbox,
+            reseal,
+            resealing: AtomicBool::new(false),
         }));
         let tasks = &engine.0.parts.tasks;
         tasks.spawn_until_stop("dispatcher", OnError::Stop, engine.clone().dispatch_forever());
         tasks.spawn_until_stop("timers", OnError::Stop, engine.clone().time_forever());
         tasks.spawn_until_stop("checks", OnError::Stop, engine.clone().check_forever());
         engine.promote_all();
+        tasks.spawn_until_stop("reseal", OnError::Log, engine.clone().reseal_forever());
         tasks.spawn_until_stop("outbox", OnError::Stop, engine.clone().clear_outbox_forever());
         Ok(engine)
     }
@@ -335,6 +353,11 @@ impl Engine {
 
     /// What follows a commit. Anything lost here is found again from the rows.
     async fn carry_out(&self, after: After) {
+        if let Some(id) = after.data_key {
+            self.0.parts.vault.promote(id);
+            self.0.resealing.store(true, Ordering::SeqCst);
+            self.0.reseal.notify_one();
+        }
         for row in &after.outbox {
             if self.0.sessions.send(row) {
                 self.0.outbox.notify_one();

@@ -114,7 +114,7 @@ async fn newest(tx: &mut dyn Tx, project: &ProjectRow) -> Result<Option<ReleaseR
 /// The version that a step names, which has to be the same in every environment: a release holds one.
 fn version_of(spec: &Project, step: &Step, template: &Template, set: &[VariableRow]) -> Result<String> {
     let field = format!("steps.{}.deploy-release.version", step.name);
-    let set: Vec<_> = set.iter().filter_map(set_value).collect();
+    let set: Vec<_> = set.iter().filter_map(|row| set_value(spec, row)).collect();
     let mut found: Option<String> = None;
     for environment in &spec.environments {
         let resolved = variables::resolve(spec, &set, &environment.name, &BTreeMap::new());

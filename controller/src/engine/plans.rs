@@ -25,6 +25,7 @@ use super::cx::Cx;
 use super::offers::offer_steps;
 use super::{Engine, Error};
 use crate::hex;
+use crate::secrets::Place;
 use crate::secrets::Vault;
 use crate::store::Tx;
 use crate::store::rows::{ApprovalFilter, ApprovalRow, DeploymentRow, JobRow, PlanRow, StepAttemptRow, StepRow};
@@ -32,7 +33,7 @@ use crate::store::rows::{ApprovalFilter, ApprovalRow, DeploymentRow, JobRow, Pla
 type Result<T, E = Error> = std::result::Result<T, E>;
 
 fn plan_aad(approval: ApprovalId) -> String {
-    format!("plan:{approval}")
+    Place::Plan { approval }.aad()
 }
 
 /// The step whose container a slot is: for a preview that of the plan, else the slot's own.

@@ -4,13 +4,15 @@ use longshore_core::spec::names;
 use longshore_core::spec::{self, Project, Variable};
 use serde_json::json;
 
-use super::context::variable_aad;
+use super::context::variable_place;
 use super::create::project;
+use super::cx::Cx;
+use super::libraries::newest_rows;
 use super::view::{AppliedView, ProjectView, SpecView, VariableView};
 use super::{Engine, Error, NewVariable, Result};
 use crate::hex;
 use crate::store::Tx;
-use crate::store::rows::{PackageRow, ProjectRow, RevisionRow, VariableRow, VariableValue};
+use crate::store::rows::{Owner, PackageRow, ProjectRow, RevisionRow, VariableRow, VariableValue};
 
 /// Longest value of a variable in bytes.
 const MAX_VALUE: usize = 256 << 10;
@@ -30,7 +32,11 @@ impl Engine {
     /// # Errors
     /// [`Error::Spec`] with every mistake; a conflict when there is another revision by now.
     pub async fn apply_project_if(&self, text: &[u8], if_revision: Option<u64>, by: &str) -> Result<AppliedView> {
-        let spec = spec::parse_bytes(text).map_err(Error::Spec)?;
+        let mut spec = spec::parse_bytes(text).map_err(Error::Spec)?;
+        if !spec.libraries.is_empty() || spec.steps.iter().any(|step| !step.accounts.is_empty()) {
+            let text = String::from_utf8_lossy(text);
+            spec = spec::parse_with(&text, Some(&self.outside().await?)).map_err(Error::Spec)?;
+        }
         let digest = hex::encode(aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, &spec.digest_input()).as_ref());
         let (id, created_by) = (self.clock().project_id(), by.to_owned());
         self.change(by, move |tx, cx| {
@@ -130,14 +136,8 @@ impl Engine {
     /// # Errors
     /// When the project's spec does not declare it so.
     pub async fn set_variable(&self, name: &str, new: NewVariable, by: &str) -> Result<VariableView> {
-        if new.value.expose().len() > MAX_VALUE {
-            return Err(Error::invalid("value", format!("a value has at most {MAX_VALUE} bytes"), None));
-        }
-        if new.value.expose().contains('\0') {
-            return Err(Error::invalid("value", "holds a NUL byte, which no environment variable can", None));
-        }
+        check_value(&new)?;
         let (name, by_name) = (name.to_owned(), by.to_owned());
-        let vault = std::sync::Arc::clone(&self.0.parts.vault);
         self.change(by, move |tx, cx| {
             Box::pin(async move {
                 let project = project(tx, &name).await?;
@@ -146,24 +146,11 @@ impl Engine {
                     .map(|revision| revision.spec)
                     .ok_or_else(|| Error::not_found("revision of project", &name))?;
                 check(&spec, &new)?;
-                let value = if new.secret {
-                    let aad = variable_aad(project.id, new.environment.as_deref(), &new.name);
-                    VariableValue::Sealed(vault.seal(&aad, new.value.expose().as_bytes())?)
-                } else {
-                    VariableValue::Plain(new.value.expose().to_owned())
-                };
-                let row = VariableRow {
-                    id: 0,
-                    project: project.id,
-                    environment: new.environment,
-                    name: new.name,
-                    value,
-                    created_at: cx.now,
-                    created_by: by_name,
-                };
+                let secret = new.secret;
+                let row = sealed_row(cx, Owner::Project(project.id), new, by_name)?;
                 tx.insert_variable(&row).await?;
                 let detail =
-                    json!({ "project": name, "name": row.name, "environment": row.environment, "secret": new.secret });
+                    json!({ "project": name, "name": row.name, "environment": row.environment, "secret": secret });
                 cx.audit(tx, "variable.set", format!("variable/{name}/{}", row.name), detail).await?;
                 Ok(variable_view(&row))
             })
@@ -181,9 +168,9 @@ impl Engine {
             Box::pin(async move {
                 let project = project(tx, &name).await?;
                 let revision = tx.revision(project.id, project.revision).await?;
-                let set: Vec<_> = tx.variables(project.id).await?.iter().map(variable_view).collect();
-                let spec = revision.map(|revision| revision.spec);
-                Ok(spec.map_or_else(Vec::new, |spec| declared(&spec, set)))
+                let Some(spec) = revision.map(|revision| revision.spec) else { return Ok(Vec::new()) };
+                let set = newest_rows(tx, &project, &spec).await?;
+                Ok(declared(&spec, set.iter().map(variable_view).collect()))
             })
         })
         .await
@@ -261,13 +248,29 @@ async fn view(tx: &mut dyn Tx, row: ProjectRow) -> Result<ProjectView> {
 /// What was set on the server, and what the spec says where nothing was.
 pub(super) fn declared(spec: &Project, set: Vec<VariableView>) -> Vec<VariableView> {
     let mut views = set;
+    // What stands in no library of the project is a field of an account.
+    for view in &mut views {
+        if view.library.as_ref().is_some_and(|library| !spec.libraries.contains(library)) {
+            view.account = view.library.take();
+        }
+    }
     let mut add = |name: &String, environment: Option<&String>, secret: bool, value: Option<&String>| {
-        if views.iter().any(|view| view.name == *name && view.environment.as_ref() == environment) {
+        let same = |view: &VariableView| view.library.is_none() && view.account.is_none() && view.name == *name;
+        if views.iter().any(|view| same(view) && view.environment.as_ref() == environment) {
             return;
         }
         let (name, environment, value) = (name.clone(), environment.cloned(), value.cloned());
         let set = value.is_some();
-        views.push(VariableView { name, environment, secret, value, set, updated_at: None });
+        views.push(VariableView {
+            name,
+            environment,
+            library: None,
+            account: None,
+            secret,
+            value,
+            set,
+            updated_at: None,
+        });
     };
     for (name, variable) in &spec.variables {
         match variable {
@@ -284,7 +287,9 @@ pub(super) fn declared(spec: &Project, set: Vec<VariableView>) -> Vec<VariableVi
             _ => {}
         }
     }
-    views.sort_by(|a, b| (&a.name, &a.environment).cmp(&(&b.name, &b.environment)));
+    let key =
+        |view: &VariableView| (view.account.clone(), view.name.clone(), view.environment.clone(), view.library.clone());
+    views.sort_by_key(key);
     views
 }
 
@@ -293,15 +298,57 @@ pub(super) fn variable_view(row: &VariableRow) -> VariableView {
         VariableValue::Plain(value) => (false, Some(value.clone())),
         VariableValue::Sealed(_) => (true, None),
     };
-    let (name, environment) = (row.name.clone(), row.environment.clone());
-    VariableView { name, environment, secret, value, set: true, updated_at: Some(row.created_at.to_string()) }
+    let library = match &row.owner {
+        Owner::Project(_) => None,
+        Owner::Library(name) => Some(name.clone()),
+    };
+    VariableView {
+        name: row.name.clone(),
+        environment: row.environment.clone(),
+        library,
+        account: None,
+        secret,
+        value,
+        set: true,
+        updated_at: Some(row.created_at.to_string()),
+    }
+}
+
+/// Whether name and value of a variable can be kept at all.
+pub(super) fn check_value(new: &NewVariable) -> Result<()> {
+    if !names::is_variable(&new.name) {
+        return Err(Error::invalid("name", format!("`{}` is no name: write {}", new.name, names::VARIABLE_RULE), None));
+    }
+    if new.value.expose().len() > MAX_VALUE {
+        return Err(Error::invalid("value", format!("a value has at most {MAX_VALUE} bytes"), None));
+    }
+    if new.value.expose().contains('\0') {
+        return Err(Error::invalid("value", "holds a NUL byte, which no environment variable can", None));
+    }
+    Ok(())
+}
+
+/// The row of a value, sealed if it is a secret.
+pub(super) fn sealed_row(cx: &Cx, owner: Owner, new: NewVariable, by: String) -> Result<VariableRow> {
+    let mut row = VariableRow {
+        id: 0,
+        owner,
+        environment: new.environment,
+        name: new.name,
+        value: VariableValue::Sealed(Vec::new()),
+        created_at: cx.now,
+        created_by: by,
+    };
+    row.value = if new.secret {
+        VariableValue::Sealed(cx.vault.seal(&variable_place(&row).aad(), new.value.expose().as_bytes())?)
+    } else {
+        VariableValue::Plain(new.value.expose().to_owned())
+    };
+    Ok(row)
 }
 
 /// Whether the spec declares the variable as what it is set as.
 fn check(spec: &Project, new: &NewVariable) -> Result<()> {
-    if !names::is_variable(&new.name) {
-        return Err(Error::invalid("name", format!("`{}` is no name: write {}", new.name, names::VARIABLE_RULE), None));
-    }
     if let Some(environment) = &new.environment
         && spec.environment(environment).is_none()
     {

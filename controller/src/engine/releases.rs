@@ -9,6 +9,7 @@ use serde_json::json;
 
 use super::create::project;
 use super::cx::Cx;
+use super::libraries::{check_names, newest_rows};
 use super::pins::{Pins, check_permitted, pinned, pins};
 use super::view::{ChildReleaseView, HeldPackageView, ReleaseStepView, ReleaseView, VariableView};
 use super::{Engine, Error, Result};
@@ -166,7 +167,17 @@ fn digest(project: &ProjectRow, package: Option<&str>, variables: &[i64], pins: 
     hex::encode(aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, held.to_string().as_bytes()).as_ref())
 }
 
-/// The newest release that holds what the project is now, or a new one.
+/// Versions of all variables that count for a project now, its libraries' among them.
+async fn frozen(tx: &mut dyn Tx, project: &ProjectRow) -> Result<Vec<i64>> {
+    let revision = tx.revision(project.id, project.revision).await?;
+    let missing = || Error::Internal(format!("the newest revision of `{}` is missing", project.name));
+    let spec = revision.ok_or_else(missing)?.spec;
+    let rows = newest_rows(tx, project, &spec).await?;
+    check_names(&spec, &rows)?;
+    Ok(rows.iter().map(|row| row.id).collect())
+}
+
+/// A release of what the project is now.
 pub(super) async fn on_the_spot(
     tx: &mut dyn Tx,
     cx: &mut Cx,
@@ -175,13 +186,14 @@ pub(super) async fn on_the_spot(
     package: Option<String>,
     by: &str,
 ) -> Result<ReleaseRow> {
-    let set = tx.variables(project.id).await?;
+    let variables = frozen(tx, project).await?;
+    let set = newest_rows(tx, project, spec).await?;
     let pins = pins(tx, project, spec, &set).await?;
-    let variables: Vec<i64> = set.iter().map(|row| row.id).collect();
     match tx.release_same(project.id, &digest(project, package.as_deref(), &variables, &pins)).await? {
-        // A blocked one, too: the gate refuses it, and the same thing under another version is no way around that.
-        Some(row) => Ok(row),
-        None => make(tx, cx, project, (&NewRelease { package, ..NewRelease::default() }, pins), by).await,
+        // The gate refuses it: the same thing under another version is no way around a block.
+        Some(row) if row.blocked.is_some() => Ok(row),
+        // What an image's name means may have changed since a release with the same spec was made, and this deploys what is there now.
+        _ => make(tx, cx, project, (&NewRelease { package, ..NewRelease::default() }, pins), by).await,
     }
 }
 
@@ -204,7 +216,7 @@ async fn make(
         Some(text) => parsed(text, "version")?,
         None => version::next(newest.as_ref()),
     };
-    let variables: Vec<i64> = tx.variables(project.id).await?.iter().map(|row| row.id).collect();
+    let variables = frozen(tx, project).await?;
     let row = ReleaseRow {
         id: cx.clock.release_id(),
         project: project.id,

@@ -351,6 +351,10 @@ pub struct VariableView {
     pub name: String,
     /// The environment that it is for; `null`: all.
     pub environment: Option<String>,
+    /// The library that it stands in; `null`: the project's own.
+    pub library: Option<String>,
+    /// The account whose field it is; `null`: it is none.
+    pub account: Option<String>,
     /// Whether it is a secret.
     pub secret: bool,
     /// The value; always `null` for a secret.

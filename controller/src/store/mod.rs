@@ -7,9 +7,11 @@
 //! Whatever must hold between rows is a constraint of the schema: one holder of a lock, one live attempt of a job.
 //! `suite` is what every backend has to pass.
 
+pub mod libraries;
 mod measured;
 pub mod people;
 pub mod rows;
+mod sealed;
 pub mod sqlite;
 #[cfg(test)]
 pub(crate) mod suite;
@@ -20,7 +22,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 use async_trait::async_trait;
 use futures_util::future::BoxFuture;
 
+pub use libraries::{Libraries, LibraryRow};
 pub use measured::Measured;
+pub use sealed::{DataKeyRow, SealedRow, Seals};
 pub use tx::Tx;
 
 /// Why rows could not be read or written.

@@ -77,13 +77,22 @@ impl std::fmt::Debug for VariableValue {
     }
 }
 
+/// Whose variable it is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Owner {
+    /// A project's.
+    Project(ProjectId),
+    /// A library's, by its name.
+    Library(String),
+}
+
 /// One version of a variable's value; versions are only ever added.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct VariableRow {
     /// Version id, growing. 0 in a row that is to be inserted.
     pub id: i64,
-    /// The project.
-    pub project: ProjectId,
+    /// Whose it is.
+    pub owner: Owner,
     /// The environment it is for; `None`: all.
     pub environment: Option<String>,
     /// Its name.

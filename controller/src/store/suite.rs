@@ -13,8 +13,8 @@ use longshore_core::time::Timestamp;
 
 use super::rows::{
     AgentRow, AttemptRow, DeploymentFilter, DeploymentRow, EventRow, JobRow, JoinTokenRow, LockRow, MetaRow, OutboxRow,
-    Outcome, OutputRow, ProjectRow, ReleaseRow, RevisionRow, StepAttemptRow, StepRow, ToAgent, TokenRow, VariableRow,
-    VariableValue,
+    Outcome, OutputRow, Owner, ProjectRow, ReleaseRow, RevisionRow, StepAttemptRow, StepRow, ToAgent, TokenRow,
+    VariableRow, VariableValue,
 };
 use super::{Error, Store};
 
@@ -243,7 +243,7 @@ async fn rows_come_back_as_they_went_in(store: &Arc<dyn Store>) {
         let values = [VariableValue::Plain("1".to_owned()), VariableValue::Sealed(vec![3]), VariableValue::Plain("3".to_owned())];
         for (value, environment) in values.into_iter().zip([None, None, Some("dev".to_owned())]) {
             let name = "v".to_owned();
-            tx.insert_variable(&VariableRow { id: 0, project: project_id(), environment, name, value, created_at: at(1), created_by: String::new() }).await?;
+            tx.insert_variable(&VariableRow { id: 0, owner: Owner::Project(project_id()), environment, name, value, created_at: at(1), created_by: String::new() }).await?;
         }
         let newest: Vec<_> = tx.variables(project_id()).await?.into_iter().map(|row| (row.environment, row.value)).collect();
         assert_eq!(newest, [(None, VariableValue::Sealed(vec![3])), (Some("dev".to_owned()), VariableValue::Plain("3".to_owned()))]);

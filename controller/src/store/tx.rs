@@ -9,26 +9,24 @@ use longshore_core::job::Job;
 use longshore_core::time::Timestamp;
 
 use super::Error;
+use super::libraries::Libraries;
 use super::people::People;
 use super::rows::{
     AgentRow, ApprovalFilter, ApprovalRow, AttemptRow, DeploymentFilter, DeploymentRow, EventRow, Images, JobRow,
     JoinTokenRow, LockRow, MetaRow, OutboxRow, PackageRow, PlanRow, ProjectRow, ReleaseFilter, ReleaseRow,
     ReservationRow, RevisionRow, StepAttemptRow, StepRow, TokenRow, VariableRow, VoteRow,
 };
+use super::sealed::Seals;
 
 type Result<T> = std::result::Result<T, Error>;
 
 /// A transaction. `insert_*` fails when a constraint does; `update_*` and the like say with `false` that no row matched.
 #[async_trait]
-pub trait Tx: People + Send {
+pub trait Tx: Libraries + People + Seals + Send {
     /// The installation; `None` before the first start.
     async fn meta(&mut self) -> Result<Option<MetaRow>>;
     /// Makes the installation.
     async fn insert_meta(&mut self, row: &MetaRow, at: Timestamp) -> Result<()>;
-    /// The wrapped data key.
-    async fn data_key(&mut self) -> Result<Option<Vec<u8>>>;
-    /// Stores the wrapped data key; there is only ever one.
-    async fn insert_data_key(&mut self, wrapped: &[u8], at: Timestamp) -> Result<()>;
 
     /// A project by name.
     async fn project(&mut self, name: &str) -> Result<Option<ProjectRow>>;

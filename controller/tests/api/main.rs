@@ -15,3 +15,4 @@ mod people;
 mod plane;
 mod process;
 mod projects;
+mod secrets;

@@ -14,6 +14,7 @@ fn step(name: usize, needs: Option<Vec<usize>>, container: bool) -> Step {
         image: None,
         action: if container { run } else { Action::Approval(approval) },
         mounts: Vec::new(),
+        accounts: Vec::new(),
         env: Vec::new(),
         timeout: None,
         network: crate::spec::Network::default(),

@@ -5,7 +5,7 @@
 //! that is not defined, a value that makes no sense is an error, never ignored.
 //!
 //! `yaml` alone knows the YAML library and turns the text into a tree of nodes that know their lines; `tree`
-//! reads such a tree strictly; `project`, `lifecycle`, `variables`, `steps`, `step`, `action`, `gates`, `env` say what the file may
+//! reads such a tree strictly; `project`, `lifecycle`, `variables`, `outside`, `steps`, `step`, `action`, `gates`, `env` say what the file may
 //! hold; `order` says which steps come before which; `scope` checks expressions.
 //! Values keep the text as it was written: `1.10` is "1.10", `yes` is "yes".
 
@@ -20,6 +20,7 @@ mod lifecycle;
 mod model;
 pub mod names;
 mod order;
+mod outside;
 mod project;
 mod pulumi_file;
 mod schema;
@@ -43,6 +44,7 @@ pub use model::{
     Script, Step, Variable,
 };
 pub use order::{ancestors, predecessors};
+pub use outside::Outside;
 pub use pulumi_file::{PulumiFile, read_pulumi_file};
 pub use schema::schema;
 pub(crate) use tree::shown;
@@ -68,9 +70,17 @@ pub struct SpecError {
 /// # Errors
 /// Every mistake that could be found, in the order of their lines; at least one. Text that is no YAML gives one.
 pub fn parse(text: &str) -> Result<Project, Vec<SpecError>> {
+    parse_with(text, None)
+}
+
+/// [`parse`] with what the server knows, so that names from libraries are checked too.
+///
+/// # Errors
+/// As [`parse`].
+pub fn parse_with(text: &str, outside: Option<&Outside>) -> Result<Project, Vec<SpecError>> {
     let mut errors = tree::Errors::default();
     let project = match yaml::load(text) {
-        Ok(root) => project::project(&root, &mut errors),
+        Ok(root) => project::project(&root, outside, &mut errors),
         Err(error) => {
             errors.push(error);
             None

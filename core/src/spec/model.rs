@@ -30,6 +30,9 @@ pub struct Project {
     /// Phases in the order a release passes them; empty: any environment, any order.
     #[serde(default)]
     pub lifecycle: Vec<Phase>,
+    /// Libraries whose variables it may use, in the file's order; a later one counts before an earlier one. Names unique.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub libraries: Vec<String>,
     /// Values for expressions, in the file's order; names unique.
     pub variables: Vec<(String, Variable)>,
     /// What a deployment does, in the file's order, members of groups one by one; at least one, at most 999, names unique.
@@ -116,6 +119,9 @@ pub struct Step {
     /// Environment variables in the file's order; names unique, none of those Longshore sets itself.
     #[serde(default)]
     pub env: Vec<(String, Template)>,
+    /// Accounts of the server whose environment variables it gets, by name; names unique.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub accounts: Vec<String>,
     /// Time it may take; `None`: [`DEFAULT_TIMEOUT`]. In JSON as text, such as `1h30m`.
     #[serde(default, with = "super::duration::text")]
     pub timeout: Option<Duration>,
@@ -296,6 +302,7 @@ impl Project {
         for step in &mut plain.steps {
             step.line = 0;
             step.env.sort_by(|a, b| a.0.cmp(&b.0));
+            step.accounts.sort();
             if let Some(needs) = &mut step.needs {
                 needs.sort();
             }

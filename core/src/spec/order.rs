@@ -116,6 +116,7 @@ mod tests {
             image: None,
             action: Action::Run { script: Script::Shell("true".to_owned()) },
             mounts: Vec::new(),
+            accounts: Vec::new(),
             env: Vec::new(),
             timeout: None,
             network: Default::default(),

@@ -3,17 +3,19 @@
 use super::known::Known;
 use super::lifecycle::lifecycle;
 use super::model::{DEFAULT_POOL, Environment, Project};
+use super::outside::{Outside, libraries};
 use super::steps::Listed;
 use super::tree::{At, Errors, Node, shown};
 use super::variables::{Names, variables};
 
-pub(super) const FIELDS: [&str; 7] = ["version", "project", "pool", "environments", "lifecycle", "variables", "steps"];
+pub(super) const FIELDS: [&str; 8] =
+    ["version", "project", "pool", "environments", "lifecycle", "libraries", "variables", "steps"];
 pub(super) const ENVIRONMENT: [&str; 2] = ["name", "protected"];
 /// Most environments.
 const MAX_ENVIRONMENTS: usize = 500;
 
 /// Reads a whole file; `None` or a recorded error, or both, mean that it cannot be used.
-pub(super) fn project(root: &Node, errors: &mut Errors) -> Option<Project> {
+pub(super) fn project(root: &Node, outside: Option<&Outside>, errors: &mut Errors) -> Option<Project> {
     let fields = At::root(root).fields(&FIELDS, errors)?;
     if let Some(at) = fields.require("version", "version: 1", errors)
         && let Some(text) = at.text(errors)
@@ -37,10 +39,16 @@ pub(super) fn project(root: &Node, errors: &mut Errors) -> Option<Project> {
     let known_steps = listed.as_ref().map_or_else(|| Known::new("step", Vec::new(), false), Listed::known);
     let known = Names { environments: &known_environments, steps: &known_steps };
     let declared = fields.get("variables").map(|at| variables(at, &known, errors)).unwrap_or_default();
-    let (steps, declared) = match listed {
-        Some(listed) => listed.steps(name.clone(), declared, errors),
-        None => (None, declared),
+    let included = libraries(fields.get("libraries"), &declared, outside, errors);
+    let own = declared.len();
+    let seen = declared.into_iter().chain(included.variables).collect();
+    let (steps, mut declared) = match listed {
+        Some(listed) => {
+            listed.steps(name.clone(), (seen, included.open), outside.map(|outside| &outside.accounts), errors)
+        }
+        None => (None, seen),
     };
+    declared.truncate(own);
     let variables = declared.into_iter().map(|(name, variable)| Some((name, variable?))).collect::<Option<_>>();
     Some(Project {
         version: 1,
@@ -48,6 +56,7 @@ pub(super) fn project(root: &Node, errors: &mut Errors) -> Option<Project> {
         pool: pool?,
         environments: environments?,
         lifecycle: phases.unwrap_or_else(|| Some(Vec::new()))?,
+        libraries: included.names?,
         variables: variables?,
         steps: steps?,
     })

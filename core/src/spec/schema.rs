@@ -117,6 +117,17 @@ fn top(field: &str) -> Value {
             &object(&lifecycle::FIELDS, &["phase", "environments"], phase),
             1,
         ),
+        "libraries" => {
+            let mut libraries = list(
+                "Libraries of the server whose variables it may use; a later one counts before an earlier one.",
+                &reference("name"),
+                0,
+            );
+            if let Some(libraries) = libraries.as_object_mut() {
+                libraries.insert("uniqueItems".to_owned(), json!(true));
+            }
+            libraries
+        }
         "variables" => json!({
             "description": "Values for expressions: `${{ vars.NAME }}`, `${{ secrets.NAME }}`.",
             "type": "object",
@@ -211,6 +222,14 @@ fn common(field: &str) -> Value {
                 mounts.insert("uniqueItems".to_owned(), json!(true));
             }
             mounts
+        }
+        "accounts" => {
+            let mut accounts =
+                list("Accounts of the server whose environment variables it gets.", &reference("name"), 0);
+            if let Some(accounts) = accounts.as_object_mut() {
+                accounts.insert("uniqueItems".to_owned(), json!(true));
+            }
+            accounts
         }
         "env" => {
             let reserved: Vec<&str> = env::RESERVED.iter().map(|(name, _)| *name).collect();

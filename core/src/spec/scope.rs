@@ -1,5 +1,7 @@
 //! Which names the expressions of a step may use, and where.
 
+use std::collections::BTreeMap;
+
 use super::flow::Approval;
 use super::model::{Action, Step, Variable};
 use super::suggest;
@@ -7,6 +9,7 @@ use super::tree::{At, Errors};
 use super::values::{
     check_argument, check_backend, check_dir, check_image, check_stack, check_template, check_url, check_version,
 };
+use crate::account;
 use crate::expression::{Condition, Error, OPEN, Part, Reference, Template};
 
 /// What a step is, as far as expressions in later ones care.
@@ -28,6 +31,10 @@ pub(super) struct Scope {
     pub(super) project: Option<String>,
     /// Declared variables; `None`: declared wrongly, so that nothing can be said about its use.
     pub(super) variables: Vec<(String, Option<Variable>)>,
+    /// There may be others, from libraries that are not known here.
+    pub(super) open: bool,
+    /// Accounts of the server; `None`: not known here.
+    pub(super) accounts: Option<BTreeMap<String, account::Kind>>,
     /// All steps in order.
     pub(super) steps: Vec<Defined>,
     /// Every step has its name. If not, an unknown name may be that of one, and is no reason for one more error.
@@ -199,6 +206,9 @@ impl Scope {
 
     fn check_variable(&self, name: &str, secret: bool) -> Result<(), String> {
         let Some((_, variable)) = self.variables.iter().find(|(known, _)| known == name) else {
+            if self.open {
+                return Ok(());
+            }
             let hint = suggest::hint(name, self.variables.iter().map(|(known, _)| known.as_str()));
             let declare = if secret { format!("`{name}: {{secret: true}}`") } else { format!("`{name}: VALUE`") };
             return Err(format!("variable `{name}` is not defined: add {declare} under `variables`{hint}"));

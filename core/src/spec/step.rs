@@ -6,13 +6,14 @@ use std::time::Duration;
 use super::env::env;
 use super::flow::{MAX_BACKOFF, MAX_RETRIES, Retries};
 use super::model::{Action, Network, Profile, Pulumi, Step};
+use super::outside::accounts;
 use super::scope::{Kind, Place, Scope};
 use super::tree::{At, Errors, Fields, Value};
 use super::{action, known};
 use crate::expression::Condition;
 
 /// Every field of a step or of a group.
-pub(super) const FIELDS: [&str; 17] = [
+pub(super) const FIELDS: [&str; 18] = [
     "name",
     "image",
     "run",
@@ -22,6 +23,7 @@ pub(super) const FIELDS: [&str; 17] = [
     "deploy-release",
     "mounts",
     "env",
+    "accounts",
     "timeout",
     "network",
     "profile",
@@ -118,6 +120,7 @@ impl<'a> Outline<'a> {
             action,
             mounts: container.mounts,
             env: container.env,
+            accounts: container.accounts,
             timeout,
             network: container.network,
             profile: container.profile,
@@ -136,6 +139,7 @@ impl<'a> Outline<'a> {
 struct Container {
     mounts: Vec<String>,
     env: Vec<(String, crate::expression::Template)>,
+    accounts: Vec<String>,
     network: Network,
     profile: Profile,
 }
@@ -151,9 +155,14 @@ fn fields_of_container(
         return Container::default();
     }
     let backend = matches!(action, Some(Action::Pulumi(Pulumi { backend: Some(_), .. })));
+    let env = fields.get("env").map(|at| env(at, backend, scope, errors)).unwrap_or_default();
+    let names: Vec<&str> = env.iter().map(|(name, _)| name.as_str()).collect();
+    let accounts = fields.get("accounts").map(|at| accounts(at, scope.accounts.as_ref(), (&names, backend), errors));
+    let accounts = accounts.unwrap_or_default();
     Container {
+        accounts,
         mounts: fields.get("mounts").and_then(|at| known::names(at, MAX_MOUNTS, errors)).unwrap_or_default(),
-        env: fields.get("env").map(|at| env(at, backend, scope, errors)).unwrap_or_default(),
+        env,
         network: fields.get("network").and_then(|at| at.choice(&NETWORKS, errors)).unwrap_or_default(),
         profile: fields.get("profile").and_then(|at| at.choice(&PROFILES, errors)).unwrap_or_default(),
     }
@@ -194,7 +203,7 @@ impl Kind {
 
     /// Why a step of this kind cannot have a field.
     pub(super) fn refuses(self, field: &str) -> Option<&'static str> {
-        let container = ["image", "mounts", "env", "network", "profile"].contains(&field);
+        let container = ["image", "mounts", "env", "accounts", "network", "profile"].contains(&field);
         match (self, field) {
             (Self::Approval, _) if container => Some("an approval runs no container"),
             (Self::Http, _) if container => Some("an http check runs no container, the controller asks the address"),

@@ -1,7 +1,7 @@
 //! Reads the list of steps: groups are taken apart, names and `needs` checked, then each step is read in the scope of those
 //! that come before it.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::ops::Range;
 
 use super::known::{self, Known};
@@ -12,6 +12,7 @@ use super::step::{FIELDS, Outline, Standing};
 use super::suggest;
 use super::tree::{At, Errors, Fields};
 use super::variables::Declared;
+use crate::account;
 use crate::expression::Condition;
 
 /// Fields of a group.
@@ -126,11 +127,13 @@ impl<'a> Listed<'a> {
         Known::new("step", names.map(str::to_owned).collect(), self.complete)
     }
 
-    /// Reads the steps, each in the scope of those before it. Gives the variables back.
+    /// Reads the steps, each in the scope of those before it. `open`: there may be other variables; `accounts`: those of the server,
+    /// if it was asked. Gives the variables back.
     pub(super) fn steps(
         self,
         project: Option<String>,
-        variables: Declared,
+        (variables, open): (Declared, bool),
+        accounts: Option<&BTreeMap<String, account::Kind>>,
         errors: &mut Errors,
     ) -> (Option<Vec<Step>>, Declared) {
         let mut needs = self.needs(errors);
@@ -139,6 +142,8 @@ impl<'a> Listed<'a> {
         let mut scope = Scope {
             project,
             variables,
+            open,
+            accounts: accounts.cloned(),
             steps: defined,
             complete: self.complete,
             groups: names,

@@ -1,14 +1,17 @@
 //! The engine with a simulated agent that calls it as the agent plane does. Time stands still until a test moves it.
 
 mod children;
+mod cloud;
 mod ends;
 mod fences;
 mod flow;
 mod guided;
 mod images;
+mod libraries;
 mod people;
 mod plans;
 mod restarts;
+mod rotation;
 mod waits;
 
 use std::collections::BTreeSet;
@@ -53,11 +56,13 @@ async fn start(folder: &std::path::Path, clock: &Clock) -> (Tasks, Engine) {
         })
         .await;
     made.unwrap();
+    let keys: Result<_, store::Error> = store.read(|tx| Box::pin(async move { tx.data_keys().await })).await;
+    let vault = Arc::new(Vault::for_tests(&keys.unwrap()).unwrap());
     let parts = Parts {
         store,
         logs: Logs::open(folder.join("logs"), tasks.clone()).unwrap(),
         blobs: Blobs::open(folder.join("blobs"), crate::blobs::Limits::default(), tasks.clone()).unwrap(),
-        vault: Arc::new(Vault::for_tests().unwrap()),
+        vault,
         clock: clock.clone(),
         tasks: tasks.clone(),
         settings: Settings::default(),

@@ -53,14 +53,6 @@ impl Tx for Conn<'_> {
         let done = projects::insert_meta(self.0, row, at).await;
         self.note(done)
     }
-    async fn data_key(&mut self) -> Result<Option<Vec<u8>>> {
-        let done = projects::data_key(self.0).await;
-        self.note(done)
-    }
-    async fn insert_data_key(&mut self, wrapped: &[u8], at: Timestamp) -> Result<()> {
-        let done = projects::insert_data_key(self.0, wrapped, at).await;
-        self.note(done)
-    }
     async fn project(&mut self, name: &str) -> Result<Option<ProjectRow>> {
         let done = projects::project(self.0, name).await;
         self.note(done)

@@ -9,10 +9,12 @@ mod column;
 mod conn;
 mod deployments;
 mod jobs;
+mod libraries;
 mod people;
 mod plans;
 mod projects;
 mod releases;
+mod sealed;
 mod steps;
 mod writer;
 

@@ -7,7 +7,7 @@ use sqlx::sqlite::{SqliteConnection, SqliteRow};
 
 use super::column::{blob, count, int, json, opt_text, parsed, text, time, to_int, to_json, wrong};
 use crate::store::Error;
-use crate::store::rows::{MetaRow, PackageRow, ProjectRow, RevisionRow, VariableRow, VariableValue};
+use crate::store::rows::{MetaRow, Owner, PackageRow, ProjectRow, RevisionRow, VariableRow, VariableValue};
 
 type Result<T> = std::result::Result<T, Error>;
 
@@ -21,20 +21,6 @@ pub(super) async fn insert_meta(c: &mut SqliteConnection, row: &MetaRow, at: Tim
     query("INSERT INTO meta (id, controller, incarnation, created_at) VALUES (1, $1, $2, $3)")
         .bind(row.controller.to_string())
         .bind(to_int("incarnation", row.incarnation)?)
-        .bind(at.as_micros())
-        .execute(c)
-        .await?;
-    Ok(())
-}
-
-pub(super) async fn data_key(c: &mut SqliteConnection) -> Result<Option<Vec<u8>>> {
-    let row = query("SELECT wrapped FROM data_key").fetch_optional(c).await?;
-    row.map(|row| blob(&row, "wrapped")).transpose()
-}
-
-pub(super) async fn insert_data_key(c: &mut SqliteConnection, wrapped: &[u8], at: Timestamp) -> Result<()> {
-    query("INSERT INTO data_key (id, wrapped, created_at) VALUES (1, $1, $2)")
-        .bind(wrapped)
         .bind(at.as_micros())
         .execute(c)
         .await?;
@@ -114,14 +100,18 @@ pub(super) async fn revision(
     .transpose()
 }
 
-fn variable_row(row: &SqliteRow) -> Result<VariableRow> {
+pub(super) fn variable_row(row: &SqliteRow) -> Result<VariableRow> {
+    let owner = match opt_text(row, "library")? {
+        Some(library) => Owner::Library(library),
+        None => Owner::Project(parsed(row, "project")?),
+    };
     let value = match opt_text(row, "plain")? {
         Some(plain) => VariableValue::Plain(plain),
         None => VariableValue::Sealed(blob(row, "sealed")?),
     };
     Ok(VariableRow {
         id: int(row, "id")?,
-        project: parsed(row, "project")?,
+        owner,
         environment: opt_text(row, "environment")?,
         name: text(row, "name")?,
         value,
@@ -135,11 +125,16 @@ pub(super) async fn insert_variable(c: &mut SqliteConnection, row: &VariableRow)
         VariableValue::Plain(plain) => (Some(plain), None),
         VariableValue::Sealed(sealed) => (None, Some(sealed)),
     };
+    let (project, library) = match &row.owner {
+        Owner::Project(project) => (Some(project.to_string()), None),
+        Owner::Library(library) => (None, Some(library)),
+    };
     let done = query(
-        "INSERT INTO variable (project, environment, name, plain, sealed, created_at, created_by) \
-         VALUES ($1, $2, $3, $4, $5, $6, $7)",
+        "INSERT INTO variable (project, library, environment, name, plain, sealed, created_at, created_by) \
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8)",
     )
-    .bind(row.project.to_string())
+    .bind(project)
+    .bind(library)
     .bind(&row.environment)
     .bind(&row.name)
     .bind(plain)

@@ -29,6 +29,7 @@ fn the_example_of_the_contract_means_what_its_comments_say() {
             install: false,
         }),
         mounts: vec!["state".to_owned()],
+        accounts: Vec::new(),
         env: vec![
             ("PULUMI_CONFIG_PASSPHRASE".to_owned(), template("${{ secrets.passphrase }}")),
             ("REGION".to_owned(), template("${{ vars.region }}")),

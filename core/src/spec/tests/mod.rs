@@ -5,6 +5,7 @@ mod broken_flow;
 mod good;
 mod good_flow;
 mod hostile;
+mod outside;
 mod schema;
 
 use super::*;
