@@ -296,7 +296,7 @@ async fn accept(
     (cx.after.dispatch, cx.after.timers) = (true, true);
     let detail = json!({ "project": row.project_name, "release": row.version, "revision": row.revision, "environment": row.environment, "package": row.package, "locks": row.locks });
     cx.event(tx, "deployment.created", Some(id), detail).await?;
-    if denied.is_none() && may_begin(tx, &row).await? {
+    if denied.is_none() && may_begin(tx, &row, cx.now).await? {
         begin(tx, cx, &row).await?;
     }
     Ok(id)

@@ -87,11 +87,17 @@ impl Engine {
             .await?;
         let mut taken: HashSet<String> = kept.into_iter().map(|kept| kept.key).collect();
         for row in pending {
-            let waits = row.locks.iter().any(|key| taken.contains(key));
-            taken.extend(row.locks.iter().cloned());
             let now = self.clock().now();
             let expired = row.expires_at.is_some_and(|at| at <= now);
-            if !expired && (waits || row.not_before.is_some_and(|at| at > now)) {
+            // One whose time has not come holds nobody back.
+            if !expired && row.not_before.is_some_and(|at| at > now) {
+                continue;
+            }
+            let waits = row.locks.iter().any(|key| taken.contains(key));
+            if !expired {
+                taken.extend(row.locks.iter().cloned());
+            }
+            if !expired && waits {
                 continue;
             }
             match self.begin(row).await {
@@ -166,6 +172,8 @@ async fn deny(tx: &mut dyn Tx, cx: &mut Cx, row: &DeploymentRow, denied: &Denied
         return Err(stale(&id));
     }
     cx.after.ended.insert(id, next.state);
+    // Those behind it waited for it.
+    cx.after.dispatch = true;
     Ok(())
 }
 
