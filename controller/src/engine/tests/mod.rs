@@ -2,6 +2,7 @@
 
 mod cancels;
 mod ends;
+mod failpoints;
 mod fences;
 mod flow;
 mod gates;
