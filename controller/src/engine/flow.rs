@@ -31,11 +31,11 @@ pub(super) async fn spec_of(tx: &mut dyn Tx, row: &DeploymentRow) -> Result<Proj
 }
 
 /// Those of the pending that come before a deployment. One whose time has not come holds nobody back.
-pub(super) fn ahead<'a>(
-    pending: &'a [DeploymentRow],
+pub(super) fn ahead(
+    pending: &[DeploymentRow],
     id: DeploymentId,
     now: Timestamp,
-) -> impl Iterator<Item = &'a DeploymentRow> {
+) -> impl Iterator<Item = &DeploymentRow> {
     let before = pending.iter().take_while(move |other| other.deployment.id != id);
     before.filter(move |other| other.not_before.is_none_or(|at| at <= now))
 }

@@ -51,12 +51,13 @@ async fn what_was_not_begun_in_time_never_begins() {
     let mut world = World::new().await;
     let expired = NewDeployment { expires_at: Some(world.clock.now()), ..NewDeployment::default() };
     assert_eq!(no(world.ask(expired).await).0, "expired", "refused when it is asked for");
-    let both = NewDeployment { not_before: at(&world, 60), expires_at: at(&world, 30), ..NewDeployment::default() };
-    let never = world.ask(both).await.unwrap();
-    world.clock.advance(Duration::from_secs(30) + MOMENT);
-    let view = world.until(never, "failed").await;
-    assert!(view.reason.unwrap().starts_with("it was never begun: it was not to begin after"));
-    assert_eq!(standing(&world.view(never).await), "one:skipped two:skipped");
+    for seconds in [30, 60] {
+        let (not_before, expires_at) = (at(&world, 60), at(&world, seconds));
+        let (code, words) = no(world.ask(NewDeployment { not_before, expires_at, ..NewDeployment::default() }).await);
+        assert_eq!(code, "never");
+        assert!(words.starts_with("it could never begin"), "{words}");
+    }
+    assert_eq!(world.engine.deployments(DeploymentFilter::default()).await.unwrap(), [], "nothing was queued");
 }
 
 #[tokio::test]
