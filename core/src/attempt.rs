@@ -280,7 +280,7 @@ impl State {
         }
     }
 
-    /// How long the state may last. `step_time` is the running step's timeout with its grace period.
+    /// How long the state may last. `step_time` is the running step's timeout with its grace period, or how long the next try has to wait.
     ///
     /// A running step's limit is no reason to believe that it ended: init keeps the deadline on the host, and the
     /// state becomes `Unknown` when nothing is heard long after it.
@@ -289,7 +289,7 @@ impl State {
         match self {
             Self::Offered => Limit::After(limits.offered),
             Self::Preparing => Limit::After(limits.preparing),
-            Self::Running { between: true, .. } => Limit::After(limits.between),
+            Self::Running { between: true, .. } => Limit::After(limits.between.saturating_add(step_time)),
             Self::Running { between: false, .. } => Limit::After(step_time.saturating_add(limits.between)),
             Self::Unknown { .. } => Limit::Proof,
             Self::Ended { .. } => Limit::None,

@@ -8,6 +8,8 @@
 macro_rules! problem_codes {
     ($each:ident) => {
         $each! {
+            "account_exists",
+            "account_missing",
             "already_voted",
             "approval_decided",
             "bad_cursor",
@@ -16,6 +18,10 @@ macro_rules! problem_codes {
             "bad_query",
             "bad_request",
             "bad_spec",
+            "begun",
+            "changed_meanwhile",
+            "child_circle",
+            "child_depth",
             "digest_mismatch",
             "disabled",
             "disk_full",
@@ -26,14 +32,20 @@ macro_rules! problem_codes {
             "internal",
             "invalid",
             "last_admin",
+            "library_exists",
             "lifecycle",
+            "never",
+            "no_child_release",
             "no_lifecycle",
+            "no_priority_above",
             "no_program",
             "no_such_method",
             "no_such_path",
+            "not_asked",
             "not_found",
             "not_in_team",
             "not_json",
+            "not_skippable",
             "not_unknown",
             "nothing_to_roll_back_to",
             "operation_reused",
@@ -53,9 +65,11 @@ macro_rules! problem_codes {
             "unauthorized",
             "under_way",
             "unknown_stack",
+            "unknown_variable",
             "upload_cut",
             "variable_required",
-            "version_taken"
+            "version_taken",
+            "waits_for_ever"
         }
     };
 }

@@ -152,14 +152,16 @@ async fn steps_of(tx: &mut dyn Tx, job: &JobRow) -> Result<Vec<StepRow>> {
     Ok(steps.into_iter().filter(|step| held.contains(&step.index)).collect())
 }
 
-/// What becomes of steps that their job leaves behind: what ran ended as the job did, and the first that was not started says why.
-/// Those after it follow by their conditions.
+/// What becomes of steps that their job leaves behind: what ran ended as the job did, and those after it follow by their conditions.
+/// When no step of the job ended badly, the first that was not started says why: else it would be queued anew for ever.
 async fn end_steps(tx: &mut dyn Tx, cx: &mut Cx, job: &JobRow, outcome: &Outcome) -> Result<()> {
     let row =
         tx.deployment(job.job.deployment).await?.ok_or_else(|| Error::not_found("deployment", &job.job.deployment))?;
     let spec = spec_of(tx, &row).await?;
-    let mut first = true;
-    for mut step in steps_of(tx, job).await?.into_iter().filter(|step| !step.state.is_terminal()) {
+    let steps = steps_of(tx, job).await?;
+    let mut first =
+        !steps.iter().any(|step| step.state.is_bad() || (step.started_at.is_some() && !step.state.is_terminal()));
+    for mut step in steps.into_iter().filter(|step| !step.state.is_terminal()) {
         // A person decides, and another job goes on from there.
         if guide::is_asked(&step) {
             return Ok(());

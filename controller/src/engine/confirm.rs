@@ -145,7 +145,7 @@ impl Engine {
                     let row = own(tx, agent, &said).await?;
                     let before = tx.step_attempt(said.attempt, step).await?;
                     let work = work(tx, &vault, &row, step).await?;
-                    let work = match moved(tx, &row, step, &digest).await? {
+                    let work = match moved(tx, &row.attempt, step, &digest).await? {
                         Some(reason) => Err(Refused { reason, moved: true }),
                         None => work.map_err(|reason| Refused { reason, moved: false }),
                     };
@@ -184,9 +184,13 @@ impl Engine {
                     }
                     its_turn(tx, &from, wish.step).await?;
                     pin(tx, &from, wish.step, &start.image_digest, cx.now).await?;
+                    // Another start of the release may have pinned another image since this one was prepared.
+                    if moved(tx, &from, wish.step, &start.image_digest).await?.is_some() {
+                        return Err(Error::NotDue);
+                    }
                     on_attempt(tx, cx, &from, &attempt::Event::Confirm { step: wish.step }).await?;
                     let state = step.state.after(StepEvent::Confirmed).ok_or_else(|| stale(&step.name))?;
-                    step.started_at = step.started_at.or(Some(cx.now));
+                    again(&mut step, cx.now);
                     move_step(tx, cx, &mut step, state).await?;
                     if !tx.insert_step_attempt(&start, &from).await? {
                         return Err(Error::Fenced(format!("attempt `{}` is not the one that counts", from.id)));
@@ -266,6 +270,17 @@ pub(super) async fn step_row(tx: &mut dyn Tx, attempt: &attempt::Attempt, step: 
     steps.into_iter().find(|row| row.index == index).ok_or_else(|| Error::Invalid(format!("there is no step {step}")))
 }
 
+/// Takes from a step what the try before this one left: it would be shown, and used, as this one's.
+fn again(step: &mut StepRow, now: Timestamp) {
+    step.started_at = step.started_at.or(Some(now));
+    step.due_at = None;
+    (step.reason, step.exit_code, step.signal) = (None, None, None);
+    (step.log_bytes, step.log_sha256, step.log_truncated) = (0, None, false);
+    step.outputs.clear();
+    step.resources.clear();
+    step.plugin_downloads = 0;
+}
+
 /// Refuses a slot that is not the one to go on with.
 async fn its_turn(tx: &mut dyn Tx, attempt: &attempt::Attempt, slot: u32) -> Result<()> {
     let job = tx.job(attempt.job).await?.ok_or(Error::Foreign)?;
@@ -299,8 +314,8 @@ pub(super) async fn spec_step(tx: &mut dyn Tx, attempt: &attempt::Attempt, slot:
 }
 
 /// Says so when the image is not the one that the release holds.
-async fn moved(tx: &mut dyn Tx, row: &AttemptRow, slot: u32, digest: &str) -> Result<Option<String>> {
-    let (deployment, step) = spec_step(tx, &row.attempt, slot).await?;
+async fn moved(tx: &mut dyn Tx, attempt: &attempt::Attempt, slot: u32, digest: &str) -> Result<Option<String>> {
+    let (deployment, step) = spec_step(tx, attempt, slot).await?;
     let reference = image(&step, &deployment)?;
     let images = tx.images(deployment.release).await?;
     Ok(images.get(&reference).filter(|pinned| *pinned != digest).map(|pinned| {

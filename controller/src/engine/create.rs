@@ -51,6 +51,7 @@ impl Engine {
                 None,
             ));
         }
+        check_times(&new)?;
         let wish = new.clone();
         let before = self
             .read(move |tx| Box::pin(async move { Ok(tx.deployment_by_operation(&wish.operation_id).await?) }))
@@ -309,7 +310,7 @@ async fn accept(
     let detail = json!({ "project": row.project_name, "release": row.version, "revision": row.revision, "environment": row.environment, "package": row.package, "locks": row.locks });
     cx.event(tx, "deployment.created", Some(id), detail).await?;
     begun_by(tx, cx, &row).await?;
-    if denied.is_none() && may_begin(tx, &row).await? {
+    if denied.is_none() && may_begin(tx, &row, cx.now).await? {
         begin(tx, cx, &row).await?;
     } else {
         check_waits(tx, &row).await?;
@@ -336,6 +337,18 @@ pub(super) async fn gate(
         expires_at: row.expires_at,
     };
     Ok(longshore_core::gate::check(&wish, now).err())
+}
+
+/// Whether there is a time at which the deployment may begin.
+fn check_times(new: &NewDeployment) -> Result<()> {
+    match (new.not_before, new.expires_at) {
+        (Some(from), Some(to)) if from >= to => {
+            let message = format!("it could never begin: it is scheduled for {from}, and is not to begin after {to}");
+            let hint = "choose a later end with `--expires-at`, or an earlier start with `--not-before`".to_owned();
+            Err(Error::refused("never", message, hint))
+        }
+        _ => Ok(()),
+    }
 }
 
 /// Whether the values that came with a deployment are those that are asked for.

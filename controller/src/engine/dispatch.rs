@@ -88,13 +88,19 @@ impl Engine {
         let held: HashSet<String> = kept.into_iter().map(|kept| kept.key).collect();
         let mut taken = held.clone();
         for row in pending {
+            let now = self.clock().now();
+            let expired = row.expires_at.is_some_and(|at| at <= now);
+            // One whose time has not come holds nobody back.
+            if !expired && row.not_before.is_some_and(|at| at > now) {
+                continue;
+            }
             // A child stands in no queue: see `children`.
             let ahead = if row.parent.is_some() { &held } else { &taken };
             let waits = row.locks.iter().any(|key| ahead.contains(key));
-            taken.extend(row.locks.iter().cloned());
-            let now = self.clock().now();
-            let expired = row.expires_at.is_some_and(|at| at <= now);
-            if !expired && (waits || row.not_before.is_some_and(|at| at > now)) {
+            if !expired {
+                taken.extend(row.locks.iter().cloned());
+            }
+            if !expired && waits {
                 continue;
             }
             match self.begin(row).await {
@@ -169,6 +175,8 @@ async fn deny(tx: &mut dyn Tx, cx: &mut Cx, row: &DeploymentRow, denied: &Denied
         return Err(stale(&id));
     }
     cx.after.ended.insert(id, next.state);
+    // Those behind it waited for it.
+    cx.after.dispatch = true;
     children::ended(tx, cx, row, &next).await
 }
 

@@ -5,13 +5,14 @@ use std::collections::BTreeMap;
 use longshore_core::id::{AgentId, DeploymentId};
 use longshore_core::placement::{self, Candidate, Request};
 use longshore_core::spec::{Project, Variable};
+use longshore_core::time::Timestamp;
 use longshore_core::variables::{self, Place};
 use serde::Serialize;
 use utoipa::ToSchema;
 
 use super::create::{gate, project, secret_rows, set_value};
 use super::dispatch::busy;
-use super::flow::spec_of;
+use super::flow::{ahead, spec_of};
 use super::libraries::newest_rows;
 use super::offers::offer_steps;
 use super::{Engine, Error, Result};
@@ -103,7 +104,7 @@ impl Engine {
                             None => rule("gate", true, "release, lifecycle and schedule let it begin".to_owned()),
                         });
                     }
-                    rules.extend(locks(tx, &row).await?);
+                    rules.extend(locks(tx, &row, now).await?);
                     rules.extend(approvals(tx, id).await?);
                     let jobs = tx.queued_jobs().await?;
                     let steps = match jobs.into_iter().find(|job| job.job.deployment == id) {
@@ -190,7 +191,7 @@ fn rule(name: &str, ok: bool, message: String) -> RuleView {
     RuleView { rule: name.to_owned(), ok, message }
 }
 
-async fn locks(tx: &mut dyn Tx, row: &DeploymentRow) -> Result<Vec<RuleView>> {
+async fn locks(tx: &mut dyn Tx, row: &DeploymentRow, now: Timestamp) -> Result<Vec<RuleView>> {
     let id = row.deployment.id;
     if row.begun_at.is_some() || row.deployment.state.is_terminal() {
         return Ok(Vec::new());
@@ -199,11 +200,9 @@ async fn locks(tx: &mut dyn Tx, row: &DeploymentRow) -> Result<Vec<RuleView>> {
     let mut rules = Vec::new();
     for key in &row.locks {
         let holder = kept.iter().find(|kept| kept.key == *key);
-        let ahead =
-            pending.iter().take_while(|other| other.deployment.id != id).find(|other| other.locks.contains(key));
         // A child stands in no queue.
-        let ahead = ahead.filter(|_| row.parent.is_none());
-        rules.push(match (holder, ahead) {
+        let first = ahead(&pending, id, now).find(|other| other.locks.contains(key)).filter(|_| row.parent.is_none());
+        rules.push(match (holder, first) {
             (Some(kept), _) => rule(
                 "lock",
                 false,

@@ -11,6 +11,7 @@ use longshore_core::job::{self, Job};
 use longshore_core::process::{Graph, Move, StepNow};
 use longshore_core::spec::{Action, Project};
 use longshore_core::step::{End, SkippedBy, StepEvent, StepState, index_of};
+use longshore_core::time::Timestamp;
 use serde_json::json;
 
 use super::cascade::{move_step, stale};
@@ -28,8 +29,18 @@ pub(super) async fn spec_of(tx: &mut dyn Tx, row: &DeploymentRow) -> Result<Proj
     spec.ok_or_else(|| Error::Internal(format!("revision {} of `{}` is missing", row.revision, row.project_name)))
 }
 
+/// Those of the pending that come before a deployment. One whose time has not come holds nobody back.
+pub(super) fn ahead(
+    pending: &[DeploymentRow],
+    id: DeploymentId,
+    now: Timestamp,
+) -> impl Iterator<Item = &DeploymentRow> {
+    let before = pending.iter().take_while(move |other| other.deployment.id != id);
+    before.filter(move |other| other.not_before.is_none_or(|at| at <= now))
+}
+
 /// Whether nobody keeps what the deployment needs, nor waits for it since earlier.
-pub(super) async fn may_begin(tx: &mut dyn Tx, row: &DeploymentRow) -> Result<bool> {
+pub(super) async fn may_begin(tx: &mut dyn Tx, row: &DeploymentRow, now: Timestamp) -> Result<bool> {
     let taken: BTreeSet<String> = tx.reservations().await?.into_iter().map(|kept| kept.key).collect();
     if row.locks.iter().any(|key| taken.contains(key)) {
         return Ok(false);
@@ -39,7 +50,7 @@ pub(super) async fn may_begin(tx: &mut dyn Tx, row: &DeploymentRow) -> Result<bo
         return Ok(true);
     }
     let pending = tx.pending_deployments().await?;
-    let mut ahead = pending.iter().take_while(|other| other.deployment.id != row.deployment.id);
+    let mut ahead = ahead(&pending, row.deployment.id, now);
     Ok(!ahead.any(|other| other.locks.iter().any(|key| row.locks.contains(key))))
 }
 

@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use longshore_core::id::DeploymentId;
-use longshore_core::spec::{Action, Http, Step};
+use longshore_core::spec::{Action, Http, Step, check_url};
 use longshore_core::step::{End, StepState};
 use serde_json::json;
 
@@ -83,7 +83,7 @@ impl Engine {
                 continue;
             }
             let (engine, client, asked) = (self.clone(), client.clone(), Asking { all: Arc::clone(asking), which });
-            self.tasks().spawn("check", OnError::Log, async move {
+            self.tasks().spawn_until_stop("check", OnError::Log, async move {
                 let done = engine.ask(&client, step).await;
                 if done.is_err() {
                     // A full disk, say: it stays due.
@@ -170,6 +170,7 @@ fn url(spec: &Step, values: &Values) -> Result<String, String> {
     if rendered.secret {
         return Err("`http.url` holds a secret, which would be shown".to_owned());
     }
+    check_url(&rendered.text).map_err(|error| format!("`http.url` came out as `{}`: {error}", rendered.text))?;
     Ok(rendered.text)
 }
 

@@ -12,7 +12,7 @@ use utoipa::ToSchema;
 use super::create::project;
 use super::releases::{self, held_spec, reached};
 use super::{Engine, Error, NewDeployment, Result};
-use crate::store::rows::{DeploymentFilter, DeploymentRow, ReleaseFilter, ReleaseRow};
+use crate::store::rows::{DeploymentRow, ReleaseFilter, ReleaseRow};
 use crate::tasks::OnError;
 
 /// Releases of a project that are looked at when the controller starts: what it was about to do is found among the newest.
@@ -67,7 +67,7 @@ impl Engine {
                     let message = format!("release `{version}` has passed every phase");
                     return Err(Error::conflict("passed_every_phase", message, None));
                 };
-                let busy = under_way(tx, &release).await?;
+                let busy = tx.under_way(release.id).await?;
                 let open = |name: &&String| !succeeded.contains(*name) && !busy.contains(*name);
                 let open: Vec<String> = phase.environments.iter().filter(open).cloned().collect();
                 if open.is_empty() {
@@ -165,19 +165,9 @@ impl Engine {
         self.read(move |tx| {
             Box::pin(async move {
                 let project = project(tx, &project_name).await?;
-                let filter = DeploymentFilter {
-                    project: Some(project_name.clone()),
-                    environment: Some(target.clone()),
-                    limit: 100,
-                    ..DeploymentFilter::default()
-                };
-                let newest = tx.deployments(&filter).await?.into_iter().find(|row| row.begun_at.is_some());
-                let current = newest.map(|row| row.release);
-                for (_, id) in tx.last_good(project.id, &target).await? {
+                if let Some(id) = tx.last_good(project.id, &target).await? {
                     let release = tx.release_by_id(id).await?.ok_or_else(|| Error::not_found("release", &id))?;
-                    if Some(id) != current && release.blocked.is_none() {
-                        return Ok(release.version);
-                    }
+                    return Ok(release.version);
                 }
                 let message = format!(
                     "no other release of `{project_name}` that is not blocked has succeeded in `{target}`, so there is nothing to go back to"
@@ -251,7 +241,7 @@ impl Engine {
     }
 
     /// Starts the deployments of the next phase if that is automatic. Each environment is asked for once a release.
-    async fn promote_by_itself(&self, id: ReleaseId) -> Result<()> {
+    pub(super) async fn promote_by_itself(&self, id: ReleaseId) -> Result<()> {
         let found = self
             .read(move |tx| {
                 Box::pin(async move {
@@ -300,13 +290,4 @@ impl Engine {
         })
         .await
     }
-}
-
-/// Environments to which a release is on its way.
-async fn under_way(tx: &mut dyn crate::store::Tx, release: &ReleaseRow) -> Result<BTreeSet<String>> {
-    let filter =
-        DeploymentFilter { project: Some(release.project_name.clone()), limit: 500, ..DeploymentFilter::default() };
-    let rows = tx.deployments(&filter).await?;
-    let live = rows.into_iter().filter(|row| row.release == release.id && !row.deployment.state.is_terminal());
-    Ok(live.map(|row| row.environment).collect())
 }

@@ -10,6 +10,7 @@ use longshore_core::step::{StepState, index_of};
 use longshore_core::time::Timestamp;
 
 use super::dispatch::busy;
+use super::flow::ahead;
 use super::live::Changes;
 use super::view::{AgentView, AttemptView, DeploymentView, EventView, LockView, LogView, ProgressView, StepView};
 use super::{Engine, Result, StepLog, guide};
@@ -80,10 +81,10 @@ impl Queue {
                 return ("waiting", Some(self.held(kept)));
             }
         }
-        let queued = if row.parent.is_none() { self.pending.as_slice() } else { &[] };
-        let ahead = || queued.iter().take_while(|other| other.deployment.id != row.deployment.id);
+        // A child stands in no queue.
+        let pending = if row.parent.is_none() { self.pending.as_slice() } else { &[] };
         for key in &row.locks {
-            if let Some(first) = ahead().find(|other| other.locks.contains(key)) {
+            if let Some(first) = ahead(pending, row.deployment.id, self.now).find(|other| other.locks.contains(key)) {
                 let words = format!(
                     "lock `{key}`, which deployment `{}` gets first: it waits longer or has more priority",
                     first.deployment.id

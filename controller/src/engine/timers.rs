@@ -7,6 +7,7 @@ use longshore_core::attempt::{Event, Limit, State};
 use longshore_core::id::AgentId;
 use longshore_core::job;
 use longshore_core::lease;
+use longshore_core::step::index_of;
 use longshore_core::time::Timestamp;
 
 use super::cascade::{on_attempt, on_job};
@@ -121,6 +122,7 @@ impl Engine {
         for row in live {
             let step_time = match row.attempt.state {
                 State::Running { step, between: false } => self.step_time(&row, step).await?,
+                State::Running { step, between: true } => self.retry_time(&row, step).await?,
                 _ => Duration::ZERO,
             };
             let Limit::After(limit) = row.attempt.state.limit(&self.settings().limits, step_time) else { continue };
@@ -193,6 +195,14 @@ impl Engine {
             })
             .await?;
         Ok(timeout.saturating_add(self.settings().grace))
+    }
+
+    /// How long an attempt has to wait between two tries of a step: that is no silence of its agent.
+    async fn retry_time(&self, row: &AttemptRow, step: u32) -> Result<Duration> {
+        let (id, since) = (row.attempt.deployment, row.attempt.since);
+        let steps = self.read(move |tx| Box::pin(async move { Ok(tx.steps(id).await?) })).await?;
+        let due = steps.into_iter().find(|row| row.index == index_of(step)).and_then(|row| row.due_at);
+        Ok(due.map_or(Duration::ZERO, |due| due.since(since)))
     }
 
     /// Puts an event to an attempt as it was when it was read; one that has moved on is left alone.

@@ -1,5 +1,7 @@
 //! The row methods. One statement each; what several do together is the engine's affair.
 
+use std::collections::BTreeSet;
+
 use async_trait::async_trait;
 use longshore_core::approval::Approval;
 use longshore_core::attempt::Attempt;
@@ -163,8 +165,10 @@ pub trait Tx: Libraries + People + Seals + Send {
     async fn succeeded_in(&mut self, release: ReleaseId, environment: &str) -> Result<bool>;
     /// Whether a deployment of the release to an environment was ever asked for.
     async fn asked_for_in(&mut self, release: ReleaseId, environment: &str) -> Result<bool>;
-    /// Deployments that succeeded in an environment, newest first, at most 200.
-    async fn last_good(&mut self, project: ProjectId, environment: &str) -> Result<Vec<(DeploymentId, ReleaseId)>>;
+    /// Environments to which a release is on its way.
+    async fn under_way(&mut self, release: ReleaseId) -> Result<BTreeSet<String>>;
+    /// The release that last succeeded in an environment, other than the one that was begun there last, and is not blocked.
+    async fn last_good(&mut self, project: ProjectId, environment: &str) -> Result<Option<ReleaseId>>;
     /// Adds an approval.
     async fn insert_approval(&mut self, row: &ApprovalRow) -> Result<()>;
     /// An approval.

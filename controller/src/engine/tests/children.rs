@@ -26,11 +26,11 @@ fn refused(done: Result<impl std::fmt::Debug>) -> (&'static str, String) {
 }
 
 impl World {
-    async fn apply(&self, spec: &str) {
+    async fn apply_spec(&self, spec: &str) {
         self.engine.apply_project(spec.as_bytes(), "anna").await.unwrap();
     }
 
-    async fn release(&self, project: &str) -> Result<ReleaseView> {
+    async fn make_release(&self, project: &str) -> Result<ReleaseView> {
         self.engine.create_release(project, NewRelease::default(), "anna").await
     }
 
@@ -64,9 +64,9 @@ impl World {
     /// With `base`, which runs something, and `top`, which deploys it.
     async fn with_child() -> Self {
         let world = Self::new().await;
-        world.apply(&runs("base")).await;
-        world.release("base").await.unwrap();
-        world.apply(&deploys("top", "base")).await;
+        world.apply_spec(&runs("base")).await;
+        world.make_release("base").await.unwrap();
+        world.apply_spec(&deploys("top", "base")).await;
         world
     }
 }
@@ -75,10 +75,10 @@ impl World {
 async fn a_child_is_the_release_that_the_parents_release_holds() {
     let world = World::with_child().await;
     let mut sim = world.agent().await;
-    let held = world.release("top").await.unwrap();
+    let held = world.make_release("top").await.unwrap();
     let child = held.steps[0].child.clone().unwrap();
     assert_eq!((child.project.as_str(), child.version.as_str()), ("base", "0.0.1"));
-    world.release("base").await.unwrap();
+    world.make_release("base").await.unwrap();
     assert_eq!(world.engine.release("top", "0.0.1").await.unwrap().steps[0].child, Some(child), "it never changes");
     let new = NewDeployment {
         project: "top".to_owned(),
@@ -156,22 +156,22 @@ async fn a_cancel_reaches_children_whether_they_run_or_wait() {
 #[tokio::test]
 async fn what_cannot_be_held_is_refused_when_the_release_is_made() {
     let world = World::new().await;
-    world.apply(&deploys("top", "base")).await;
-    assert!(matches!(world.release("top").await, Err(Error::NotFound { kind: "project", hint: Some(_), .. })));
-    world.apply(&runs("base")).await;
-    let (code, message) = refused(world.release("top").await);
+    world.apply_spec(&deploys("top", "base")).await;
+    assert!(matches!(world.make_release("top").await, Err(Error::NotFound { kind: "project", hint: Some(_), .. })));
+    world.apply_spec(&runs("base")).await;
+    let (code, message) = refused(world.make_release("top").await);
     assert_eq!(code, "no_child_release");
     assert!(message.contains("step `below`") && message.contains("nothing was made"), "{message}");
-    let release = world.release("base").await.unwrap();
+    let release = world.make_release("base").await.unwrap();
     let block = world.engine.block_release("base", &release.version, Some("CVE".to_owned()), "anna");
     block.await.unwrap();
-    assert_eq!(refused(world.release("top").await).0, "no_child_release", "a blocked one does not count");
-    world.apply(&deploys("top", "base").replace("base}", "base, version: 0.0.1}")).await;
-    assert_eq!(refused(world.release("top").await).0, "release_blocked");
+    assert_eq!(refused(world.make_release("top").await).0, "no_child_release", "a blocked one does not count");
+    world.apply_spec(&deploys("top", "base").replace("base}", "base, version: 0.0.1}")).await;
+    assert_eq!(refused(world.make_release("top").await).0, "release_blocked");
     let two = deploys("top", "base").replace("base}", "base, version: \"${{ vars.v }}\"}");
     let two = two.replace("steps:\n", "variables: {v: {value: 1.0.0, environments: {live: 2.0.0}}}\nsteps:\n");
-    world.apply(&two).await;
-    let mixed = world.release("top").await.unwrap_err();
+    world.apply_spec(&two).await;
+    let mixed = world.make_release("top").await.unwrap_err();
     assert!(
         matches!(&mixed, Error::Invalid { message, .. } if message.contains("`1.0.0`") && message.contains("`2.0.0`")),
         "{mixed:?}"
@@ -181,26 +181,26 @@ async fn what_cannot_be_held_is_refused_when_the_release_is_made() {
 #[tokio::test]
 async fn a_circle_of_projects_and_a_way_too_deep_are_refused() {
     let world = World::with_child().await;
-    world.release("top").await.unwrap();
-    world.apply(&deploys("base", "top")).await;
-    let (code, message) = refused(world.release("base").await);
+    world.make_release("top").await.unwrap();
+    world.apply_spec(&deploys("base", "top")).await;
+    let (code, message) = refused(world.make_release("base").await);
     assert_eq!(code, "child_circle");
     assert!(message.contains("deploys project `base`"), "{message}");
     let mut below = "top".to_owned();
     for deep in 3..=6 {
         let project = format!("p{deep}");
-        world.apply(&deploys(&project, &below)).await;
-        world.release(&project).await.unwrap();
+        world.apply_spec(&deploys(&project, &below)).await;
+        world.make_release(&project).await.unwrap();
         below = project;
     }
-    world.apply(&deploys("p7", &below)).await;
-    assert_eq!(refused(world.release("p7").await).0, "child_depth");
+    world.apply_spec(&deploys("p7", &below)).await;
+    assert_eq!(refused(world.make_release("p7").await).0, "child_depth");
 }
 
 #[tokio::test]
 async fn what_the_gate_says_to_a_child_ends_its_step() {
     let world = World::with_child().await;
-    world.apply(&asks("top", "base")).await;
+    world.apply_spec(&asks("top", "base")).await;
     let top = world.start("top").await;
     world.engine.block_release("base", "0.0.1", Some("CVE-1".to_owned()), "anna").await.unwrap();
     world.grant(top).await;
@@ -214,12 +214,12 @@ async fn what_the_gate_says_to_a_child_ends_its_step() {
 async fn two_that_deploy_each_other_do_not_wait_for_ever() {
     let world = World::new().await;
     for project in ["a", "b"] {
-        world.apply(&runs(project)).await;
-        world.release(project).await.unwrap();
+        world.apply_spec(&runs(project)).await;
+        world.make_release(project).await.unwrap();
     }
-    world.apply(&asks("a", "b")).await;
+    world.apply_spec(&asks("a", "b")).await;
     // `a` holds the `b` that deploys nothing, and `b` the `a` that deploys nothing.
-    world.apply(&asks("b", "a").replace("a}", "a, version: 0.0.1}")).await;
+    world.apply_spec(&asks("b", "a").replace("a}", "a, version: 0.0.1}")).await;
     let (a, b) = (world.start("a").await, world.start("b").await);
     world.grant(a).await;
     let child = world.child(a).await;
@@ -242,7 +242,7 @@ async fn two_that_deploy_each_other_do_not_wait_for_ever() {
 #[tokio::test]
 async fn a_child_goes_before_those_that_wait_in_the_queue() {
     let mut world = World::with_child().await;
-    world.apply(&asks("top", "base")).await;
+    world.apply_spec(&asks("top", "base")).await;
     let top = world.start("top").await;
     let first = world.start("base").await;
     let new = |n: u32| NewDeployment {

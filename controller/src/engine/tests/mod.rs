@@ -1,17 +1,23 @@
 //! The engine with a simulated agent that calls it as the agent plane does. Time stands still until a test moves it.
 
+mod cancels;
 mod children;
 mod cloud;
 mod ends;
+mod failpoints;
 mod fences;
 mod flow;
+mod gates;
+mod groups;
 mod guided;
 mod images;
 mod libraries;
 mod people;
 mod plans;
+mod releases;
 mod restarts;
 mod rotation;
+mod schedule;
 mod waits;
 
 use std::collections::BTreeSet;
@@ -35,6 +41,8 @@ use crate::store::sqlite::Sqlite;
 /// A step of two, so that there is a time between them.
 const TWO_STEPS: &str = "version: 1\nproject: shop\nenvironments: [{name: dev}, {name: live}]\nvariables:\n  region: eu\n  key: {secret: true}\n\
     steps:\n  - {name: one, image: tiny, run: echo one, env: {KEY: '${{ secrets.key }}', REGION: '${{ vars.region }}'}, timeout: 60s}\n  - {name: two, image: tiny, run: [echo, two]}\n";
+const HEAD: &str =
+    "version: 1\nproject: shop\nenvironments: [{name: dev}, {name: staging}, {name: live, protected: true}]\n";
 const SECRET: &str = "canary-4711";
 
 /// A controller on a folder, and what it takes to start it anew.
@@ -104,6 +112,59 @@ impl World {
 
     async fn deploy(&mut self) -> DeploymentId {
         self.deploy_to("dev").await
+    }
+
+    /// Gives the project `shop` other steps.
+    async fn steps(&self, steps: &str) {
+        self.apply(&format!("steps:\n{steps}")).await;
+    }
+
+    /// Gives the project `shop` another spec below its environments; `live` is protected.
+    async fn apply(&self, rest: &str) {
+        let text = format!("{HEAD}{rest}");
+        self.engine.apply_project(text.as_bytes(), "anna").await.unwrap();
+    }
+
+    /// Asks for a deployment of `shop` by anna, to `dev` when nothing is said.
+    async fn ask(&mut self, wish: NewDeployment) -> Result<DeploymentId> {
+        self.operations += 1;
+        let environment = if wish.environment.is_empty() { "dev".to_owned() } else { wish.environment };
+        let (project, operation_id) = ("shop".to_owned(), format!("op-{}", self.operations));
+        self.engine.create_deployment(NewDeployment { project, environment, operation_id, ..wish }, "anna").await
+    }
+
+    /// Makes a release of `shop`.
+    async fn release(&self, version: &str) -> ReleaseView {
+        let new = NewRelease { version: Some(version.to_owned()), ..NewRelease::default() };
+        self.engine.create_release("shop", new, "anna").await.unwrap()
+    }
+
+    /// Deploys a release.
+    async fn deploy_release(&mut self, version: &str, environment: &str) -> Result<DeploymentId> {
+        let (release, environment) = (Some(version.to_owned()), environment.to_owned());
+        self.ask(NewDeployment { release, environment, ..NewDeployment::default() }).await
+    }
+
+    /// Deploys a release and runs it to its good end.
+    async fn pass(&mut self, sim: &mut Sim, version: &str, environment: &str) -> DeploymentId {
+        let id = self.deploy_release(version, environment).await.unwrap();
+        let offer = sim.offer().await;
+        assert_eq!(offer.deployment, id);
+        sim.work(&self.engine, &offer, &[]).await;
+        self.until(id, "succeeded").await;
+        id
+    }
+
+    /// Waits until a deployment looks as wanted.
+    async fn until_it(&self, id: DeploymentId, is: impl Fn(&DeploymentView) -> bool) -> DeploymentView {
+        let mut changes = self.engine.subscribe(id);
+        loop {
+            let view = self.view(id).await;
+            if is(&view) {
+                return view;
+            }
+            changes.next().await.unwrap();
+        }
     }
 
     async fn view(&self, id: DeploymentId) -> DeploymentView {
@@ -219,8 +280,19 @@ impl Sim {
         step: u32,
         nonce: &str,
     ) -> Result<Confirmed, plane::Error> {
+        self.confirm_image(engine, fence, step, nonce, "sha256:1").await
+    }
+
+    async fn confirm_image(
+        &self,
+        engine: &Engine,
+        fence: Fence,
+        step: u32,
+        nonce: &str,
+        digest: &str,
+    ) -> Result<Confirmed, plane::Error> {
         let container = format!("container-{step}");
-        let wish = Confirm { fence, step, container, nonce: nonce.to_owned(), image_digest: "sha256:1".to_owned() };
+        let wish = Confirm { fence, step, container, nonce: nonce.to_owned(), image_digest: digest.to_owned() };
         engine.confirm(self.id, wish).await
     }
 
@@ -281,12 +353,53 @@ impl Sim {
         engine.complete(self.id, Completion { fence, step, ending }).await
     }
 
+    /// Accepts an offer and runs what it is told to run, with these exit codes, then 0; answers the slots that ran.
+    async fn work(&mut self, engine: &Engine, offer: &Offer, codes: &[i32]) -> Vec<u32> {
+        self.accept(engine, offer.fence).await;
+        let mut ran = Vec::new();
+        let mut next = offer.steps.first().map(|step| step.index);
+        while let Some(slot) = next {
+            self.grant(engine, offer.fence, slot).await;
+            let end = codes.get(ran.len()).copied().unwrap_or(0);
+            ran.push(slot);
+            next = self.finish(engine, offer.fence, slot, code(end)).await.unwrap();
+        }
+        ran
+    }
+
+    /// Offers in the order of their steps.
+    async fn offers<const N: usize>(&mut self) -> [Offer; N] {
+        let mut offers = Vec::new();
+        for _ in 0..N {
+            offers.push(self.offer().await);
+        }
+        offers.sort_by_key(|offer| offer.steps[0].index);
+        offers.try_into().unwrap()
+    }
+
+    async fn heartbeat(&self, engine: &Engine) {
+        self.say(engine, Said::Heartbeat { facts: None, engine: true, free: self.slots }).await.unwrap();
+    }
+
     /// Runs both steps of an offer to their good end.
     async fn run(&mut self, engine: &Engine, fence: Fence) {
         self.grant(engine, fence, 0).await;
         assert_eq!(self.finish(engine, fence, 0, code(0)).await.unwrap(), Some(1));
         self.grant(engine, fence, 1).await;
         assert_eq!(self.finish(engine, fence, 1, code(0)).await.unwrap(), None);
+    }
+}
+
+/// The steps of a deployment, as `NAME:STATE`.
+fn standing(view: &DeploymentView) -> String {
+    view.steps.iter().map(|step| format!("{}:{}", step.name, step.state)).collect::<Vec<_>>().join(" ")
+}
+
+/// A conflict's or a refusal's code and words.
+fn no<T: std::fmt::Debug>(done: Result<T>) -> (&'static str, String) {
+    match done.unwrap_err() {
+        Error::Conflict { code, message, .. } | Error::Refused { code, message, .. } => (code, message),
+        other => panic!("{other:?}"),
     }
 }
 

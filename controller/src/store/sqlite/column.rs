@@ -96,3 +96,11 @@ pub(super) fn opt_micros(at: Option<Timestamp>) -> Option<i64> {
 pub(super) fn any_text(row: &SqliteRow) -> String {
     row.try_get::<Option<String>, _>(0).unwrap().unwrap_or_default()
 }
+
+/// How SQLite would carry a statement out, line by line.
+#[cfg(test)]
+pub(super) async fn plan(c: &mut sqlx::sqlite::SqliteConnection, sql: &str) -> Vec<String> {
+    let explain = sqlx::AssertSqlSafe(format!("EXPLAIN QUERY PLAN {sql}"));
+    let rows = sqlx::query(explain).fetch_all(c).await.unwrap();
+    rows.iter().map(|row| row.try_get::<String, _>("detail").unwrap()).collect()
+}

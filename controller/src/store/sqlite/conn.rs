@@ -1,5 +1,7 @@
 //! A connection inside a transaction, as the engine sees it. The statements stand in the files beside it, one file an aggregate.
 
+use std::collections::BTreeSet;
+
 use async_trait::async_trait;
 use longshore_core::approval::Approval;
 use longshore_core::attempt::Attempt;
@@ -309,7 +311,11 @@ impl Tx for Conn<'_> {
         let done = releases::asked_for_in(self.0, release, environment).await;
         self.note(done)
     }
-    async fn last_good(&mut self, project: ProjectId, environment: &str) -> Result<Vec<(DeploymentId, ReleaseId)>> {
+    async fn under_way(&mut self, release: ReleaseId) -> Result<BTreeSet<String>> {
+        let done = releases::under_way(self.0, release).await;
+        self.note(done)
+    }
+    async fn last_good(&mut self, project: ProjectId, environment: &str) -> Result<Option<ReleaseId>> {
         let done = releases::last_good(self.0, project, environment).await;
         self.note(done)
     }

@@ -156,38 +156,41 @@ pub(super) async fn deployment_counts(c: &mut SqliteConnection) -> Result<Vec<(D
 }
 
 pub(super) async fn deployments(c: &mut SqliteConnection, filter: &DeploymentFilter) -> Result<Vec<DeploymentRow>> {
-    let mut sql = QueryBuilder::<sqlx::Sqlite>::new("SELECT * FROM deployment WHERE 1 = 1");
-    if let Some(project) = &filter.project {
+    page(filter).build().fetch_all(c).await?.iter().map(deployment_row).collect()
+}
+
+/// The statement of a page.
+fn page(filter: &DeploymentFilter) -> QueryBuilder<sqlx::Sqlite> {
+    let limit = if filter.limit == 0 { LIMITS.0 } else { filter.limit.min(LIMITS.1) };
+    let mut sql = QueryBuilder::<sqlx::Sqlite>::new("SELECT * FROM deployment WHERE ");
+    match &filter.places {
+        None => matching(&mut sql, filter, &Place { project: None, environment: None }),
+        // The page of each place by its index, then the page of those: one condition for all would look through the table.
+        Some(places) => {
+            sql.push("id IN (SELECT NULL WHERE 0");
+            for place in places {
+                sql.push(" UNION ALL SELECT id FROM (SELECT id FROM deployment WHERE ");
+                matching(&mut sql, filter, place);
+                sql.push(" ORDER BY id DESC LIMIT ").push_bind(i64::from(limit)).push(")");
+            }
+            sql.push(")");
+        }
+    }
+    sql.push(" ORDER BY id DESC LIMIT ").push_bind(i64::from(limit));
+    sql
+}
+
+fn matching(sql: &mut QueryBuilder<sqlx::Sqlite>, filter: &DeploymentFilter, place: &Place) {
+    sql.push("1 = 1");
+    for project in [&filter.project, &place.project].into_iter().flatten() {
         sql.push(" AND project_name = ").push_bind(project.clone());
     }
-    if let Some(environment) = &filter.environment {
+    for environment in [&filter.environment, &place.environment].into_iter().flatten() {
         sql.push(" AND environment = ").push_bind(environment.clone());
     }
     if let Some(before) = filter.before {
         sql.push(" AND id < ").push_bind(before.to_string());
     }
-    if let Some(places) = &filter.places {
-        within(&mut sql, places);
-    }
-    let limit = if filter.limit == 0 { LIMITS.0 } else { filter.limit.min(LIMITS.1) };
-    sql.push(" ORDER BY id DESC LIMIT ").push_bind(i64::from(limit));
-    sql.build().fetch_all(c).await?.iter().map(deployment_row).collect()
-}
-
-/// Deployments in one of these places.
-fn within(sql: &mut QueryBuilder<sqlx::Sqlite>, places: &[Place]) {
-    sql.push(" AND (0");
-    for place in places {
-        sql.push(" OR (1");
-        if let Some(project) = &place.project {
-            sql.push(" AND project_name = ").push_bind(project.clone());
-        }
-        if let Some(environment) = &place.environment {
-            sql.push(" AND environment = ").push_bind(environment.clone());
-        }
-        sql.push(")");
-    }
-    sql.push(")");
 }
 
 pub(super) async fn update_deployment(c: &mut SqliteConnection, from: &Deployment, to: &Deployment) -> Result<bool> {
@@ -238,4 +241,63 @@ pub(super) async fn events(c: &mut SqliteConnection, deployment: DeploymentId) -
         .fetch_all(c)
         .await?;
     rows.iter().map(event_row).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// However a page is asked for, it is read by an index and not sorted.
+    #[tokio::test]
+    async fn pages_are_read_by_an_index() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = super::super::Sqlite::open(&folder.path().join("db"), &crate::tasks::Tasks::new()).await.unwrap();
+        let mut c = store.readers.acquire().await.unwrap();
+        let name = |text: &str| Some(text.to_owned());
+        let place = |project: Option<String>, environment: Option<String>| Place { project, environment };
+        let places = vec![place(name("shop"), None), place(None, name("dev")), place(name("b"), name("dev"))];
+        for (project, environment, places) in [
+            (None, None, None),
+            (name("shop"), None, None),
+            (None, name("dev"), None),
+            (name("shop"), name("dev"), None),
+            (None, None, Some(places)),
+        ] {
+            let before = Some(DeploymentId::new(Timestamp::from_micros(5), [0; 10]));
+            let filter = DeploymentFilter { project, environment, places, before, limit: 10 };
+            let plan = super::super::column::plan(&mut c, page(&filter).sql().as_str()).await;
+            let slow = |line: &&String| {
+                line.contains("TEMP B-TREE") || (line.starts_with("SCAN deployment") && !line.contains("USING"))
+            };
+            assert_eq!(plan.iter().find(slow), None, "{filter:?}: {plan:#?}");
+            assert!(plan.iter().any(|line| line.starts_with("SEARCH deployment")), "{filter:?}: {plan:#?}");
+        }
+    }
+
+    /// What is asked at every change looks at what is live, however much there was.
+    #[tokio::test]
+    async fn what_is_asked_at_every_change_looks_at_nothing_that_is_over() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = super::super::Sqlite::open(&folder.path().join("db"), &crate::tasks::Tasks::new()).await.unwrap();
+        let mut c = store.readers.acquire().await.unwrap();
+        for (sql, index) in [
+            (
+                "SELECT * FROM deployment WHERE begun_at IS NULL AND ended_at IS NULL ORDER BY priority DESC, rowid",
+                "deployment_pending",
+            ),
+            ("SELECT * FROM reservation WHERE released_at IS NULL ORDER BY lock_key", "reservation_held"),
+            ("SELECT * FROM stack_lock WHERE released_at IS NULL ORDER BY lock_key", "stack_lock_held"),
+            ("SELECT * FROM attempt WHERE phase <> 'ended' ORDER BY id", "attempt_live_in_order"),
+            ("SELECT * FROM job WHERE phase = 'queued' ORDER BY seq", "job_queue"),
+            ("SELECT * FROM step WHERE state = 'running' AND due_at IS NOT NULL ORDER BY due_at", "step_due"),
+            ("SELECT * FROM approval WHERE state = 'pending' ORDER BY id", "approval_pending"),
+            (
+                "SELECT * FROM release WHERE project = 'p' AND digest = 'd' ORDER BY sort_key DESC LIMIT 1",
+                "release_same",
+            ),
+        ] {
+            let plan = super::super::column::plan(&mut c, sql).await;
+            assert!(plan[0].contains(&format!("USING INDEX {index}")), "{sql}: {plan:?}");
+        }
+    }
 }

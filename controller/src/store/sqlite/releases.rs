@@ -1,6 +1,8 @@
 //! Releases and the images they pin.
 
-use longshore_core::id::{DeploymentId, ProjectId, ReleaseId};
+use std::collections::BTreeSet;
+
+use longshore_core::id::{ProjectId, ReleaseId};
 use longshore_core::time::Timestamp;
 use sqlx::sqlite::{SqliteConnection, SqliteRow};
 use sqlx::{QueryBuilder, query};
@@ -149,18 +151,30 @@ pub(super) async fn asked_for_in(c: &mut SqliteConnection, release: ReleaseId, e
     Ok(row.is_some())
 }
 
+pub(super) async fn under_way(c: &mut SqliteConnection, release: ReleaseId) -> Result<BTreeSet<String>> {
+    let rows = query("SELECT DISTINCT environment FROM deployment WHERE release = $1 AND ended_at IS NULL")
+        .bind(release.to_string())
+        .fetch_all(c)
+        .await?;
+    rows.iter().map(|row| text(row, "environment")).collect()
+}
+
+/// By their begin: an environment has one deployment at a time, so that is the order in which they were there.
 pub(super) async fn last_good(
     c: &mut SqliteConnection,
     project: ProjectId,
     environment: &str,
-) -> Result<Vec<(DeploymentId, ReleaseId)>> {
-    let rows = query(
-        "SELECT id, release FROM deployment WHERE project = $1 AND environment = $2 AND state = 'succeeded' \
-         AND release IS NOT NULL ORDER BY id DESC LIMIT 200",
+) -> Result<Option<ReleaseId>> {
+    let row = query(
+        "SELECT deployment.release FROM deployment JOIN release ON release.id = deployment.release \
+         WHERE deployment.project = $1 AND environment = $2 AND state = 'succeeded' AND blocked IS NULL \
+         AND deployment.release IS NOT (SELECT release FROM deployment WHERE project = $1 AND environment = $2 \
+         AND begun_at IS NOT NULL ORDER BY begun_at DESC, rowid DESC LIMIT 1) \
+         ORDER BY begun_at DESC, deployment.rowid DESC LIMIT 1",
     )
     .bind(project.to_string())
     .bind(environment)
-    .fetch_all(c)
+    .fetch_optional(c)
     .await?;
-    rows.iter().map(|row| Ok((parsed(row, "id")?, parsed(row, "release")?))).collect()
+    row.map(|row| parsed(&row, "release")).transpose()
 }

@@ -1,5 +1,7 @@
 //! Releases, approvals and what deployments keep to themselves.
 
+use std::collections::BTreeSet;
+
 use longshore_core::approval::{Approval, ApprovalState};
 use longshore_core::engine_event::{Change, Op};
 use longshore_core::id::ApprovalId;
@@ -35,9 +37,17 @@ pub(super) async fn what_succeeded_where_is_known(store: &Arc<dyn Store>) {
         let from = deployment(1).deployment;
         assert!(!tx.succeeded_in(release_id(0), "live").await? && tx.asked_for_in(release_id(0), "live").await?);
         let to = Deployment { state: DeploymentState::Succeeded, ended_at: Some(at(9)), ..from.clone() };
+        assert!(tx.begin_deployment(deployment_id(1), at(4)).await?);
         assert!(tx.update_deployment(&from, &to).await?);
         assert!(tx.succeeded_in(release_id(0), "live").await? && !tx.succeeded_in(release_id(0), "dev").await?);
-        assert_eq!(tx.last_good(project_id(), "live").await?, [(deployment_id(1), release_id(0))]);
+        assert_eq!(tx.last_good(project_id(), "live").await?, None, "what is there now is nothing to go back to");
+        assert!(tx.insert_release(&release(7, "7.0.0")).await?);
+        tx.insert_deployment(&DeploymentRow { release: release_id(7), ..deployment(5) }).await?;
+        assert_eq!(tx.under_way(release_id(7)).await?, BTreeSet::from(["live".to_owned()]));
+        assert!(tx.begin_deployment(deployment_id(5), at(5)).await?);
+        assert_eq!(tx.last_good(project_id(), "live").await?, Some(release_id(0)));
+        tx.block_release(release_id(0), Some("CVE")).await?;
+        assert_eq!(tx.last_good(project_id(), "live").await?, None);
         assert!(!tx.asked_for_in(release_id(0), "staging").await?);
         Ok(())
     })
