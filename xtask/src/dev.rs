@@ -135,6 +135,17 @@ impl Dev {
         })
     }
 
+    /// Address and token of the API.
+    pub(crate) fn address(&self) -> anyhow::Result<(String, String)> {
+        let get = |name: &str| {
+            let found = self.env.iter().find(|(key, _)| key == name);
+            found.map(|(_, value)| value.clone()).with_context(|| format!("no {name}"))
+        };
+        let url = get("LONGSHORE_URL")?;
+        let address = url.trim_start_matches("http://").trim_end_matches('/').to_owned();
+        Ok((address, get("LONGSHORE_TOKEN")?))
+    }
+
     /// A value of the controller's `/metrics`; 0 when it is not there yet.
     pub(crate) fn metric(&self, name: &str) -> anyhow::Result<f64> {
         use std::io::{Read as _, Write as _};

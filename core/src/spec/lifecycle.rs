@@ -11,7 +11,7 @@ pub(super) const MODES: [(&str, Mode); 2] = [("manual", Mode::Manual), ("automat
 /// Most phases.
 const MAX_PHASES: usize = 100;
 
-/// Reads the phases. An environment may be in none of them: it is not part of the lifecycle, and any release may go there.
+/// Reads the phases. An environment may be in none of them: no release goes there then, and the gate says so.
 pub(super) fn lifecycle(at: &At<'_>, environments: &Known, errors: &mut Errors) -> Option<Vec<Phase>> {
     let elements = at.list(MAX_PHASES, errors)?;
     if elements.is_empty() {

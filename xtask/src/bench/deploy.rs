@@ -11,7 +11,7 @@ use super::Bench;
 use super::figure::{Figure, median};
 use crate::{docker, sh};
 
-const TINY: &str = "longshore/tiny:1";
+pub(super) const TINY: &str = "longshore/tiny:1";
 /// Bytes of the log whose way is timed.
 const LOG_BYTES: u32 = 268_435_456;
 
@@ -138,6 +138,32 @@ pub(super) fn log_throughput(bench: &Bench) -> anyhow::Result<Figure> {
         runs,
         against: "`docker run --rm` with its default log driver",
     })
+}
+
+/// A deployment of ten steps, each step of it.
+pub(super) fn steps_10(bench: &Bench) -> anyhow::Result<Figure> {
+    steps(bench, "steps_10", 10, bench.runs)
+}
+
+/// A deployment of a hundred steps, each step of it.
+pub(super) fn steps_100(bench: &Bench) -> anyhow::Result<Figure> {
+    steps(bench, "steps_100", 100, bench.runs.div_ceil(5))
+}
+
+fn steps(bench: &Bench, name: &'static str, count: u32, runs: usize) -> anyhow::Result<Figure> {
+    spec(bench, "noop", "[\"true\"]")?;
+    let step = |n| format!("  - {{name: s{n}, image: \"{TINY}\", network: none, run: [\"true\"]}}\n");
+    let all: String = (0..count).map(step).collect();
+    let text = format!("version: 1\nproject: many\nenvironments: [{{name: dev}}]\nsteps:\n{all}");
+    let path = std::env::temp_dir().join(format!("longshore-bench-many-{}.yaml", std::process::id()));
+    std::fs::write(&path, text)?;
+    let applied = sh::output(bench.dev.command(&["apply", "-f", &path.to_string_lossy()]));
+    std::fs::remove_file(&path)?;
+    applied?;
+    let deploy = |project: &str| wall(bench.dev.command(&["deploy", project, "--env", "dev", "--wait"]));
+    let each = || deploy("many").map(|took| took / f64::from(count));
+    let (ours, reference) = in_turn(runs, each, || deploy("noop"))?;
+    Ok(Figure { name, ours, reference, unit: "ms a step", runs, against: "a deployment of one step" })
 }
 
 /// From the acceptance of a deployment to the agent's acceptance of its job, by the controller's own clock.

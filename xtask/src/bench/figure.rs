@@ -34,11 +34,7 @@ impl Figure {
 impl fmt::Display for Figure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { name, ours, reference, unit, runs, against } = self;
-        write!(
-            f,
-            "{name:<24} {ours:>10.2} {reference:>10.2} {:>7.2}  {against} ({unit}, median of {runs})",
-            self.ratio()
-        )
+        write!(f, "{name:<24} {ours:>10.2} {reference:>10.2} {:>7.2}  {against} ({unit}, {runs} samples)", self.ratio())
     }
 }
 

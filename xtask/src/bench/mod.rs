@@ -5,6 +5,7 @@
 mod agent;
 mod deploy;
 mod figure;
+mod scale;
 
 use std::io::Write as _;
 
@@ -20,11 +21,16 @@ const RUNS: usize = 10;
 type Measure = fn(&Bench) -> anyhow::Result<Figure>;
 
 /// Every figure by its name.
-const FIGURES: [(&str, Measure); 7] = [
+const FIGURES: [(&str, Measure); 12] = [
     ("job_wall", deploy::job_wall),
     ("first_log_byte", deploy::first_log_byte),
     ("log_throughput", deploy::log_throughput),
     ("deploy_to_agent_ms", deploy::deploy_to_agent),
+    ("steps_10", deploy::steps_10),
+    ("steps_100", deploy::steps_100),
+    ("scale_deploy", scale::deploy),
+    ("scale_explain", scale::explain),
+    ("scale_list", scale::list),
     ("agent_rss_mib", agent::rss),
     ("agent_binary_mib", agent::binary),
     ("agent_idle_cpu_percent", agent::idle_cpu),
