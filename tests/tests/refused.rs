@@ -59,13 +59,17 @@ fn what_breaks_a_rule_of_releases() {
     let twice = dev.cli(&["release", "create", "rules", "--version", "1.0.0"]);
     refused(&twice, &["release `1.0.0` of project `rules` is there already", "a release never changes"]);
     let _blocked = dev.cli(&["release", "block", "rules", "1.0.0", "--reason", "CVE-2026-1"]).ok();
-    for args in
-        [&["deploy", "rules", "--release", "1.0.0", "--env", "dev"][..], &["promote", "rules", "--release", "1.0.0"]]
-    {
+    // Nor is the same thing under another version a way around it.
+    for args in [
+        &["deploy", "rules", "--release", "1.0.0", "--env", "dev"][..],
+        &["promote", "rules", "--release", "1.0.0"],
+        &["deploy", "rules", "--env", "dev"],
+    ] {
         refused(&dev.cli(args), &["release `1.0.0` is blocked: CVE-2026-1", "longshore release unblock"]);
     }
     refused(&dev.cli(&["rollback", "rules", "--env", "dev"]), &["nothing to go back to"]);
     assert_eq!(json(&dev, &["deployment", "list"]), serde_json::json!([]), "nothing was queued");
+    let _unblocked = dev.cli(&["release", "unblock", "rules", "1.0.0"]).ok();
     let late = ["deploy", "rules", "--env", "dev", "--expires-at", "2020-01-01T00:00:00Z"];
     refused(&dev.cli(&late), &["it was not to begin after 2020-01-01T00:00:00.000Z, and that has passed"]);
     let never = [
