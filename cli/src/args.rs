@@ -8,6 +8,7 @@ mod package;
 pub mod people;
 pub mod releases;
 pub mod secrets;
+pub mod stack;
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -99,6 +100,12 @@ pub enum Command {
     Promote(releases::Promote),
     /// Deploy the release that last succeeded in an environment before the one that is there now.
     Rollback(releases::Rollback),
+    /// Work on a stack outside of releases: look at it, bring it back in line, remove it, free its lock.
+    ///
+    /// Each of these is a deployment of one step of the release that is in the environment: it waits for the same locks, and has a log
+    /// and a timeline. On a protected environment, and where an approval guards the step, people are asked before anything is written.
+    #[command(subcommand)]
+    Stack(stack::StackCommand),
     /// List approvals that are asked for.
     Approvals(releases::Approvals),
     /// Agree to an approval. When enough people did, its deployment goes on.

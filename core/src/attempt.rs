@@ -19,6 +19,12 @@ use crate::id::{AgentId, AttemptId, DeploymentId, JobId};
 use crate::step::{End, Verdict, order_of};
 use crate::time::Timestamp;
 
+/// Host name of an attempt's containers: by it Pulumi's own lock says whose it is.
+#[must_use]
+pub fn hostname(id: AttemptId) -> String {
+    format!("att-{}", id.hex())
+}
+
 /// An attempt as the database has it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Attempt {

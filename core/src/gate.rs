@@ -4,7 +4,7 @@
 
 use std::collections::BTreeSet;
 
-use crate::spec::{Mode, Phase, Require};
+use crate::spec::{Mode, Operation, Phase, Require};
 use crate::time::Timestamp;
 
 /// What is asked.
@@ -20,6 +20,8 @@ pub struct Wish<'a> {
     pub version: &'a str,
     /// Why the release may not be deployed, if so.
     pub blocked: Option<&'a str>,
+    /// It is not deployed: this is done to its stack.
+    pub operation: Option<Operation>,
     /// Not before.
     pub not_before: Option<Timestamp>,
     /// Not after.
@@ -109,13 +111,16 @@ impl Denied {
 /// # Errors
 /// The first rule that says no.
 pub fn check(wish: &Wish<'_>, now: Timestamp) -> Result<(), Denied> {
-    if let Some(reason) = wish.blocked {
+    // A blocked release is no reason to leave its stack as it is: it may be looked at and cleared away, but not applied.
+    let applies = matches!(wish.operation, None | Some(Operation::Up));
+    if let Some(reason) = wish.blocked.filter(|_| applies) {
         return Err(Denied::Blocked { version: wish.version.to_owned(), reason: reason.to_owned() });
     }
     if let Some(at) = wish.expires_at.filter(|at| *at <= now) {
         return Err(Denied::Expired { at });
     }
-    if !wish.lifecycle.is_empty() {
+    // An operation is on a stack that is there already, so no release goes anywhere.
+    if !wish.lifecycle.is_empty() && wish.operation.is_none() {
         let holds = |phase: &Phase| phase.environments.iter().any(|name| name == wish.environment);
         let Some(at) = wish.lifecycle.iter().position(holds) else {
             return Err(Denied::NoPhase { environment: wish.environment.to_owned() });
@@ -201,7 +206,17 @@ mod tests {
     }
 
     fn wish<'a>(lifecycle: &'a [Phase], environment: &'a str, succeeded: &'a BTreeSet<String>) -> Wish<'a> {
-        Wish { lifecycle, environment, succeeded, version: "1.0.0", blocked: None, not_before: None, expires_at: None }
+        let (version, operation) = ("1.0.0", None);
+        Wish {
+            lifecycle,
+            environment,
+            succeeded,
+            version,
+            blocked: None,
+            operation,
+            not_before: None,
+            expires_at: None,
+        }
     }
 
     #[test]
@@ -241,6 +256,22 @@ mod tests {
         assert!(matches!(check(&Wish { expires_at: Some(now), ..plain }, now), Err(Denied::Expired { .. })));
         let both = Wish { not_before: late, expires_at: early, ..plain };
         assert!(matches!(check(&both, now), Err(Denied::Expired { .. })), "what never may begin does not wait");
+    }
+
+    #[test]
+    fn an_operation_goes_nowhere_but_applies_no_blocked_release() {
+        let (lifecycle, succeeded, now) = (lifecycle(), set(&[]), Timestamp::from_micros(50));
+        let there = wish(&lifecycle, "us", &succeeded);
+        for operation in
+            [Operation::Preview, Operation::Refresh, Operation::Destroy, Operation::Drift, Operation::Unlock]
+        {
+            assert_eq!(check(&Wish { operation: Some(operation), blocked: Some("CVE"), ..there }, now), Ok(()));
+            let over = Wish { operation: Some(operation), expires_at: Some(now), ..there };
+            assert!(matches!(check(&over, now), Err(Denied::Expired { .. })), "its time counts as for everything");
+        }
+        let up = Wish { operation: Some(Operation::Up), ..there };
+        assert_eq!(check(&up, now), Ok(()));
+        assert!(matches!(check(&Wish { blocked: Some("CVE"), ..up }, now), Err(Denied::Blocked { .. })));
     }
 
     #[test]

@@ -49,6 +49,9 @@ pub struct Handover {
     /// The file that the commands may write outputs to (see [`crate::outputs`]), absolute, in a directory that is there. init makes it.
     #[serde(default)]
     pub output_file: Option<String>,
+    /// Host names whose lock on the stack may be removed, for a command with [`Command::finds_lock`].
+    #[serde(default)]
+    pub over: Vec<String>,
     /// 32 bytes in hex. Secret outputs are encrypted with it before they touch a disk. `None`: no outputs are captured.
     #[serde(default)]
     pub outputs_key: Option<String>,
@@ -134,6 +137,10 @@ pub struct Command {
     /// Run only when a command before it captured an output shown as `[secret]`.
     #[serde(default)]
     pub only_with_secret_outputs: bool,
+    /// An operation on a resource that is not there ([`crate::stack_lock`]): its standard error says who holds the stack's lock. The
+    /// next command is run only when everybody who does is in [`Handover::over`]; with no lock the step ends here, and well.
+    #[serde(default)]
+    pub finds_lock: bool,
 }
 
 /// What becomes of a command's standard output.

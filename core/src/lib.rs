@@ -13,6 +13,7 @@ pub mod outputs;
 pub mod redact;
 pub mod secret;
 pub mod spool;
+pub mod stack_lock;
 
 #[cfg(feature = "domain")]
 pub mod access;
@@ -53,6 +54,8 @@ pub mod account;
 pub mod expression;
 #[cfg(feature = "spec")]
 pub mod gate;
+#[cfg(feature = "spec")]
+pub mod operation;
 #[cfg(feature = "spec")]
 pub mod spec;
 #[cfg(feature = "spec")]

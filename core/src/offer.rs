@@ -159,6 +159,8 @@ pub struct PulumiAction {
     pub install: bool,
     /// What it has to do with a plan.
     pub plan: Plan,
+    /// For an unlock: host names of attempts at the stack that are proven to be over.
+    pub over: Vec<String>,
 }
 
 /// What a Pulumi operation has to do with a plan. A plan holds values of the program, so it is a secret.
@@ -190,10 +192,14 @@ pub enum Operation {
     Refresh,
     /// Remove everything.
     Destroy,
+    /// Say how the real state differs from the stack's; writes nothing.
+    Drift,
+    /// Remove a lock of Pulumi's own, if whoever holds it is known to be over.
+    Unlock,
 }
 
 impl Operation {
-    /// The word in files and of the Pulumi command.
+    /// The word in files.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {
@@ -201,13 +207,21 @@ impl Operation {
             Self::Up => "up",
             Self::Refresh => "refresh",
             Self::Destroy => "destroy",
+            Self::Drift => "drift",
+            Self::Unlock => "unlock",
         }
     }
 
     /// Whether it may write to the stack.
     #[must_use]
     pub const fn writes(self) -> bool {
-        !matches!(self, Self::Preview)
+        !matches!(self, Self::Preview | Self::Drift)
+    }
+
+    /// Whether only agents know it that say so (`operations-v1`).
+    #[must_use]
+    pub const fn is_asked_for(self) -> bool {
+        matches!(self, Self::Drift | Self::Unlock)
     }
 }
 

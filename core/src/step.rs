@@ -6,8 +6,9 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use crate::engine_event::{Outcome, Summary};
+use crate::engine_event::{Op, Outcome, Summary};
 use crate::init::ExitRecord;
+use crate::offer::Operation;
 
 /// State of a step, as CONTRACT names it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -278,8 +279,8 @@ impl Verdict {
 /// What [`judge`] needs to know of a step beside its exit record.
 #[derive(Debug, Clone, Copy)]
 pub struct Judged<'a> {
-    /// The step runs Pulumi, so its summary event counts beside the exit code.
-    pub pulumi: bool,
+    /// What Pulumi was asked to do: then its summary event counts beside the exit code. `None`: another program ran.
+    pub pulumi: Option<Operation>,
     /// What the engine events said.
     pub summary: Option<&'a Summary>,
     /// A person asked for a cancel and the agent carried it out.
@@ -335,9 +336,11 @@ pub fn judge(record: &ExitRecord, step: Judged<'_>) -> Verdict {
 
 fn judge_pulumi_success(step: Judged<'_>) -> Verdict {
     let succeeded = Verdict { end: End::Succeeded, reason: None };
-    if !step.pulumi {
-        return succeeded;
-    }
+    let operation = match step.pulumi {
+        // An unlock runs nothing of the engine.
+        None | Some(Operation::Unlock) => return succeeded,
+        Some(operation) => operation,
+    };
     let failed = |what: &str| Verdict::new(End::Failed, failure(what, step));
     match step.summary {
         None | Some(Summary { totals: None, .. }) => failed(
@@ -347,10 +350,24 @@ fn judge_pulumi_success(step: Judged<'_>) -> Verdict {
         Some(summary) if summary.mandatory_violations > 0 => failed("a mandatory policy was violated"),
         // Before 3.237.0 the summary names no result; the exit code stands alone then.
         Some(summary) => match summary.result() {
+            None | Some(Outcome::Succeeded) if operation == Operation::Drift => drift(summary).unwrap_or(succeeded),
             None | Some(Outcome::Succeeded) => succeeded,
             Some(_) => failed("pulumi ended with exit code 0 but reported a failure"),
         },
     }
+}
+
+/// A drift check has failed when there is drift, so that whoever waits for it learns of it by the exit code.
+fn drift(summary: &Summary) -> Option<Verdict> {
+    let found: Vec<String> = summary
+        .changes()
+        .iter()
+        .filter(|(op, count)| **op != Op::Same && **count > 0)
+        .map(|(op, count)| format!("{count} to {}", op.as_str()))
+        .collect();
+    let words =
+        format!("drift: what is there differs from the stack's state ({}); nothing was changed", found.join(", "));
+    (!found.is_empty()).then(|| Verdict::new(End::Failed, words))
 }
 
 /// Adds the first error that the engine reported, which says more than an exit code.
@@ -372,7 +389,8 @@ mod tests {
 
     fn judged(record: &ExitRecord, pulumi: bool, summary: Option<&Summary>, cancel: bool) -> End {
         let timeout = Duration::from_secs(60);
-        judge(record, Judged { pulumi, summary, cancel_carried_out: cancel, timeout }).end
+        judge(record, Judged { pulumi: pulumi.then_some(Operation::Up), summary, cancel_carried_out: cancel, timeout })
+            .end
     }
 
     fn summary(result: Option<Outcome>, maybe_corrupt: bool) -> Summary {
@@ -432,9 +450,40 @@ mod tests {
     }
 
     #[test]
+    fn drift_is_a_failure_that_says_what_differs() {
+        let of = |changes: &[(Op, u64)]| {
+            let changes = changes.iter().copied().collect();
+            let totals = Totals { result: Some(Outcome::Succeeded), changes, ..Totals::default() };
+            Summary { totals: Some(totals), ..Summary::default() }
+        };
+        let judged = |operation, summary: &Summary| {
+            let step = Judged {
+                pulumi: Some(operation),
+                summary: Some(summary),
+                cancel_carried_out: false,
+                timeout: Duration::ZERO,
+            };
+            judge(&exited(0), step)
+        };
+        let moved = of(&[(Op::Same, 2), (Op::Update, 1), (Op::Delete, 3)]);
+        let found = judged(Operation::Drift, &moved);
+        assert_eq!(found.end, End::Failed);
+        assert!(found.reason.unwrap().contains("(1 to update, 3 to delete); nothing was changed"));
+        assert_eq!(judged(Operation::Drift, &of(&[(Op::Same, 4)])).end, End::Succeeded);
+        assert_eq!(judged(Operation::Refresh, &moved).end, End::Succeeded);
+        assert_eq!(judged(Operation::Drift, &Summary::default()).end, End::Failed, "no account is no all-clear");
+        assert_eq!(judged(Operation::Unlock, &Summary::default()).end, End::Succeeded, "nothing of the engine ran");
+    }
+
+    #[test]
     fn the_first_error_says_why() {
         let summary = Summary { errors: vec!["no room".to_owned()], ..summary(Some(Outcome::Failed), false) };
-        let step = Judged { pulumi: true, summary: Some(&summary), cancel_carried_out: false, timeout: Duration::ZERO };
+        let step = Judged {
+            pulumi: Some(Operation::Up),
+            summary: Some(&summary),
+            cancel_carried_out: false,
+            timeout: Duration::ZERO,
+        };
         assert_eq!(judge(&exited(1), step).reason.as_deref(), Some("exit code 1: no room"));
     }
 

@@ -30,6 +30,11 @@ pub const CAPABILITY_STEPS_V1: &str = "steps-v1";
 pub const CAPABILITY_IMAGES_V1: &str = "images-v1";
 /// A Pulumi action may leave or run a plan.
 pub const CAPABILITY_PLANS_V1: &str = "plans-v1";
+/// A Pulumi action may be a drift check or an unlock.
+pub const CAPABILITY_OPERATIONS_V1: &str = "operations-v1";
+/// Every capability of this version, of agent and controller alike.
+pub const CAPABILITIES: [&str; 4] =
+    [CAPABILITY_STEPS_V1, CAPABILITY_IMAGES_V1, CAPABILITY_PLANS_V1, CAPABILITY_OPERATIONS_V1];
 /// Server name in the controller's certificate on the agent plane; agents verify it whatever address they dial.
 pub const SERVER_NAME: &str = "longshore-controller";
 /// How a Status message starts when the caller's fence is stale.

@@ -16,6 +16,7 @@ pub mod clock;
 pub mod control;
 pub mod events;
 pub mod handover;
+pub mod lock;
 pub mod output_file;
 pub mod outputs;
 pub mod plan;

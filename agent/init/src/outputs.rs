@@ -97,6 +97,8 @@ pub struct Sources {
     pub revealed: Option<Outputs>,
     /// What the commands wrote to the step's file. It wins over the stack's, and a later one over an earlier.
     pub file: Vec<Written>,
+    /// Whether a lock was removed, of a step that had to look for one.
+    pub unlocked: Option<bool>,
 }
 
 impl Sources {
@@ -242,7 +244,7 @@ mod tests {
             parse(r#"{"url":"http://x","password":"[secret]","nested":{"a":["[secret]",1]},"dsn":"db://u:hunter2@h"}"#);
         let revealed = parse(r#"{"url":"http://x","password":"s3","nested":{"a":["x",1]},"dsn":"db://u:hunter2@h"}"#);
         assert!(masked.any_hidden() && !revealed.any_hidden());
-        let sources = Sources { masked: Some(masked), revealed: Some(revealed), file: vec![] };
+        let sources = Sources { masked: Some(masked), revealed: Some(revealed), file: vec![], unlocked: None };
         let record = kept(&sources, &["hunter2"]).unwrap();
         assert_eq!(record.outputs, BTreeMap::from([("url".to_owned(), "http://x".into())]));
         assert_eq!(open(&record, "password"), "s3");
@@ -265,6 +267,7 @@ mod tests {
             masked: Some(parse(r#"{"a":"stack","b":"[secret]","c":"stack"}"#)),
             revealed: None,
             file: file("a=first\na=last\n{\"name\":\"b\",\"value\":[2],\"secret\":true}\nliteral=[secret]"),
+            unlocked: None,
         };
         let record = kept(&sources, &[]).unwrap();
         let plain = [("a", "last"), ("c", "stack"), ("literal", "[secret]")];
@@ -287,7 +290,7 @@ mod tests {
     fn stack_and_file_are_bounded_together() {
         let half = "x".repeat(MAX_OUTPUTS / 2);
         let masked = Some(parse(&format!(r#"{{"a":"{half}","b":1}}"#)));
-        let mut sources = Sources { masked, revealed: None, file: file(&format!("a={half}")) };
+        let mut sources = Sources { masked, revealed: None, file: file(&format!("a={half}")), unlocked: None };
         assert_eq!(kept(&sources, &[]).unwrap().outputs.len(), 2);
         sources.file = file(&format!("c={half}"));
         assert!(matches!(kept(&sources, &[]), Err(Error::TooLong(_))));

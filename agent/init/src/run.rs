@@ -2,6 +2,7 @@
 
 use crate::clock;
 use crate::control::Control;
+use crate::lock::{self, Lock};
 use crate::output_file::OutputFile;
 use crate::outputs::{self, Outputs, Sources};
 use crate::plan;
@@ -12,6 +13,7 @@ use crate::spool::Spool;
 use crate::streams::{Buffers, Captured, Streams};
 use longshore_core::init::control::Deadlines;
 use longshore_core::init::{Command, ExitRecord, Handover, MAX_OUTPUTS, Stdout};
+use longshore_core::outputs::Written;
 use longshore_core::redact::Patterns;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use std::os::fd::{AsFd as _, OwnedFd};
@@ -107,6 +109,12 @@ impl Run {
         };
         // Nobody is left who could write to it.
         let mut wrong = file.and_then(|file| take(&file, &mut sources).err());
+        let unlocked = sources.unlocked.filter(|_| record.code == Some(0));
+        sources.file.extend(unlocked.map(|did| Written {
+            name: "unlocked".to_owned(),
+            value: did.into(),
+            secret: false,
+        }));
         if let Err(error) = outputs::keep(&sources, patterns, key, record) {
             wrong = Some(full(&error));
         }
@@ -139,6 +147,21 @@ impl Run {
                 Some(Ended::Code(code)) => record.code = Some(code),
                 Some(Ended::Signal(signal)) => record.signal = Some(signal),
                 None => return Err(format!("`{}` could not be killed", program(command))),
+            }
+            if command.finds_lock {
+                match lock::judge(&captured.report, &handover.over)? {
+                    Lock::LeftBehind => {
+                        sources.unlocked = Some(true);
+                        continue;
+                    }
+                    Lock::Free => {
+                        record.code = Some(0);
+                        sources.unlocked = Some(false);
+                        break;
+                    }
+                    // Whatever else went wrong is what its exit code says.
+                    Lock::Other => {}
+                }
             }
             sources.masked = captured.events.filter(|_| command.event_outputs).or(sources.masked);
             if record.code != Some(0) {

@@ -7,6 +7,7 @@ use crate::spool::{Spool, hex};
 use longshore_core::init::{Command, MAX_OUTPUTS, Stdout};
 use longshore_core::redact::{Patterns, Redactor};
 use longshore_core::spool::Stream;
+use longshore_core::stack_lock::MAX_REPORT;
 use nix::errno::Errno;
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
 use nix::unistd::{pipe2, read};
@@ -43,10 +44,14 @@ pub struct Captured {
     pub checkpoint: Option<String>,
     /// The stack's outputs by its events, if they were asked for.
     pub events: Option<Outputs>,
+    /// The beginning of standard error, if it says who holds a lock.
+    pub report: Vec<u8>,
 }
 
 enum Sink {
     Log(Stream, Redactor),
+    /// Standard error that is logged, and its beginning kept as it came.
+    Report(Redactor, Vec<u8>),
     Events(Events),
     Capture(Zeroizing<Vec<u8>>),
     Digest(Box<Sha256>),
@@ -89,10 +94,14 @@ impl Streams {
                 Sink::Capture(Zeroizing::new(Vec::with_capacity(MAX_OUTPUTS + 1)))
             }
         };
+        let stderr = match command.finds_lock {
+            true => Sink::Report(patterns.redactor(), Vec::new()),
+            false => Sink::Log(Stream::Stderr, patterns.redactor()),
+        };
         let events = || Sink::Events(Events::new(patterns.clone(), command.event_outputs));
         let ends = Ends {
             stdout: pipe(stdout)?,
-            stderr: pipe(Sink::Log(Stream::Stderr, patterns.redactor()))?,
+            stderr: pipe(stderr)?,
             events: command.events.then(|| pipe(events())).transpose()?,
         };
         Ok((Self { pipes }, ends))
@@ -142,10 +151,10 @@ impl Streams {
         let mut captured = Captured::default();
         for pipe in self.pipes {
             match pipe.sink {
-                Sink::Log(stream, mut redactor) => {
-                    let mut rest = Vec::new();
-                    redactor.finish(&mut rest);
-                    spool.write(stream, &rest);
+                Sink::Log(stream, redactor) => finish_log(stream, redactor, spool),
+                Sink::Report(redactor, report) => {
+                    finish_log(Stream::Stderr, redactor, spool);
+                    captured.report = report;
                 }
                 Sink::Events(events) => captured.events = Some(events.finish(spool)),
                 Sink::Capture(bytes) => captured.stdout = Some(bytes),
@@ -156,14 +165,30 @@ impl Streams {
     }
 }
 
+/// What a redactor held back goes out.
+fn finish_log(stream: Stream, mut redactor: Redactor, spool: &mut Spool) {
+    let mut rest = Vec::new();
+    redactor.finish(&mut rest);
+    spool.write(stream, &rest);
+}
+
+fn log(stream: Stream, redactor: &mut Redactor, bytes: &[u8], masked: &mut Vec<u8>, spool: &mut Spool) {
+    if redactor.is_transparent() {
+        return spool.write(stream, bytes);
+    }
+    masked.clear();
+    redactor.push(bytes, masked);
+    spool.write(stream, masked);
+}
+
 impl Sink {
     fn take(&mut self, bytes: &[u8], masked: &mut Vec<u8>, spool: &mut Spool) {
         match self {
-            Self::Log(stream, redactor) if redactor.is_transparent() => spool.write(*stream, bytes),
-            Self::Log(stream, redactor) => {
-                masked.clear();
-                redactor.push(bytes, masked);
-                spool.write(*stream, masked);
+            Self::Log(stream, redactor) => log(*stream, redactor, bytes, masked, spool),
+            Self::Report(redactor, report) => {
+                log(Stream::Stderr, redactor, bytes, masked, spool);
+                let room = MAX_REPORT.saturating_sub(report.len());
+                report.extend_from_slice(&bytes[..bytes.len().min(room)]);
             }
             Self::Events(events) => events.push(bytes, spool),
             Self::Digest(sha) => sha.update(bytes),

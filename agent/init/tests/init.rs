@@ -5,7 +5,7 @@ mod harness;
 use harness::{Init, handover, planning, run, sh, with_file};
 use longshore_core::engine_event::{EngineEvent, Kind, Op};
 use longshore_core::init::control::Deadlines;
-use longshore_core::init::{Command, Prepare, Stdout};
+use longshore_core::init::{Command, Handover, Prepare, Stdout};
 use nix::sys::signal::Signal;
 
 fn text(bytes: &[u8]) -> String {
@@ -156,6 +156,38 @@ fn events_become_typed_records_that_secrets_cannot_change() {
         panic!("{kinds:?}")
     };
     assert_eq!((totals.changes[&Op::Create], message.as_str()), (3, "[secret] [secret]"));
+}
+
+#[test]
+fn a_lock_is_removed_only_when_all_who_hold_it_are_over() {
+    let held = |who: &str| {
+        format!(
+            "echo 'error: the stack is currently locked by 1 lock(s). Either wait' >&2; \
+             echo '  f: created by root@{who} (pid 1) at 2026-11-28T10:00:00Z' >&2; exit 255"
+        )
+    };
+    let unlock = |probe: &str| {
+        let probe = Command { finds_lock: true, ..sh(probe) };
+        let orders = handover(vec![probe, sh("echo canceled")], &[]);
+        run(Handover { over: vec!["att-1".into(), "att-2".into()], ..orders })
+    };
+    let left = unlock(&held("att-2"));
+    assert_eq!((left.record.code, text(&left.stdout)), (Some(0), "canceled\n".into()));
+    assert_eq!(left.record.outputs["unlocked"], true);
+    assert!(text(&left.stderr).contains("currently locked"), "what was found stands in the log");
+
+    let left = unlock(&held("laptop"));
+    assert!(left.record.error.unwrap().contains("`root@laptop`"));
+    assert_eq!((text(&left.stdout), left.record.outputs.len()), (String::new(), 0), "nothing was run after it");
+
+    let free =
+        format!("echo \"error: no resource named '{}' found\" >&2; exit 255", longshore_core::stack_lock::NOBODY);
+    let left = unlock(&free);
+    assert_eq!((left.record.code, left.record.error, text(&left.stdout)), (Some(0), None, String::new()));
+    assert_eq!(left.record.outputs["unlocked"], false);
+
+    let left = unlock("echo 'error: no stack named dev' >&2; exit 255");
+    assert_eq!((left.record.code, left.record.outputs.len()), (Some(255), 0), "another failure is one");
 }
 
 #[test]

@@ -35,6 +35,7 @@ pub fn handover(step: &Step, offer: &Offer, grant: &Grant, image: &Image) -> Res
         cwd: orders.cwd,
         secrets: grant.secrets.iter().map(|secret: &Secret| secret.expose().to_owned()).collect(),
         output_file: Some(OUTPUT.to_owned()),
+        over: orders.over,
         plan: orders.plan,
         outputs_key: Some(grant.outputs_key.0.iter().map(|byte| format!("{byte:02x}")).collect()),
     })
@@ -47,6 +48,8 @@ pub(super) struct Orders {
     pub(super) cwd: String,
     /// The plan that the commands make or run.
     pub(super) plan: Option<PlanFile>,
+    /// Hosts whose lock may be removed.
+    pub(super) over: Vec<String>,
     /// Environment that the step may replace.
     pub(super) defaults: Vec<(String, String)>,
     /// Environment that it may not.
@@ -62,9 +65,11 @@ impl Orders {
             decides: true,
             event_outputs: false,
             only_with_secret_outputs: false,
+            finds_lock: false,
         };
         let cwd = WORKSPACE.to_owned();
-        Self { prepare: vec![], commands: vec![command], cwd, plan: None, defaults: vec![], fixed: vec![] }
+        let commands = vec![command];
+        Self { prepare: vec![], commands, cwd, plan: None, over: vec![], defaults: vec![], fixed: vec![] }
     }
 }
 

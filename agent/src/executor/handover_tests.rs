@@ -44,7 +44,15 @@ fn image(env: &[(&str, &str)]) -> Image {
 fn pulumi_action(operation: Operation, dir: &str) -> Action {
     let backend = Some("file:///state".to_owned());
     let (stack, dir) = ("dev".to_owned(), dir.to_owned());
-    Action::Pulumi(PulumiAction { operation, stack, dir, backend, install: false, plan: Plan::None })
+    Action::Pulumi(PulumiAction {
+        operation,
+        stack,
+        dir,
+        backend,
+        install: false,
+        plan: Plan::None,
+        over: vec!["att-1".to_owned()],
+    })
 }
 
 fn orders(action: Action, env: &[(&str, &str)]) -> Result<Handover, Error> {
@@ -102,9 +110,20 @@ fn pulumi_operations_become_the_commands_that_the_real_cli_takes() {
         [select, format!("pulumi refresh {log} --yes --skip-preview {tail}"), output]
     );
     assert_eq!(commands(Operation::Destroy), [format!("pulumi destroy {log} --yes --skip-preview {tail}")]);
+    assert_eq!(commands(Operation::Drift), [format!("pulumi refresh {log} --preview-only {tail}")], "makes no stack");
     let up = orders(pulumi_action(Operation::Up, "."), &[]).unwrap().commands;
     assert!(up[1].events && up[1].decides && up[1].event_outputs && !up[0].decides);
     assert!(up[2].only_with_secret_outputs && up[2].stdout == Stdout::RevealedOutputs);
+}
+
+#[test]
+fn an_unlock_looks_who_holds_the_lock_before_it_removes_it() {
+    let orders = orders(pulumi_action(Operation::Unlock, "."), &[]).unwrap();
+    let words = argv(&orders);
+    assert!(words[0].starts_with("pulumi refresh --stack dev --yes --skip-preview --target urn:"), "{words:?}");
+    assert!(words[1].starts_with("pulumi cancel --stack dev --yes"), "{words:?}");
+    assert!(orders.commands[0].finds_lock && !orders.commands[1].finds_lock && words.len() == 2);
+    assert_eq!(orders.over, ["att-1"]);
 }
 
 #[test]

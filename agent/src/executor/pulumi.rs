@@ -9,6 +9,7 @@
 
 use longshore_core::init::{Command, EVENT_FD, PlanFile, Prepare, Stdout};
 use longshore_core::offer::{Network, Offer, Operation, Plan, PulumiAction};
+use longshore_core::stack_lock::NOBODY;
 
 use super::handover::Orders;
 use super::settings::{CREDENTIALS, PLAN, WORKSPACE};
@@ -26,6 +27,7 @@ pub(super) fn orders(action: &PulumiAction, step: &Step, offer: &Offer, image: &
         prepare: vec![Prepare::LinkFarm { sources: plugin_sources(image), target: format!("{PULUMI_HOME}/plugins") }],
         commands: commands(action),
         plan: plan(action, &cwd),
+        over: action.over.clone(),
         cwd,
         defaults: defaults(action, step, offer, image),
         fixed: fixed(action),
@@ -38,8 +40,12 @@ fn commands(action: &PulumiAction) -> Vec<Command> {
     if action.install {
         commands.push(command(&["install"]));
     }
+    if action.operation == Operation::Unlock {
+        commands.extend(unlock(stack));
+        return commands;
+    }
     // A missing stack has nothing to destroy: the CLI says so, which is clearer than an empty stack left behind.
-    if action.operation != Operation::Destroy {
+    if !matches!(action.operation, Operation::Destroy | Operation::Drift) {
         commands.push(command(&["stack", "select", "--create", stack]));
     }
     // Before the preview: when somebody writes the state in between, the plan is void later instead of unsafe.
@@ -47,7 +53,11 @@ fn commands(action: &PulumiAction) -> Vec<Command> {
         commands.push(Command { stdout: Stdout::Checkpoint, ..command(&["stack", "export", "--stack", stack]) });
     }
     let event_log = format!("/dev/fd/{EVENT_FD}");
-    let mut words = vec![action.operation.as_str(), "--stack", stack, "--event-log", &event_log];
+    let mut words = vec![word(action.operation), "--stack", stack, "--event-log", &event_log];
+    if action.operation == Operation::Drift {
+        // No `--expect-no-changes`: its exit code is that of any failure, and the summary event tells the two apart.
+        words.push("--preview-only");
+    }
     if action.operation.writes() {
         words.extend(["--yes", "--skip-preview"]);
     }
@@ -66,6 +76,24 @@ fn commands(action: &PulumiAction) -> Vec<Command> {
         });
     }
     commands
+}
+
+/// Says who holds the lock, and removes it if that is somebody who is over. `up`, `refresh` and `destroy` take the lock and a preview
+/// does not, so there is no way to ask without one of them: a refresh of a resource that is not there changes nothing.
+fn unlock(stack: &str) -> [Command; 2] {
+    let probe = ["refresh", "--stack", stack, "--yes", "--skip-preview", "--target", NOBODY];
+    [
+        Command { finds_lock: true, ..command(&probe) },
+        Command { decides: true, ..command(&["cancel", "--stack", stack, "--yes"]) },
+    ]
+}
+
+/// The subcommand of an operation.
+const fn word(operation: Operation) -> &'static str {
+    match operation {
+        Operation::Drift => "refresh",
+        other => other.as_str(),
+    }
 }
 
 fn plan(action: &PulumiAction, cwd: &str) -> Option<PlanFile> {
@@ -89,6 +117,7 @@ fn command(words: &[&str]) -> Command {
         decides: false,
         event_outputs: false,
         only_with_secret_outputs: false,
+        finds_lock: false,
     }
 }
 

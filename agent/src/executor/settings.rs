@@ -11,6 +11,7 @@ use bollard::models::{
     ContainerCreateBody, HealthConfig, HostConfig, HostConfigLogConfig, Mount as EngineMount, MountType,
     MountVolumeOptions, ResourcesUlimits, RestartPolicy, RestartPolicyNameEnum,
 };
+use longshore_core::attempt::hostname;
 use longshore_core::id::AttemptId;
 use longshore_core::init::{MOUNT, PROGRAM};
 use longshore_core::offer::{Network, Profile};
@@ -105,7 +106,7 @@ pub(super) fn step_container(
     }
     let drops: &[&str] = if locked { &["ALL"] } else { &STANDARD_DROPS };
     Ok(ContainerCreateBody {
-        hostname: Some(format!("att-{}", step.fence.attempt.hex())),
+        hostname: Some(hostname(step.fence.attempt)),
         labels: Some(labels(config, step)),
         host_config: Some(HostConfig {
             mounts: Some(mounts),

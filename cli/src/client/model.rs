@@ -28,8 +28,22 @@ pub struct Deployment {
     pub ended_at: Option<String>,
     /// The deployment whose step began it.
     pub parent: Option<String>,
+    /// Version of the release.
+    pub release: Option<String>,
+    /// What is done to a stack, if it is no way of a release to the environment.
+    pub operation: Option<Operation>,
     /// Its steps, in order.
     pub steps: Vec<Step>,
+}
+
+/// An operation on a stack.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(default)]
+pub struct Operation {
+    /// Its name.
+    pub kind: String,
+    /// The step whose stack it is on.
+    pub step: String,
 }
 
 /// One step of a deployment.

@@ -101,7 +101,7 @@ async fn ask(client: &Client, args: &Deploy, package: Option<&str>) -> Result<St
         .ok_or_else(|| Failure::new(Exit::Failed, "the server accepted the deployment without telling its id"))
 }
 
-fn accepted(context: &Context, id: &str) -> Result<Exit, Failure> {
+pub(super) fn accepted(context: &Context, id: &str) -> Result<Exit, Failure> {
     if context.output.is_json() {
         context.output.json(&json!({ "deployment": id }))?;
     } else {
@@ -112,7 +112,7 @@ fn accepted(context: &Context, id: &str) -> Result<Exit, Failure> {
 }
 
 /// Shows how it ended: with JSON on stdout, else on stderr, since stdout has the log.
-fn finish(context: &Context, shown: &Value) -> Result<Exit, Failure> {
+pub(super) fn finish(context: &Context, shown: &Value) -> Result<Exit, Failure> {
     let state = shown.get("state").and_then(Value::as_str).unwrap_or_default();
     let exit = Exit::of_state(state);
     if context.output.is_json() {
@@ -145,7 +145,7 @@ fn summary(context: &Context, deployment: &Deployment) -> String {
     format!("{}{}\n{head}{next}", show::steps(&deployment.steps, paint), show::details(deployment, paint))
 }
 
-fn goes_on(failure: Failure, id: &str) -> Failure {
+pub(super) fn goes_on(failure: Failure, id: &str) -> Failure {
     failure
         .untouched(format!("deployment {id} goes on"))
         .next(format!("follow it: `longshore logs {id} -f`; how it stands: `longshore deployment show {id}`"))

@@ -44,22 +44,27 @@ pub(super) async fn list(context: &Context, args: &DeploymentList) -> Result<Exi
         context.output.message("no deployments yet; `longshore deploy PROJECT --env E` starts one");
         return Ok(Exit::Done);
     }
-    let rows: Vec<[Cell; 6]> =
+    let rows: Vec<[Cell; 7]> =
         deployments.iter().filter_map(|value| Deployment::deserialize(value).ok()).map(row).collect();
     context.output.text(&table(
-        ["DEPLOYMENT", "PROJECT", "ENVIRONMENT", "STATE", "CREATED", "TOOK"],
+        ["DEPLOYMENT", "PROJECT", "ENVIRONMENT", "WHAT", "STATE", "CREATED", "TOOK"],
         &rows,
         context.output.paint(),
     ))?;
     Ok(Exit::Done)
 }
 
-fn row(deployment: Deployment) -> [Cell; 6] {
+fn row(deployment: Deployment) -> [Cell; 7] {
+    let what = match (deployment.operation, deployment.release) {
+        (Some(operation), _) => Some(operation.kind),
+        (None, release) => release.map(|version| format!("release {version}")),
+    };
     let took = between(deployment.created_at.as_deref(), deployment.ended_at.as_deref());
     [
         deployment.id.into(),
         deployment.project.into(),
         deployment.environment.into(),
+        Cell::optional(what),
         Cell::State(deployment.state),
         Cell::optional(deployment.created_at.as_deref().map(moment)),
         Cell::optional(took),

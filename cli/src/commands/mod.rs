@@ -22,6 +22,7 @@ mod secrets;
 mod show;
 mod spec_diff;
 mod spec_file;
+mod stack;
 mod validate;
 mod variable;
 mod wait;
@@ -74,6 +75,7 @@ pub async fn run(cli: Cli, output: Output) -> Result<Exit, Failure> {
         Command::Package(command) => package::run(&context, &command).await,
         Command::Deploy(args) => deploy::run(&context, &args).await,
         Command::Promote(args) => release::promote(&context, &args).await,
+        Command::Stack(command) => stack::run(&context, &command).await,
         Command::Rollback(args) => release::rollback(&context, &args).await,
         Command::Approvals(args) => approval::approvals(&context, &args).await,
         Command::Approve(args) => approval::decide(&context, &args, "grant").await,

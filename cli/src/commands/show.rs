@@ -21,6 +21,11 @@ pub(super) fn deployment(deployment: &Deployment, paint: Paint) -> String {
         deployment.environment,
         paint.state(&deployment.state)
     );
+    field(
+        &mut text,
+        "operation",
+        deployment.operation.as_ref().map(|done| format!("{} of step {}", done.kind, done.step)),
+    );
     field(&mut text, "created", deployment.created_at.as_deref().map(moment));
     field(&mut text, "took", between(deployment.created_at.as_deref(), deployment.ended_at.as_deref()));
     field(&mut text, "reason", deployment.reason.clone());

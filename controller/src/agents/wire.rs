@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use longshore_core::fence::Fence;
 use longshore_proto::convert::{self, fence};
-use longshore_proto::{CAPABILITY_IMAGES_V1, CAPABILITY_PLANS_V1, CAPABILITY_STEPS_V1, v1};
+use longshore_proto::{CAPABILITIES, CAPABILITY_IMAGES_V1, CAPABILITY_OPERATIONS_V1, CAPABILITY_PLANS_V1, v1};
 use serde_json::json;
 use v1::session_response::Message as Down;
 
@@ -20,11 +20,11 @@ pub(super) fn hello(wire: v1::Hello) -> Result<Hello, convert::Error> {
         return Err(convert::Error::Value { field: "hello.held", value: wire.held.len().to_string() });
     }
     let facts = wire.host.as_ref().map(facts).unwrap_or_default();
-    let images = wire.capabilities.iter().any(|name| name == CAPABILITY_IMAGES_V1);
-    let plans = wire.capabilities.iter().any(|name| name == CAPABILITY_PLANS_V1);
+    let can = |wanted: &str| wire.capabilities.iter().any(|name| name == wanted);
     Ok(Hello {
-        images,
-        plans,
+        images: can(CAPABILITY_IMAGES_V1),
+        plans: can(CAPABILITY_PLANS_V1),
+        operations: can(CAPABILITY_OPERATIONS_V1),
         boot_id: wire.boot_id,
         slots: wire.slots,
         held: wire.held.into_iter().map(|held| fence(held.fence)).collect::<Result<_, _>>()?,
@@ -54,7 +54,7 @@ fn facts(host: &v1::HostFacts) -> serde_json::Value {
 
 pub(super) fn welcome(welcome: &Welcome) -> v1::SessionResponse {
     down(Down::Welcome(v1::Welcome {
-        capabilities: [CAPABILITY_STEPS_V1, CAPABILITY_IMAGES_V1, CAPABILITY_PLANS_V1].map(str::to_owned).into(),
+        capabilities: CAPABILITIES.map(str::to_owned).into(),
         heartbeat_seconds: seconds(welcome.heartbeat).max(1),
         max_disconnected_seconds: seconds(welcome.max_disconnected),
         controller_id: welcome.controller.to_string(),

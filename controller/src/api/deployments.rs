@@ -65,7 +65,7 @@ pub(super) struct CreateDeployment {
 pub(super) struct DeploymentRef {
     /// `dep_...`.
     #[schema(value_type = String)]
-    deployment: DeploymentId,
+    pub(super) deployment: DeploymentId,
 }
 
 /// Which deployments.

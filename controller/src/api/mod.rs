@@ -16,6 +16,7 @@ mod health;
 mod join_tokens;
 mod libraries;
 mod logs;
+mod operations;
 mod packages;
 mod problem;
 mod projects;
@@ -151,6 +152,7 @@ fn described() -> OpenApiRouter<Api> {
         .routes(routes!(packages::list))
         .routes(routes!(packages::head, packages::put))
         .routes(routes!(deployments::list, deployments::create))
+        .routes(routes!(operations::create))
         .routes(routes!(deployments::show))
         .routes(routes!(deployments::cancel))
         .routes(routes!(deployments::resolve))

@@ -96,6 +96,7 @@ pub const RULES: &[Rule] = &[
 
     rule(("GET", "/api/v1/deployments"), ("deployment.list", "deployment"), (View, Somewhere)),
     rule(("POST", "/api/v1/deployments"), ("deployment.create", "deployment"), (Deploy, Body)),
+    rule(("POST", "/api/v1/projects/{name}/operations"), ("operation.create", "project/{name}"), (Deploy, Body)),
     rule(("GET", "/api/v1/deployments/{id}"), ("deployment.show", "deployment/{id}"), (View, Deployment)),
     rule(("POST", "/api/v1/deployments/{id}/cancel"), ("deployment.cancel", "deployment/{id}"), (Deploy, Deployment)),
     rule(("POST", "/api/v1/deployments/{id}/resolve"), ("deployment.resolve", "deployment/{id}"), (Administer, Deployment)),

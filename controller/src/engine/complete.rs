@@ -12,7 +12,8 @@ use longshore_core::engine_event::Summary;
 use longshore_core::fence::Fence;
 use longshore_core::id::AgentId;
 use longshore_core::init::ExitRecord;
-use longshore_core::spec::Retries;
+use longshore_core::offer::Operation;
+use longshore_core::spec::{Action, Retries};
 use longshore_core::step::{End, Judged, StepEvent, StepState, Verdict, is_preview, judge, order_of};
 use longshore_core::time::Timestamp;
 use longshore_proto::convert::{Completion, Ending};
@@ -55,7 +56,7 @@ struct Reported {
     /// The slot to go on with as the rows are now.
     next: Option<u32>,
     timeout: Duration,
-    pulumi: bool,
+    pulumi: Option<Operation>,
     retries: Option<Retries>,
     /// The plan that it ran, if people agreed to one.
     plan: Option<PlanRow>,
@@ -192,7 +193,11 @@ impl Engine {
                     let spec = spec.ok_or_else(|| Error::Invalid(format!("there is no step {slot}")))?;
                     let next = going_on(tx, &row).await?;
                     let timeout = spec.timeout.unwrap_or(longshore_core::spec::DEFAULT_TIMEOUT);
-                    let pulumi = spec.pulumi_stack_template().is_some();
+                    let pulumi = match &spec.action {
+                        Action::Pulumi(_) if is_preview(slot) => Some(Operation::Preview),
+                        Action::Pulumi(pulumi) => Some(pulumi.operation.into()),
+                        _ => None,
+                    };
                     let retries = spec.retries.filter(|_| !is_preview(slot));
                     let plan = plans::agreed(tx, row.deployment, step.index).await?;
                     Ok::<_, Error>(Reported { row, step, start, next, timeout, pulumi, retries, plan })

@@ -16,7 +16,9 @@ use super::cx::Cx;
 use super::flow::spec_of;
 use super::hello::own;
 use super::offers::image;
+use super::operations;
 use super::plane::{Confirm, Confirmed, Error};
+use super::sessions::Ability;
 use super::{Engine, Error as EngineError, guide, plans, turn};
 use crate::store::Tx;
 use crate::store::rows::{AttemptRow, DeploymentRow, StepAttemptRow, StepRow};
@@ -51,16 +53,19 @@ struct Work {
 }
 
 fn too_old(agent: AgentId) -> Refused {
-    let reason = format!(
-        "agent `{agent}` is too old to make or to run a plan; nothing was started; upgrade it, then deploy again"
-    );
+    let reason =
+        format!("agent `{agent}` is too old for what the step does; nothing was started; upgrade it, then try again");
     Refused { reason, moved: false }
 }
 
 impl Work {
-    /// Whether the step makes or runs a plan.
-    fn plans(&self) -> bool {
-        matches!(&self.action, Action::Pulumi(action) if action.plan != Plan::None)
+    /// What an agent has to be able to do beyond what all of them can.
+    fn asks(&self) -> Option<fn(&Ability) -> bool> {
+        match &self.action {
+            Action::Pulumi(action) if action.plan != Plan::None => Some(|ability| ability.plans),
+            Action::Pulumi(action) if action.operation.is_asked_for() => Some(|ability| ability.operations),
+            _ => None,
+        }
     }
 
     fn grant(self, grace: Duration, key: [u8; 32]) -> Grant {
@@ -102,13 +107,12 @@ impl Engine {
             _ => {}
         }
         match work {
-            Ok(work) if work.plans() => match self.0.sessions.plans(agent) {
-                Some(true) => self.grant(agent, wish, work).await,
-                Some(false) => self.cannot_start(agent, wish, too_old(agent)).await,
+            Ok(work) => match work.asks().map(|what| self.0.sessions.can(agent, what)) {
+                None | Some(Some(true)) => self.grant(agent, wish, work).await,
+                Some(Some(false)) => self.cannot_start(agent, wish, too_old(agent)).await,
                 // Without its stream it is not known what it can.
-                None => Err(Error::NotDue),
+                Some(None) => Err(Error::NotDue),
             },
-            Ok(work) => self.grant(agent, wish, work).await,
             Err(refused) => self.cannot_start(agent, wish, refused).await,
         }
     }
@@ -350,10 +354,11 @@ async fn work(
         tx.steps(deployment.deployment.id).await?.into_iter().filter(|row| row.index != index).collect();
     let values = Values::load(tx, vault, &deployment, Some(&spec.name), &steps).await?;
     let plan = plans::order(tx, vault, deployment.deployment.id, step).await?;
-    Ok(plan.and_then(|plan| render(&spec, &values, plan)))
+    let over = operations::over(tx, &deployment, index).await?;
+    Ok(plan.and_then(|plan| render(&spec, &values, (plan, over))))
 }
 
-fn render(step: &Step, values: &Values, plan: Plan) -> std::result::Result<Work, String> {
+fn render(step: &Step, values: &Values, plan: (Plan, Vec<String>)) -> std::result::Result<Work, String> {
     let mut env = Vec::new();
     for (name, template) in &step.env {
         let rendered = template.render(values).map_err(|error| format!("`env.{name}`: {error}"))?;
@@ -377,7 +382,7 @@ fn render_pulumi(
     step: &Step,
     pulumi: &spec::Pulumi,
     values: &Values,
-    plan: Plan,
+    (plan, over): (Plan, Vec<String>),
 ) -> std::result::Result<PulumiAction, String> {
     let shown = |field: &str, template: &longshore_core::expression::Template| {
         let rendered = template.render(values).map_err(|error| format!("`pulumi.{field}`: {error}"))?;
@@ -402,10 +407,7 @@ fn render_pulumi(
     };
     let operation = match pulumi.operation {
         _ if plan == Plan::Save => Operation::Preview,
-        spec::Operation::Preview => Operation::Preview,
-        spec::Operation::Up => Operation::Up,
-        spec::Operation::Refresh => Operation::Refresh,
-        spec::Operation::Destroy => Operation::Destroy,
+        operation => operation.into(),
     };
-    Ok(PulumiAction { operation, stack, dir, backend, install: pulumi.install, plan })
+    Ok(PulumiAction { operation, stack, dir, backend, install: pulumi.install, plan, over })
 }

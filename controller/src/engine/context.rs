@@ -97,13 +97,24 @@ impl Values {
                 values.secrets.insert(name.clone(), text);
             }
         }
-        for step in steps {
-            for (name, output) in &step.outputs {
-                let value = open_output(vault, row.deployment.id, step.index, name, output)?;
-                values.outputs.insert((step.name.clone(), name.clone()), value);
+        // Steps that an operation leaves out have the outputs that they had in the deployment that is there.
+        if let Some(basis) = row.operation.as_ref().and_then(|operation| operation.basis) {
+            for step in tx.steps(basis).await? {
+                values.take_outputs(vault, &step)?;
             }
         }
+        for step in steps {
+            values.take_outputs(vault, step)?;
+        }
         Ok(values)
+    }
+
+    fn take_outputs(&mut self, vault: &Vault, step: &StepRow) -> Result<()> {
+        for (name, output) in &step.outputs {
+            let value = open_output(vault, step.deployment, step.index, name, output)?;
+            self.outputs.insert((step.name.clone(), name.clone()), value);
+        }
+        Ok(())
     }
 
     /// The environment that an account gives to a step.

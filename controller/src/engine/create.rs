@@ -18,11 +18,14 @@ use super::context::Values;
 use super::cx::Cx;
 use super::flow::{begin, may_begin};
 use super::libraries::newest_rows;
+use super::operations;
 use super::pins::check_permitted;
 use super::program::{FILES, MAX_BYTES, Program};
 use super::{Engine, Error, NewDeployment, Result, cloud as accounts, releases};
 use crate::store::Tx;
-use crate::store::rows::{DeploymentRow, Owner, ProjectRow, ReleaseRow, StepRow, VariableRow, VariableValue};
+use crate::store::rows::{
+    DeploymentRow, OperationRow, Owner, ProjectRow, ReleaseRow, StepRow, VariableRow, VariableValue,
+};
 
 /// Longest operation id of a client.
 const MAX_OPERATION: usize = 128;
@@ -34,6 +37,7 @@ struct Found {
     project: ProjectRow,
     /// `None`: one is made on the spot.
     release: Option<ReleaseRow>,
+    operation: Option<OperationRow>,
     spec: Project,
     variables: Vec<VariableRow>,
 }
@@ -59,22 +63,33 @@ impl Engine {
         if let Some(before) = before {
             return same(&before, &new);
         }
-        let found = self.find(&new).await?;
+        let (found, new) = self.find(new).await?;
         let id = self.clock().deployment_id();
         let mut row = self.row(id, &new, &found, by)?;
         row.stacks = self.check_steps(&row, &found).await?;
-        let own = format!("project/{}/{}", row.project_name, row.environment);
-        let locks: BTreeSet<String> = row.stacks.values().cloned().chain([own]).collect();
+        operations::confirmed(&row, &found.spec, &new)?;
+        // A preview reads what is there; it may as well look while something else goes on.
+        let alone = row.operation.as_ref().is_none_or(|operation| operation.what.operation.holds());
+        let own = alone.then(|| format!("project/{}/{}", row.project_name, row.environment));
+        let locks: BTreeSet<String> = row.stacks.values().cloned().chain(own).collect();
         row.locks = locks.into_iter().collect();
         self.change(by, move |tx, cx| Box::pin(async move { accept(tx, cx, row, found, &new).await })).await
     }
 
-    async fn find(&self, new: &NewDeployment) -> Result<Found> {
+    /// What the rows say, and the wish with what it did not say.
+    async fn find(&self, mut new: NewDeployment) -> Result<(Found, NewDeployment)> {
         let (name, package, version) = (new.project.clone(), new.package.clone(), new.release.clone());
-        let found = self
+        let (operation, target) = (new.operation.clone(), new.environment.clone());
+        let (found, before) = self
             .read(move |tx| {
                 Box::pin(async move {
                     let project = project(tx, &name).await?;
+                    if let Some(operation) = operation {
+                        let on = operations::find(tx, &project, (&target, version.as_deref()), &operation).await?;
+                        let release = Some(on.release);
+                        let (spec, variables, operation) = (on.spec, on.variables, Some(on.operation));
+                        return Ok((Found { project, release, operation, spec, variables }, on.before));
+                    }
                     if let Some(version) = version {
                         let release = releases::find(tx, &project, &version).await?;
                         if package.is_some() && package != release.package {
@@ -85,7 +100,8 @@ impl Engine {
                         }
                         let (spec, variables) =
                             (releases::held_spec(tx, &release).await?, releases::held_variables(tx, &release).await?);
-                        return Ok(Found { project, release: Some(release), spec, variables });
+                        let (release, operation) = (Some(release), None);
+                        return Ok((Found { project, release, operation, spec, variables }, BTreeMap::new()));
                     }
                     let revision = tx.revision(project.id, project.revision).await?;
                     let spec = revision.map(|revision| revision.spec);
@@ -98,10 +114,14 @@ impl Engine {
                         return Err(Error::NotFound { kind: "package", name: sha256, hint });
                     }
                     let variables = newest_rows(tx, &project, &spec).await?;
-                    Ok(Found { project, release: None, spec, variables })
+                    let (release, operation) = (None, None);
+                    Ok((Found { project, release, operation, spec, variables }, BTreeMap::new()))
                 })
             })
             .await?;
+        for (name, value) in before {
+            new.variables.entry(name).or_insert(value);
+        }
         if found.spec.environment(&new.environment).is_none() {
             let known: Vec<_> =
                 found.spec.environments.iter().map(|environment| format!("`{}`", environment.name)).collect();
@@ -112,7 +132,7 @@ impl Engine {
             );
             return Err(Error::NotFound { kind: "environment", name: new.environment.clone(), hint: Some(hint) });
         }
-        Ok(found)
+        Ok((found, new))
     }
 
     /// The row, as far as it is known before the release is.
@@ -150,6 +170,7 @@ impl Engine {
             parent: new.parent,
             guided: new.guided,
             skip: left_out(&found.spec, &new.skip)?,
+            operation: found.operation.clone(),
         })
     }
 
@@ -197,7 +218,7 @@ impl Engine {
         };
         let dir = match &pulumi.dir {
             Some(dir) if names_output(dir) => {
-                if step.writes_stack() {
+                if step.holds_stack() {
                     return Err(Error::refused(
                         "unknown_stack",
                         format!(
@@ -216,7 +237,7 @@ impl Engine {
             None => ".".to_owned(),
         };
         let program = self.program(row, step, &dir).await?;
-        if !step.writes_stack() {
+        if !step.holds_stack() {
             return Ok(None);
         }
         let backend = backend(step, pulumi, values, of_account.or(program.backend))?;
@@ -297,7 +318,9 @@ async fn accept(
         (row.release, row.version) = (release.id, release.version);
     }
     let release = tx.release_by_id(row.release).await?.ok_or_else(|| Error::not_found("release", &row.release))?;
-    check_permitted(tx, &release.children, new.permitted.as_ref()).await?;
+    if row.operation.is_none() {
+        check_permitted(tx, &release.children, new.permitted.as_ref()).await?;
+    }
     let denied = gate(tx, &row, &found.spec, cx.now).await?;
     if let Some(denied) = denied.as_ref().filter(|denied| !denied.passes_by_itself()) {
         return Err(Error::refused(denied.rule(), denied.to_string(), denied.hint()));
@@ -307,7 +330,7 @@ async fn accept(
         tx.insert_step(&StepRow::queued(id, index, &step.name)).await?;
     }
     (cx.after.dispatch, cx.after.timers) = (true, true);
-    let detail = json!({ "project": row.project_name, "release": row.version, "revision": row.revision, "environment": row.environment, "package": row.package, "locks": row.locks });
+    let detail = json!({ "project": row.project_name, "release": row.version, "revision": row.revision, "environment": row.environment, "package": row.package, "locks": row.locks, "operation": row.operation.as_ref().map(|operation| &operation.what) });
     cx.event(tx, "deployment.created", Some(id), detail).await?;
     begun_by(tx, cx, &row).await?;
     if denied.is_none() && may_begin(tx, &row, cx.now).await? {
@@ -333,6 +356,7 @@ pub(super) async fn gate(
         succeeded: &succeeded,
         version: &row.version,
         blocked: release.blocked.as_deref(),
+        operation: row.operation.as_ref().map(|operation| operation.what.operation),
         not_before: row.not_before,
         expires_at: row.expires_at,
     };
@@ -403,7 +427,9 @@ pub(super) async fn project(tx: &mut dyn Tx, name: &str) -> Result<ProjectRow> {
 }
 
 fn same(before: &DeploymentRow, new: &NewDeployment) -> Result<DeploymentId> {
+    let what = before.operation.as_ref().map(|operation| operation.what.operation);
     let same = before.project_name == new.project
+        && what == new.operation.as_ref().map(|operation| operation.operation)
         && before.environment == new.environment
         && new.package.as_ref().is_none_or(|package| before.package.as_ref() == Some(package))
         && new.release.as_ref().is_none_or(|version| *version == before.version);

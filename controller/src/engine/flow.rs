@@ -26,7 +26,12 @@ use crate::store::rows::{DeploymentRow, JobRow, ReservationRow, StepRow};
 pub(super) async fn spec_of(tx: &mut dyn Tx, row: &DeploymentRow) -> Result<Project> {
     let revision = tx.revision(row.project, row.revision).await?;
     let spec = revision.map(|revision| revision.spec);
-    spec.ok_or_else(|| Error::Internal(format!("revision {} of `{}` is missing", row.revision, row.project_name)))
+    let spec =
+        spec.ok_or_else(|| Error::Internal(format!("revision {} of `{}` is missing", row.revision, row.project_name)))?;
+    Ok(match &row.operation {
+        Some(operation) => operation.what.process(&spec, &row.environment),
+        None => spec,
+    })
 }
 
 /// Those of the pending that come before a deployment. One whose time has not come holds nobody back.
@@ -236,7 +241,7 @@ pub(super) async fn settle(tx: &mut dyn Tx, cx: &mut Cx, row: &DeploymentRow, re
     if next.state.is_terminal() {
         cx.after.ended.insert(id, next.state);
         cx.after.dispatch = true;
-        if next.state == deployment::DeploymentState::Succeeded {
+        if next.state == deployment::DeploymentState::Succeeded && row.operation.is_none() {
             cx.after.promote.insert(row.release);
         }
         let freed = tx.release_reservations(id, cx.now).await?;

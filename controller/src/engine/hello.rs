@@ -63,11 +63,23 @@ impl Engine {
     }
 
     async fn open_line(&self, agent: AgentId, pool: String, hello: Hello) -> Result<Line> {
-        let Hello { slots, mounts, weakest, draining, engine, images, plans, facts, held, .. } = hello;
+        let Hello { slots, mounts, weakest, draining, engine, images, plans, operations, facts, held, .. } = hello;
         // What it still has may take more slots than it has.
         let free = slots.saturating_sub(u32::try_from(held.len()).unwrap_or(u32::MAX));
-        let ability =
-            Ability { pool, slots, mounts, weakest, draining, engine, images, plans, facts, free, declined: None };
+        let ability = Ability {
+            pool,
+            slots,
+            mounts,
+            weakest,
+            draining,
+            engine,
+            images,
+            plans,
+            operations,
+            facts,
+            free,
+            declined: None,
+        };
         let line = self.0.sessions.open(agent, ability);
         // What was decided since the rows were compared.
         let (rows, row) =

@@ -28,6 +28,7 @@ mod images;
 mod libraries;
 mod live;
 mod offers;
+mod operations;
 mod people;
 mod pins;
 pub mod plane;
@@ -81,6 +82,7 @@ pub use error::Error;
 pub use explain::{ExplainView, VariableExplained};
 pub use libraries::LibraryView;
 pub use live::{Change, Changes};
+pub use operations::{NewOperation, OperationView};
 pub use pins::Below;
 pub use promote::{Promoted, PromotedTo, RolledBack};
 pub use releases::NewRelease;
@@ -172,6 +174,8 @@ pub struct NewDeployment {
     pub skip: Vec<String>,
     /// Other projects that it may deploy too; `None`: nobody has to ask.
     pub permitted: Option<BTreeSet<String>>,
+    /// It is no deployment of a release: this is done to a stack of it.
+    pub operation: Option<NewOperation>,
 }
 
 /// A value that is to be set.

@@ -87,6 +87,8 @@ pub struct Hello {
     pub images: bool,
     /// It can make plans and run them.
     pub plans: bool,
+    /// It can check for drift and unlock stacks.
+    pub operations: bool,
 }
 
 /// What becomes of an attempt that an agent still has.

@@ -13,7 +13,7 @@ use super::dispatch::busy;
 use super::flow::ahead;
 use super::live::Changes;
 use super::view::{AgentView, AttemptView, DeploymentView, EventView, LockView, LogView, ProgressView, StepView};
-use super::{Engine, Result, StepLog, guide};
+use super::{Engine, Result, StepLog, guide, operations};
 use crate::store::Tx;
 use crate::store::rows::{
     ApprovalFilter, ApprovalRow, AttemptRow, DeploymentFilter, DeploymentRow, JobRow, OutputRow, ReservationRow,
@@ -203,6 +203,7 @@ impl Engine {
                 _ => {}
             }
         }
+        let operation = operations::view(&row, &steps);
         let deployment = row.deployment;
         let canceling = deployment.state == DeploymentState::Canceling;
         let child = |index: u32| {
@@ -227,6 +228,7 @@ impl Engine {
             ended_at: shown(deployment.ended_at),
             guided: row.guided,
             parent: row.parent.map(|(parent, _)| parent.to_string()),
+            operation,
             steps,
         }
     }

@@ -29,6 +29,7 @@ pub(super) struct Ability {
     /// It tells digests of images.
     pub(super) images: bool,
     pub(super) plans: bool,
+    pub(super) operations: bool,
     pub(super) facts: Value,
     /// Slots that the agent itself counts as free. A job's slot is taken there until its last trace is gone, which is after
     /// the rows count it as ended.
@@ -129,9 +130,9 @@ impl Sessions {
         true
     }
 
-    /// Whether an agent can make plans and run them; `None` while it has no stream.
-    pub(super) fn plans(&self, agent: AgentId) -> Option<bool> {
-        self.lock().sessions.get(&agent).map(|session| session.ability.plans)
+    /// Whether an agent can do something; `None` while it has no stream.
+    pub(super) fn can(&self, agent: AgentId, what: fn(&Ability) -> bool) -> Option<bool> {
+        self.lock().sessions.get(&agent).map(|session| what(&session.ability))
     }
 
     /// The agent made a call of its own: it is there, whatever its stream is doing.

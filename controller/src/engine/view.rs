@@ -8,6 +8,7 @@ use longshore_core::engine_event::Change;
 use serde::Serialize;
 use utoipa::ToSchema;
 
+use super::operations::OperationView;
 use crate::store::rows::PlanRow;
 
 pub use people::{AuditPage, AuditView, GrantView, RoleView, TeamView, TokenView, UserView};
@@ -41,6 +42,8 @@ pub struct DeploymentView {
     pub guided: bool,
     /// `dep_...` of the deployment whose step began this one.
     pub parent: Option<String>,
+    /// What is done to a stack, where it is no way of a release to the environment.
+    pub operation: Option<OperationView>,
     /// In order.
     pub steps: Vec<StepView>,
 }

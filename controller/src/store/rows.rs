@@ -11,6 +11,7 @@ use longshore_core::fence::Fence;
 use longshore_core::id::{AgentId, AttemptId, ControllerId, DeploymentId, JobId, ProjectId, ReleaseId, TokenId};
 use longshore_core::job::Job;
 use longshore_core::offer::{Offer, OfferStep};
+use longshore_core::operation::StackOperation;
 use longshore_core::spec::Project;
 use longshore_core::step::{SkippedBy, StepState};
 use longshore_core::time::Timestamp;
@@ -232,6 +233,17 @@ pub struct DeploymentRow {
     pub guided: bool,
     /// Indices of the steps that are not to be run.
     pub skip: BTreeSet<u32>,
+    /// It is no way of a release to an environment: this is done to a stack of it.
+    pub operation: Option<OperationRow>,
+}
+
+/// What is done to a stack outside the lifecycle.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct OperationRow {
+    /// What, and by which step of the release.
+    pub what: StackOperation,
+    /// The deployment whose outputs of steps count, if there was one.
+    pub basis: Option<DeploymentId>,
 }
 
 /// Which deployments to list, newest first.

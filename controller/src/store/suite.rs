@@ -120,6 +120,7 @@ fn deployment(n: u8) -> DeploymentRow {
         parent: None,
         guided: n == 1,
         skip: BTreeSet::from([4]),
+        operation: None,
     }
 }
 
@@ -218,6 +219,7 @@ pub(crate) async fn run(mut make: impl AsyncFnMut() -> Arc<dyn Store>) {
     releases::a_release_is_made_once_and_images_are_pinned_once(&make().await).await;
     releases::what_succeeded_where_is_known(&make().await).await;
     releases::children_are_found_and_go_first(&make().await).await;
+    releases::operations_move_no_release(&make().await).await;
     releases::a_reservation_has_one_holder_and_a_deployment_begins_once(&make().await).await;
     releases::a_person_speaks_once_and_an_approval_is_decided_once(&make().await).await;
     people::run(make).await;

@@ -169,6 +169,10 @@ pub trait Tx: Libraries + People + Seals + Send {
     async fn under_way(&mut self, release: ReleaseId) -> Result<BTreeSet<String>>;
     /// The release that last succeeded in an environment, other than the one that was begun there last, and is not blocked.
     async fn last_good(&mut self, project: ProjectId, environment: &str) -> Result<Option<ReleaseId>>;
+    /// The deployment that says what is in an environment: the newest that succeeded there, or else the newest that began.
+    async fn standing(&mut self, project: ProjectId, environment: &str) -> Result<Option<DeploymentRow>>;
+    /// Attempts that held a stack's lock and have ended, the newest first, at most so many.
+    async fn over_at(&mut self, stack: &str, limit: u32) -> Result<Vec<AttemptId>>;
     /// Adds an approval.
     async fn insert_approval(&mut self, row: &ApprovalRow) -> Result<()>;
     /// An approval.

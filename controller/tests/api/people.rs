@@ -75,6 +75,9 @@ fn every_route_has_one_rule_and_every_rule_a_route() {
 fn body(path: &str) -> Value {
     match path {
         "/deployments" => json!({ "project": "shop", "environment": "dev", "operation_id": "x" }),
+        "/projects/{name}/operations" => {
+            json!({ "operation": "drift", "environment": "dev", "operation_id": "x" })
+        }
         "/role-grants" => json!({ "user": "admin", "role": "viewer" }),
         "/projects/{name}/variables/{variable}" => json!({ "value": "x" }),
         _ => Value::Null,

@@ -216,6 +216,10 @@ pub enum Operation {
     Refresh,
     /// Deletes everything in the stack.
     Destroy,
+    /// Says how the outside world differs from the state. Nobody writes it into a file: it is asked for by name.
+    Drift,
+    /// Removes a lock of Pulumi's own that an attempt left behind. Nobody writes it into a file: it is asked for by name.
+    Unlock,
 }
 
 /// What a step's container can reach.
@@ -249,13 +253,34 @@ impl Operation {
             Self::Up => "up",
             Self::Refresh => "refresh",
             Self::Destroy => "destroy",
+            Self::Drift => "drift",
+            Self::Unlock => "unlock",
         }
     }
 
-    /// Writes to the stack's state. A preview only reads it.
+    /// Writes to the stack's state, or to its lock. The others only read.
     #[must_use]
     pub fn writes(self) -> bool {
+        !matches!(self, Self::Preview | Self::Drift)
+    }
+
+    /// Has the stack to itself: what writes, and what would read nonsense while somebody writes.
+    #[must_use]
+    pub fn holds(self) -> bool {
         !matches!(self, Self::Preview)
+    }
+}
+
+impl From<Operation> for crate::offer::Operation {
+    fn from(operation: Operation) -> Self {
+        match operation {
+            Operation::Preview => Self::Preview,
+            Operation::Up => Self::Up,
+            Operation::Refresh => Self::Refresh,
+            Operation::Destroy => Self::Destroy,
+            Operation::Drift => Self::Drift,
+            Operation::Unlock => Self::Unlock,
+        }
     }
 }
 
@@ -324,10 +349,10 @@ impl Step {
         matches!(self.action, Action::Run { .. } | Action::Pulumi(_))
     }
 
-    /// Writes to a Pulumi stack, so that no other attempt may do so at the same time.
+    /// Has a Pulumi stack to itself: it writes to it, or reads what nobody may be writing meanwhile.
     #[must_use]
-    pub fn writes_stack(&self) -> bool {
-        matches!(&self.action, Action::Pulumi(pulumi) if pulumi.operation.writes())
+    pub fn holds_stack(&self) -> bool {
+        matches!(&self.action, Action::Pulumi(pulumi) if pulumi.operation.holds())
     }
 
     /// Name of the Pulumi stack it works on; `None` for other steps.

@@ -54,6 +54,8 @@ impl From<PulumiAction> for v1::PulumiAction {
             Operation::Up => WireOperation::Up,
             Operation::Refresh => WireOperation::Refresh,
             Operation::Destroy => WireOperation::Destroy,
+            Operation::Drift => WireOperation::Drift,
+            Operation::Unlock => WireOperation::Unlock,
         };
         let (save_plan, plan, checkpoint) = match action.plan {
             Plan::None => (false, String::new(), String::new()),
@@ -69,6 +71,7 @@ impl From<PulumiAction> for v1::PulumiAction {
             dir: action.dir,
             backend: action.backend.unwrap_or_default(),
             install: action.install,
+            over: action.over,
         }
     }
 }
@@ -83,6 +86,8 @@ impl TryFrom<v1::PulumiAction> for PulumiAction {
             WireOperation::Up => Operation::Up,
             WireOperation::Refresh => Operation::Refresh,
             WireOperation::Destroy => Operation::Destroy,
+            WireOperation::Drift => Operation::Drift,
+            WireOperation::Unlock => Operation::Unlock,
         };
         if wire.stack.is_empty() {
             return Err(Error::Missing("pulumi.stack"));
@@ -100,6 +105,7 @@ impl TryFrom<v1::PulumiAction> for PulumiAction {
             dir: wire.dir,
             backend: Some(wire.backend).filter(|backend| !backend.is_empty()),
             install: wire.install,
+            over: wire.over,
         })
     }
 }

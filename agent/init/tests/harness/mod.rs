@@ -47,6 +47,7 @@ pub(crate) fn handover(commands: Vec<Command>, secrets: &[&str]) -> Handover {
         cwd: "/".into(),
         secrets: secrets.iter().map(|secret| (*secret).to_owned()).collect(),
         output_file: None,
+        over: Vec::new(),
         outputs_key: Some("07".repeat(32)),
         plan: None,
     }

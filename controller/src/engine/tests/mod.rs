@@ -12,6 +12,7 @@ mod groups;
 mod guided;
 mod images;
 mod libraries;
+mod operations;
 mod people;
 mod plans;
 mod releases;
@@ -133,6 +134,22 @@ impl World {
         self.engine.create_deployment(NewDeployment { project, environment, operation_id, ..wish }, "anna").await
     }
 
+    /// Stores a package with a Pulumi program; answers its SHA-256.
+    async fn program(&self) -> String {
+        let mut archive = tar::Builder::new(Vec::new());
+        let (mut header, program) = (tar::Header::new_gnu(), b"name: shop\nruntime: yaml\n");
+        header.set_size(program.len() as u64);
+        header.set_mode(0o644);
+        archive.append_data(&mut header, "Pulumi.yaml", &program[..]).unwrap();
+        let bytes = zstd::encode_all(archive.into_inner().unwrap().as_slice(), 1).unwrap();
+        let sha256 = crate::hex::encode(aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, &bytes).as_ref());
+        let size = bytes.len() as u64;
+        let body = futures_util::stream::iter([Ok(bytes::Bytes::from(bytes))]);
+        self.engine.0.parts.blobs.put(&sha256, body).await.unwrap();
+        self.engine.add_package(&sha256, size, "anna").await.unwrap();
+        sha256
+    }
+
     /// Makes a release of `shop`.
     async fn release(&self, version: &str) -> ReleaseView {
         let new = NewRelease { version: Some(version.to_owned()), ..NewRelease::default() };
@@ -206,7 +223,8 @@ impl World {
     /// An agent that is connected.
     async fn agent(&self) -> Sim {
         let id = self.enroll("default").await;
-        let mut sim = Sim { id, boot: "boot-1".to_owned(), slots: 2, plans: true, line: None, images: false };
+        let mut sim =
+            Sim { id, boot: "boot-1".to_owned(), slots: 2, plans: true, operations: true, line: None, images: false };
         sim.hello(&self.engine, &[]).await;
         sim
     }
@@ -228,6 +246,7 @@ struct Sim {
     slots: u32,
     /// It can make plans and run them.
     plans: bool,
+    operations: bool,
     line: Option<plane::Line>,
     /// It tells digests of images.
     images: bool,
@@ -248,6 +267,7 @@ impl Sim {
             engine: true,
             images: self.images,
             plans: self.plans,
+            operations: self.operations,
         };
         let welcome = engine.hello(self.id, hello).await.unwrap();
         self.line = Some(welcome.line);

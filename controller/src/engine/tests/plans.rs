@@ -24,17 +24,7 @@ async fn planned(world: &mut World) -> DeploymentId {
 
 async fn planned_by(world: &mut World, spec: &str) -> DeploymentId {
     world.engine.apply_project(spec.as_bytes(), "anna").await.unwrap();
-    let mut archive = tar::Builder::new(Vec::new());
-    let (mut header, program) = (tar::Header::new_gnu(), b"name: shop\nruntime: yaml\n");
-    header.set_size(program.len() as u64);
-    header.set_mode(0o644);
-    archive.append_data(&mut header, "Pulumi.yaml", &program[..]).unwrap();
-    let bytes = zstd::encode_all(archive.into_inner().unwrap().as_slice(), 1).unwrap();
-    let sha256 = crate::hex::encode(aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, &bytes).as_ref());
-    let size = bytes.len() as u64;
-    let body = futures_util::stream::iter([Ok(bytes::Bytes::from(bytes))]);
-    world.engine.0.parts.blobs.put(&sha256, body).await.unwrap();
-    world.engine.add_package(&sha256, size, "anna").await.unwrap();
+    let sha256 = world.program().await;
     let (project, environment, operation_id) = ("shop".to_owned(), "dev".to_owned(), "op".to_owned());
     let wish = NewDeployment { project, environment, operation_id, package: Some(sha256), ..NewDeployment::default() };
     world.engine.create_deployment(wish, "anna").await.unwrap()
@@ -56,7 +46,7 @@ fn summary(lines: &[&str]) -> Box<Summary> {
 }
 
 impl Sim {
-    async fn ended(
+    pub(super) async fn ended(
         &mut self,
         world: &World,
         fence: Fence,

@@ -319,6 +319,14 @@ impl Tx for Conn<'_> {
         let done = releases::last_good(self.0, project, environment).await;
         self.note(done)
     }
+    async fn standing(&mut self, project: ProjectId, environment: &str) -> Result<Option<DeploymentRow>> {
+        let done = deployments::standing(self.0, project, environment).await;
+        self.note(done)
+    }
+    async fn over_at(&mut self, stack: &str, limit: u32) -> Result<Vec<AttemptId>> {
+        let done = deployments::over_at(self.0, stack, limit).await;
+        self.note(done)
+    }
     async fn insert_approval(&mut self, row: &ApprovalRow) -> Result<()> {
         let done = approvals::insert_approval(self.0, row).await;
         self.note(done)

@@ -2,7 +2,8 @@
 
 use longshore_core::access::Place;
 use longshore_core::deployment::{Deployment, DeploymentState};
-use longshore_core::id::DeploymentId;
+use longshore_core::id::{AttemptId, DeploymentId, ProjectId};
+use longshore_core::operation::StackOperation;
 use longshore_core::time::Timestamp;
 use sqlx::sqlite::{SqliteConnection, SqliteRow};
 use sqlx::{QueryBuilder, query};
@@ -11,7 +12,7 @@ use super::column::{
     count, int, json, opt_micros, opt_parsed, opt_text, opt_time, parsed, text, time, to_int, to_json, word,
 };
 use crate::store::Error;
-use crate::store::rows::{DeploymentFilter, DeploymentRow, EventRow};
+use crate::store::rows::{DeploymentFilter, DeploymentRow, EventRow, OperationRow};
 
 type Result<T> = std::result::Result<T, Error>;
 
@@ -52,6 +53,13 @@ fn deployment_row(row: &SqliteRow) -> Result<DeploymentRow> {
         },
         guided: int(row, "guided")? != 0,
         skip: json(row, "skip")?,
+        operation: match opt_text(row, "operation")? {
+            Some(_) => Some(OperationRow {
+                what: StackOperation { operation: word(row, "operation")?, step: text(row, "operation_step")? },
+                basis: opt_parsed(row, "basis")?,
+            }),
+            None => None,
+        },
     })
 }
 
@@ -59,9 +67,9 @@ pub(super) async fn insert_deployment(c: &mut SqliteConnection, row: &Deployment
     query(
         "INSERT INTO deployment (id, project, project_name, revision, environment, package, operation_id, variables, \
          secrets, state, reason, cancel_asked, created_at, created_by, ended_at, release, version, step_variables, locks, stacks, \
-         priority, not_before, expires_at, begun_at, parent, parent_step, guided, skip) \
+         priority, not_before, expires_at, begun_at, parent, parent_step, guided, skip, operation, operation_step, basis) \
          VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21, $22, $23, $24, \
-         $25, $26, $27, $28)",
+         $25, $26, $27, $28, $29, $30, $31)",
     )
     .bind(row.deployment.id.to_string())
     .bind(row.project.to_string())
@@ -91,9 +99,42 @@ pub(super) async fn insert_deployment(c: &mut SqliteConnection, row: &Deployment
     .bind(row.parent.map(|(_, step)| i64::from(step)))
     .bind(i64::from(row.guided))
     .bind(to_json("skip", &row.skip)?)
+    .bind(row.operation.as_ref().map(|operation| operation.what.operation.as_str()))
+    .bind(row.operation.as_ref().map(|operation| operation.what.step.clone()))
+    .bind(row.operation.as_ref().and_then(|operation| operation.basis).map(|id| id.to_string()))
     .execute(c)
     .await?;
     Ok(())
+}
+
+/// The release that is in an environment: that of the newest deployment that succeeded there, or else of the newest that began.
+pub(super) async fn standing(
+    c: &mut SqliteConnection,
+    project: ProjectId,
+    environment: &str,
+) -> Result<Option<DeploymentRow>> {
+    let row = query(
+        "SELECT * FROM deployment WHERE project = $1 AND environment = $2 AND operation IS NULL AND begun_at IS NOT NULL \
+         ORDER BY state = 'succeeded' DESC, begun_at DESC, rowid DESC LIMIT 1",
+    )
+    .bind(project.to_string())
+    .bind(environment)
+    .fetch_optional(c)
+    .await?;
+    row.as_ref().map(deployment_row).transpose()
+}
+
+/// Attempts that held a stack's lock and have ended, the newest first.
+pub(super) async fn over_at(c: &mut SqliteConnection, stack: &str, limit: u32) -> Result<Vec<AttemptId>> {
+    let rows = query(
+        "SELECT attempt.id FROM attempt JOIN job ON job.id = attempt.job WHERE attempt.phase = 'ended' \
+         AND EXISTS (SELECT 1 FROM json_each(job.locks) WHERE value = $1) ORDER BY attempt.id DESC LIMIT $2",
+    )
+    .bind(stack)
+    .bind(i64::from(limit))
+    .fetch_all(c)
+    .await?;
+    rows.iter().map(|row| parsed(row, "id")).collect()
 }
 
 pub(super) async fn pending_deployments(c: &mut SqliteConnection) -> Result<Vec<DeploymentRow>> {

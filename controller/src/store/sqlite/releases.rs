@@ -134,7 +134,7 @@ pub(super) async fn pin_image(
 
 pub(super) async fn succeeded_in(c: &mut SqliteConnection, release: ReleaseId, environment: &str) -> Result<bool> {
     let row =
-        query("SELECT 1 AS n FROM deployment WHERE release = $1 AND environment = $2 AND state = 'succeeded' LIMIT 1")
+        query("SELECT 1 AS n FROM deployment WHERE release = $1 AND environment = $2 AND state = 'succeeded' AND operation IS NULL LIMIT 1")
             .bind(release.to_string())
             .bind(environment)
             .fetch_optional(c)
@@ -143,19 +143,22 @@ pub(super) async fn succeeded_in(c: &mut SqliteConnection, release: ReleaseId, e
 }
 
 pub(super) async fn asked_for_in(c: &mut SqliteConnection, release: ReleaseId, environment: &str) -> Result<bool> {
-    let row = query("SELECT 1 AS n FROM deployment WHERE release = $1 AND environment = $2 LIMIT 1")
-        .bind(release.to_string())
-        .bind(environment)
-        .fetch_optional(c)
-        .await?;
+    let row =
+        query("SELECT 1 AS n FROM deployment WHERE release = $1 AND environment = $2 AND operation IS NULL LIMIT 1")
+            .bind(release.to_string())
+            .bind(environment)
+            .fetch_optional(c)
+            .await?;
     Ok(row.is_some())
 }
 
 pub(super) async fn under_way(c: &mut SqliteConnection, release: ReleaseId) -> Result<BTreeSet<String>> {
-    let rows = query("SELECT DISTINCT environment FROM deployment WHERE release = $1 AND ended_at IS NULL")
-        .bind(release.to_string())
-        .fetch_all(c)
-        .await?;
+    let rows = query(
+        "SELECT DISTINCT environment FROM deployment WHERE release = $1 AND ended_at IS NULL AND operation IS NULL",
+    )
+    .bind(release.to_string())
+    .fetch_all(c)
+    .await?;
     rows.iter().map(|row| text(row, "environment")).collect()
 }
 
@@ -167,9 +170,9 @@ pub(super) async fn last_good(
 ) -> Result<Option<ReleaseId>> {
     let row = query(
         "SELECT deployment.release FROM deployment JOIN release ON release.id = deployment.release \
-         WHERE deployment.project = $1 AND environment = $2 AND state = 'succeeded' AND blocked IS NULL \
+         WHERE deployment.project = $1 AND environment = $2 AND state = 'succeeded' AND blocked IS NULL AND operation IS NULL \
          AND deployment.release IS NOT (SELECT release FROM deployment WHERE project = $1 AND environment = $2 \
-         AND begun_at IS NOT NULL ORDER BY begun_at DESC, rowid DESC LIMIT 1) \
+         AND begun_at IS NOT NULL AND operation IS NULL ORDER BY begun_at DESC, rowid DESC LIMIT 1) \
          ORDER BY begun_at DESC, deployment.rowid DESC LIMIT 1",
     )
     .bind(project.to_string())

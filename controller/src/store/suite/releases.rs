@@ -5,9 +5,11 @@ use std::collections::BTreeSet;
 use longshore_core::approval::{Approval, ApprovalState};
 use longshore_core::engine_event::{Change, Op};
 use longshore_core::id::ApprovalId;
+use longshore_core::operation::StackOperation;
+use longshore_core::spec::Operation;
 
 use super::*;
-use crate::store::rows::{ApprovalFilter, ApprovalRow, PlanRow, ReleaseFilter, ReservationRow, VoteRow};
+use crate::store::rows::{ApprovalFilter, ApprovalRow, OperationRow, PlanRow, ReleaseFilter, ReservationRow, VoteRow};
 
 pub(super) async fn a_release_is_made_once_and_images_are_pinned_once(store: &Arc<dyn Store>) {
     filled(store).await;
@@ -88,6 +90,27 @@ pub(super) async fn children_are_found_and_go_first(store: &Arc<dyn Store>) {
         let to = Deployment { state: DeploymentState::Lost, ended_at: Some(at(9)), ..child.deployment.clone() };
         assert!(tx.update_deployment(&child.deployment, &to).await?);
         assert_eq!((tx.live_children().await?.len(), tx.children_of(deployment_id(1)).await?.len()), (0, 1));
+        Ok(())
+    })
+    .unwrap();
+}
+
+pub(super) async fn operations_move_no_release(store: &Arc<dyn Store>) {
+    filled(store).await;
+    write!(store, tx => {
+        let what = StackOperation { operation: Operation::Drift, step: "infra".to_owned() };
+        let mut done = deployment(9);
+        done.operation = Some(OperationRow { what, basis: Some(deployment_id(1)) });
+        done.begun_at = Some(at(20));
+        tx.insert_deployment(&done).await?;
+        assert_eq!(tx.deployment(done.deployment.id).await?, Some(done.clone()));
+        let to = Deployment { state: DeploymentState::Succeeded, ended_at: Some(at(21)), ..done.deployment.clone() };
+        assert!(tx.update_deployment(&done.deployment, &to).await?);
+        assert!(!tx.succeeded_in(done.release, "live").await?, "a look at a stack is no success of a release");
+        assert_eq!(tx.standing(project_id(), "live").await?, None, "nothing has begun but the operation");
+        assert!(tx.begin_deployment(deployment_id(1), at(5)).await?);
+        assert_eq!(tx.standing(project_id(), "live").await?.map(|row| row.deployment.id), Some(deployment_id(1)));
+        assert_eq!(tx.over_at("s", 9).await?, [], "no attempt has ended");
         Ok(())
     })
     .unwrap();

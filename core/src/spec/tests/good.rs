@@ -129,13 +129,13 @@ fn a_stack_is_written_by_all_operations_but_preview() {
         let step = format!("pulumi: {{operation: {operation}}}");
         let project = accepted(&with_step(&step));
         let step = project.step("one").unwrap();
-        assert_eq!(step.writes_stack(), writes, "{operation}");
+        assert_eq!(step.holds_stack(), writes, "{operation}");
         assert_eq!(step.pulumi_stack_template().unwrap().source(), "${{ environment }}");
     }
     let project = accepted(&with_step("pulumi: {operation: up, stack: 'acme/shop/${{ vars.region }}'}"));
     assert_eq!(project.steps[1].pulumi_stack_template(), Some(template("acme/shop/${{ vars.region }}")));
     let run = accepted(&with_step("run: echo"));
-    assert!(!run.steps[1].writes_stack() && run.steps[1].pulumi_stack_template().is_none());
+    assert!(!run.steps[1].holds_stack() && run.steps[1].pulumi_stack_template().is_none());
 }
 
 #[test]
