@@ -113,7 +113,7 @@ pub enum Command {
     /// Refuse an approval. Its deployment ends there.
     Reject(releases::Decide),
     /// Say why a deployment waits: every rule, and for each agent what rejects it.
-    Explain(Id),
+    Explain(releases::Explain),
     /// Look at deployments, or settle one whose outcome is unknown.
     #[command(subcommand)]
     Deployment(DeploymentCommand),

@@ -123,6 +123,13 @@ pub struct Decide {
     pub comment: String,
 }
 
+/// `explain`
+#[derive(Debug, Clone, Args)]
+pub struct Explain {
+    /// The deployment (`dep_...`), or a job of it (`job_...`).
+    pub id: String,
+}
+
 /// `variable explain`
 #[derive(Debug, Clone, Args)]
 pub struct VariableExplain {

@@ -1,23 +1,26 @@
 //! `longshore explain`, `longshore variable explain`
 
+use longshore_core::id::JobId;
 use serde_json::Value;
 
 use super::{Context, deployment_id, rows, text};
-use crate::args::Id;
-use crate::args::releases::VariableExplain;
+use crate::args::releases::{Explain, VariableExplain};
 use crate::client::Request;
 use crate::client::retry::Patience;
 use crate::exit::Exit;
 use crate::failure::Failure;
 
-pub(super) async fn deployment(context: &Context, args: &Id) -> Result<Exit, Failure> {
-    let id = deployment_id(&args.id)?;
-    let request = Request::get(&["deployments", &id.to_string(), "explain"]);
+pub(super) async fn deployment(context: &Context, args: &Explain) -> Result<Exit, Failure> {
+    if args.id.parse::<JobId>().is_err() {
+        deployment_id(&args.id)?;
+    }
+    let request = Request::get(&["deployments", &args.id, "explain"]);
     let answer = context.client()?.json(&request, Patience::SHORT).await?;
     if context.output.is_json() {
         context.output.json(&answer)?;
         return Ok(Exit::Done);
     }
+    let id = text(&answer, "id").unwrap_or_default();
     let mut lines = vec![format!("{id} is {}", text(&answer, "state").unwrap_or_default())];
     for rule in rows(&answer, "rules") {
         let mark = if rule.get("ok").and_then(Value::as_bool) == Some(true) { "ok   " } else { "waits" };

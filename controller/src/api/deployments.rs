@@ -227,11 +227,12 @@ pub(super) async fn view(api: &Api, id: DeploymentId) -> Result<DeploymentView, 
     found.ok_or_else(|| engine::Error::NotFound { kind: "deployment", name: id.to_string(), hint: None }.into())
 }
 
-/// Why a deployment waits: every rule, and for each agent what rejects it.
+/// Why a deployment waits, or the one of a job: every rule, and for each agent what rejects it.
 #[utoipa::path(get, path = "/deployments/{id}/explain", tag = "deployments", operation_id = "explain_deployment", security(("token" = [])),
-    params(("id" = String, Path, description = "`dep_...`")),
+    params(("id" = String, Path, description = "`dep_...`, or `job_...`")),
     responses((status = 200, body = ExplainView), (status = 404, body = ProblemView)))]
-pub(super) async fn explain(State(api): State<Api>, Id(id): Id<DeploymentId>) -> Result<Json<ExplainView>, Problem> {
+pub(super) async fn explain(State(api): State<Api>, Path(id): Path<String>) -> Result<Json<ExplainView>, Problem> {
+    let id = api.engine.deployment_named(&id).await?;
     Ok(Json(api.engine.explain(id).await?))
 }
 

@@ -9,12 +9,11 @@ use axum::http::request::Parts;
 use axum::http::{HeaderValue, Method, header};
 use axum::response::{IntoResponse as _, Response};
 use longshore_core::access::Permission;
-use longshore_core::id::DeploymentId;
 
 use super::Api;
 use super::problem::Problem;
 use super::request::no_such_method;
-use crate::engine::{self, Actor, Need};
+use crate::engine::{Actor, Need};
 
 /// Where the permission of a rule must hold.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -183,11 +182,7 @@ fn find(method: &Method, path: &str) -> Option<&'static Rule> {
 }
 
 async fn place_of(api: &Api, id: &str) -> Result<longshore_core::access::Place, Problem> {
-    let id: DeploymentId = id.parse().map_err(|_| engine::Error::NotFound {
-        kind: "deployment",
-        name: id.chars().take(80).collect(),
-        hint: None,
-    })?;
+    let id = api.engine.deployment_named(id).await?;
     Ok(api.engine.place_of(id).await?)
 }
 

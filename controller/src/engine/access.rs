@@ -4,7 +4,7 @@
 //! its own. Invariants: a refusal changes nothing else; when it cannot be recorded the request fails all the same.
 
 use longshore_core::access::{self, Grant, Permission, Place};
-use longshore_core::id::DeploymentId;
+use longshore_core::id::{DeploymentId, JobId};
 use serde_json::json;
 
 use super::{Engine, Error, Result};
@@ -151,6 +151,17 @@ impl Engine {
         self.change(&actor.user, move |tx, cx| Box::pin(async move { cx.refused(tx, action, object, detail).await }))
             .await?;
         Err(Error::refused("forbidden", message, hint))
+    }
+
+    /// The deployment that an id means: a deployment's own, or a job's.
+    ///
+    /// # Errors
+    /// When there is no such deployment or job.
+    pub async fn deployment_named(&self, id: &str) -> Result<DeploymentId> {
+        let none = |kind| Error::NotFound { kind, name: id.chars().take(80).collect(), hint: None };
+        let Ok(job) = id.parse::<JobId>() else { return id.parse().map_err(|_| none("deployment")) };
+        let row = self.read(move |tx| Box::pin(async move { Ok(tx.job(job).await?) })).await?;
+        row.map(|row| row.job.deployment).ok_or_else(|| none("job"))
     }
 
     /// Where a deployment goes.

@@ -27,6 +27,43 @@ async fn a_repeated_request_makes_one_deployment() {
 }
 
 #[tokio::test]
+async fn it_is_explained_by_its_own_id_and_by_its_jobs() {
+    let server = server().await;
+    let ask = json!({"project": "shop", "environment": "dev", "operation_id": "op-1"});
+    let id = server.post("/deployments", &ask).await.ok(202)["deployment"].as_str().unwrap().to_owned();
+    let own = server.get(&format!("/deployments/{id}/explain")).await.ok(200);
+    assert_eq!((&own["id"], &own["rules"][0]["rule"]), (&json!(id), &json!("agent")), "{own:#}");
+    let events = server.get(&format!("/deployments/{id}/timeline")).await.ok(200);
+    let queued = events.as_array().unwrap().iter().find(|event| event["action"] == "job.queued").unwrap();
+    let job = queued["detail"]["job"].as_str().unwrap();
+    assert_eq!(server.get(&format!("/deployments/{job}/explain")).await.ok(200), own);
+    let none = format!("job_{}", "0".repeat(32));
+    server.get(&format!("/deployments/{none}/explain")).await.problem(404, "not_found");
+    server.get("/deployments/what/explain").await.problem(404, "not_found");
+}
+
+#[tokio::test]
+async fn the_last_one_that_waits_is_moved_to_the_top() {
+    let server = server().await;
+    let ask = |id: &str| json!({"project": "shop", "environment": "dev", "operation_id": id});
+    let mut ids = Vec::new();
+    for operation in ["op-1", "op-2", "op-3"] {
+        let made = server.post("/deployments", &ask(operation)).await.ok(202);
+        ids.push(made["deployment"].as_str().unwrap().to_owned());
+    }
+    let top = server.post(&format!("/deployments/{}/top", ids[2]), &json!(null)).await.ok(200);
+    assert_eq!(top["id"], json!(ids[2]));
+    server.post(&format!("/deployments/{}/top", ids[0]), &json!(null)).await.problem(409, "begun");
+    // When the first one is gone, the third begins, and the second waits for it.
+    server.post(&format!("/deployments/{}/cancel", ids[0]), &json!({})).await.ok(202);
+    let second = server.get(&format!("/deployments/{}", ids[1])).await.ok(200);
+    assert!(second["waiting_for"].as_str().unwrap().contains(&ids[2]), "{second:#}");
+    let guide = format!("/deployments/{}/steps/one/guide", ids[2]);
+    server.post(&guide, &json!({"choice": "ignore", "comment": "known"})).await.problem(409, "not_asked");
+    server.post(&guide, &json!({"choice": "shrug", "comment": "known"})).await.problem(422, "bad_json");
+}
+
+#[tokio::test]
 async fn what_makes_no_sense_is_refused_by_name() {
     let server = server().await;
     let ask = |project: &str, environment: &str| json!({"project": project, "environment": environment, "operation_id": "op"});
