@@ -376,8 +376,19 @@ pub struct Logs {
 /// `join-token ...`
 #[derive(Debug, Subcommand)]
 pub enum JoinTokenCommand {
-    /// Make a token with which one agent can join; it is shown once.
+    /// Make a token with which agents can join; it is shown once.
     Create(JoinTokenCreate),
+    /// List join tokens: how many agents came in by each, and whether it still counts.
+    List,
+    /// Take a join token back. Agents that came in by it stay.
+    Revoke(JoinTokenId),
+}
+
+/// `join-token revoke`
+#[derive(Debug, Clone, Args)]
+pub struct JoinTokenId {
+    /// The join token (`tok_...`).
+    pub id: String,
 }
 
 /// `join-token create`
@@ -389,6 +400,12 @@ pub struct JoinTokenCreate {
     /// How long it is valid; default: what the server says.
     #[arg(long, value_name = "TIME", value_parser = duration)]
     pub expires_in: Option<Duration>,
+    /// How many agents it lets in.
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    pub uses: u32,
+    /// A label that its agents get, as in `zone=a`; may be repeated.
+    #[arg(long = "label", value_name = "NAME=VALUE", value_parser = releases::pair)]
+    pub labels: Vec<(String, String)>,
     /// Write the certificate of the server's authority here; the agent needs it to join.
     #[arg(long, value_name = "FILE")]
     pub ca_file: Option<PathBuf>,

@@ -91,6 +91,8 @@ pub async fn run(cli: Cli, output: Output) -> Result<Exit, Failure> {
         Command::Agents => agents::run(&context).await,
         Command::Locks => locks::run(&context).await,
         Command::JoinToken(JoinTokenCommand::Create(args)) => join_token::create(&context, &args).await,
+        Command::JoinToken(JoinTokenCommand::List) => join_token::list(&context).await,
+        Command::JoinToken(JoinTokenCommand::Revoke(args)) => join_token::revoke(&context, &args).await,
         Command::User(command) => people::user(&context, &command).await,
         Command::Team(command) => people::team(&context, &command).await,
         Command::Role(command) => roles::role(&context, &command).await,

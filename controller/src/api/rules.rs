@@ -125,6 +125,8 @@ pub const RULES: &[Rule] = &[
     rule(("POST", "/api/v1/agents/{id}/revoke"), ("agent.revoke", "agent/{id}"), (Administer, Server)),
     rule(("GET", "/api/v1/locks"), ("lock.list", "lock"), (View, Somewhere)),
     rule(("POST", "/api/v1/join-tokens"), ("join_token.create", "join_token"), (Administer, Server)),
+    rule(("GET", "/api/v1/join-tokens"), ("join_token.list", "join_token"), (Administer, Server)),
+    rule(("DELETE", "/api/v1/join-tokens/{id}"), ("join_token.revoke", "join_token/{id}"), (Administer, Server)),
 
     rule(("GET", "/api/v1/users"), ("user.list", "user"), (View, Server)),
     rule(("POST", "/api/v1/users"), ("user.create", "user"), (Administer, Server)),

@@ -1,13 +1,14 @@
 //! How agents come in, and how they are cut off.
 
 use longshore_core::id::{AgentId, TokenId};
+use longshore_core::time::Timestamp;
 use serde_json::json;
 
 use super::plane::{Error, Join, Joined};
 use super::{Engine, Error as EngineError};
 use crate::hex;
 use crate::identity::{AgentCertificate, Ca};
-use crate::store::rows::AgentRow;
+use crate::store::rows::{AgentRow, JoinTokenRow};
 
 impl Engine {
     /// Lets an agent in for a join token. The same token with the same signing request again answers the same agent, so that a lost
@@ -18,15 +19,20 @@ impl Engine {
     pub async fn join(&self, ca: &Ca, join: Join<'_>) -> Result<Joined, Error> {
         let hash = join.token.ok_or_else(|| refused(None, "it is not of the form of one"))?;
         let request = hex::encode(aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, join.csr.as_bytes()).as_ref());
-        let token = self.read(move |tx| Box::pin(async move { Ok(tx.join_token(&hash).await?) })).await?;
+        let said = request.clone();
+        let (token, known) = self
+            .read(move |tx| {
+                Box::pin(async move {
+                    let Some(token) = tx.join_token(&hash).await? else { return Ok((None, None)) };
+                    let known = tx.joined_by(token.id, &said).await?;
+                    Ok((Some(token), known))
+                })
+            })
+            .await?;
         let token = token.ok_or_else(|| refused(None, "it is not known"))?;
         let now = self.clock().now();
-        if token.expires_at <= now {
-            return Err(refused(Some(token.id), "it has expired"));
-        }
-        let known = token.used_by.filter(|_| token.used_for.as_deref() == Some(request.as_str()));
-        if token.used_at.is_some() && known.is_none() {
-            return Err(refused(Some(token.id), "it was used before"));
+        if let Some(why) = spent(&token, known.is_some(), now) {
+            return Err(self.refused_join(&token, join.hostname, why).await);
         }
         let agent = known.unwrap_or_else(|| self.clock().agent_id());
         let certificate = ca.sign_agent(join.csr, agent, now)?;
@@ -34,6 +40,7 @@ impl Engine {
             let row = AgentRow {
                 id: agent,
                 pool: token.pool.clone(),
+                labels: token.labels.clone(),
                 hostname: join.hostname,
                 version: join.version,
                 serial: certificate.serial.clone(),
@@ -43,21 +50,69 @@ impl Engine {
                 seen_at: None,
                 revoked_at: None,
             };
-            self.change(&agent.to_string(), move |tx, cx| {
-                Box::pin(async move {
-                    tx.insert_agent(&row).await?;
-                    if !tx.use_join_token(token.id, agent, &request, cx.now).await? {
-                        return Err(refused(Some(token.id), "it was used at the same moment"));
-                    }
-                    let detail = json!({ "pool": row.pool, "token": token.id });
-                    cx.audit(tx, "agent.enrolled", format!("agent/{agent}"), detail).await?;
-                    Ok(())
+            let (id, hostname) = (token.id, row.hostname.clone());
+            let done = self
+                .change(&agent.to_string(), move |tx, cx| {
+                    Box::pin(async move {
+                        tx.insert_agent(&row).await?;
+                        if !tx.use_join_token(id, agent, &request, cx.now).await? {
+                            return Err(Error::JoinToken);
+                        }
+                        let detail = json!({ "pool": row.pool, "labels": row.labels, "token": id });
+                        cx.audit(tx, "agent.enrolled", format!("agent/{agent}"), detail).await?;
+                        Ok(())
+                    })
                 })
-            })
-            .await?;
+                .await;
+            match done {
+                Err(Error::JoinToken) => return Err(self.refused_join(&token, hostname, "others were faster").await),
+                done => done?,
+            }
         }
         let controller = self.0.meta.controller;
         Ok(Joined { agent, certificate_pem: certificate.certificate_pem, controller, pool: token.pool })
+    }
+
+    /// Writes down that a token which is known let nobody in. Nothing is written of texts that are no token of ours: anyone can send those.
+    async fn refused_join(&self, token: &JoinTokenRow, hostname: String, why: &'static str) -> Error {
+        let (id, pool) = (token.id, token.pool.clone());
+        let written: Result<(), EngineError> = self
+            .change("nobody", move |tx, cx| {
+                Box::pin(async move {
+                    let detail = json!({ "pool": pool, "reason": why, "hostname": hostname });
+                    cx.refused(tx, "agent.enroll", format!("join_token/{id}"), detail).await
+                })
+            })
+            .await;
+        match written {
+            Ok(()) => refused(Some(id), why),
+            Err(error) => error.into(),
+        }
+    }
+
+    /// Join tokens, oldest first; their texts are not kept.
+    ///
+    /// # Errors
+    /// When rows cannot be read.
+    pub async fn join_tokens(&self) -> Result<Vec<JoinTokenRow>, EngineError> {
+        self.read(|tx| Box::pin(async move { Ok(tx.join_tokens().await?) })).await
+    }
+
+    /// Takes a join token back. Agents that came in by it stay.
+    ///
+    /// # Errors
+    /// When there is none of that id that counts.
+    pub async fn revoke_join_token(&self, id: TokenId, by: &str) -> Result<(), EngineError> {
+        self.change(by, move |tx, cx| {
+            Box::pin(async move {
+                if !tx.revoke_join_token(id, cx.now).await? {
+                    let hint = "`longshore join-token list` shows those that count".to_owned();
+                    return Err(EngineError::NotFound { kind: "join token", name: id.to_string(), hint: Some(hint) });
+                }
+                cx.audit(tx, "join_token.revoked", format!("join_token/{id}"), json!({})).await
+            })
+        })
+        .await
     }
 
     /// A new certificate for an agent that has one.
@@ -105,6 +160,17 @@ impl Engine {
         self.0.sessions.cut(id);
         Ok(())
     }
+}
+
+/// Why a token lets nobody in. Whoever it let in already may ask for the same answer again.
+fn spent(token: &JoinTokenRow, known: bool, now: Timestamp) -> Option<&'static str> {
+    if token.revoked_at.is_some() {
+        return Some("it was taken back");
+    }
+    if token.expires_at <= now {
+        return Some("it has expired");
+    }
+    (token.used >= token.uses && !known).then_some("it is used up")
 }
 
 /// Outside all refusals read the same, so that nobody learns which tokens there are; the log tells them apart.

@@ -83,6 +83,7 @@ pub use explain::{ExplainView, VariableExplained};
 pub use libraries::LibraryView;
 pub use live::{Change, Changes};
 pub use operations::{NewOperation, OperationView};
+pub use people::NewJoinToken;
 pub use pins::Below;
 pub use promote::{Promoted, PromotedTo, RolledBack};
 pub use releases::NewRelease;

@@ -1,5 +1,7 @@
 //! What people ask for: an end, a judgement, a join token.
 
+use std::collections::BTreeMap;
+
 use longshore_core::attempt::{Event, Proof, State};
 use longshore_core::deployment::DeploymentState;
 use longshore_core::id::DeploymentId;
@@ -97,32 +99,41 @@ impl Engine {
     ///
     /// # Errors
     /// When rows cannot be saved.
-    pub async fn add_join_token(
-        &self,
-        pool: &str,
-        expires_at: Timestamp,
-        hash: &[u8],
-        by: &str,
-    ) -> Result<JoinTokenRow> {
+    pub async fn add_join_token(&self, new: NewJoinToken, hash: &[u8], by: &str) -> Result<JoinTokenRow> {
         let row = JoinTokenRow {
             id: self.clock().token_id(),
-            pool: pool.to_owned(),
+            pool: new.pool,
+            labels: new.labels,
+            uses: new.uses,
+            used: 0,
             created_at: self.clock().now(),
             created_by: by.to_owned(),
-            expires_at,
-            used_at: None,
-            used_by: None,
-            used_for: None,
+            expires_at: new.expires_at,
+            revoked_at: None,
         };
         let hash = hash.to_vec();
         self.change(by, move |tx, cx| {
             Box::pin(async move {
                 tx.insert_join_token(&row, &hash).await?;
-                cx.audit(tx, "join_token.created", format!("join_token/{}", row.id), json!({ "pool": row.pool }))
-                    .await?;
+                let detail =
+                    json!({ "pool": row.pool, "labels": row.labels, "uses": row.uses, "expires_at": row.expires_at });
+                cx.audit(tx, "join_token.created", format!("join_token/{}", row.id), detail).await?;
                 Ok(row)
             })
         })
         .await
     }
+}
+
+/// A join token that is to be made.
+#[derive(Debug, Clone)]
+pub struct NewJoinToken {
+    /// The pool that its agents join.
+    pub pool: String,
+    /// Labels that they get.
+    pub labels: BTreeMap<String, String>,
+    /// How many agents it lets in.
+    pub uses: u32,
+    /// When it ends.
+    pub expires_at: Timestamp,
 }

@@ -366,6 +366,7 @@ impl Engine {
             AgentView {
                 id: row.id.to_string(),
                 pool: row.pool,
+                labels: row.labels,
                 state: state.to_owned(),
                 hostname: row.hostname,
                 version: row.version,

@@ -252,6 +252,8 @@ pub struct AgentView {
     pub id: String,
     /// The pool it belongs to.
     pub pool: String,
+    /// Labels by its join token.
+    pub labels: BTreeMap<String, String>,
     /// `connected`, `draining`, `disconnected` or `revoked`.
     pub state: String,
     /// Host name.

@@ -138,25 +138,27 @@ pub struct TokenRow {
     pub revoked_at: Option<Timestamp>,
 }
 
-/// A one-use token that lets an agent enroll; only the hash of it is kept.
+/// A token that lets agents enroll; only the hash of it is kept.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct JoinTokenRow {
     /// Its id.
     pub id: TokenId,
-    /// The pool that the agent joins.
+    /// The pool that the agents join.
     pub pool: String,
+    /// Labels that the agents get.
+    pub labels: BTreeMap<String, String>,
+    /// How many agents it lets in.
+    pub uses: u32,
+    /// How many came in.
+    pub used: u32,
     /// When it was made.
     pub created_at: Timestamp,
     /// Who made it.
     pub created_by: String,
     /// When it ends.
     pub expires_at: Timestamp,
-    /// When it was used.
-    pub used_at: Option<Timestamp>,
-    /// The agent that used it.
-    pub used_by: Option<AgentId>,
-    /// SHA-256 in hex of the signing request it was used with, so that a lost answer can be asked for again.
-    pub used_for: Option<String>,
+    /// When it was taken back.
+    pub revoked_at: Option<Timestamp>,
 }
 
 /// An enrolled agent.
@@ -166,6 +168,8 @@ pub struct AgentRow {
     pub id: AgentId,
     /// The pool it joined.
     pub pool: String,
+    /// Labels by its join token.
+    pub labels: BTreeMap<String, String>,
     /// Host name, for people.
     pub hostname: String,
     /// Version of the program, for people.

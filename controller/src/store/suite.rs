@@ -56,6 +56,7 @@ fn agent(n: u8) -> AgentRow {
     AgentRow {
         id: agent_id(n),
         pool: "default".to_owned(),
+        labels: BTreeMap::new(),
         hostname: "host".to_owned(),
         version: "1".to_owned(),
         serial: "ab".to_owned(),
@@ -214,7 +215,7 @@ pub(crate) async fn run(mut make: impl AsyncFnMut() -> Arc<dyn Store>) {
     fences_stand_in_the_statement(&make().await).await;
     a_step_is_granted_once(&make().await).await;
     what_has_ended_stays_as_it_is(&make().await).await;
-    a_join_token_is_used_once(&make().await).await;
+    a_join_token_is_used_as_often_as_it_says(&make().await).await;
     lists_are_in_order(&make().await).await;
     releases::a_release_is_made_once_and_images_are_pinned_once(&make().await).await;
     releases::what_succeeded_where_is_known(&make().await).await;
@@ -403,26 +404,33 @@ async fn what_has_ended_stays_as_it_is(store: &Arc<dyn Store>) {
     .unwrap();
 }
 
-async fn a_join_token_is_used_once(store: &Arc<dyn Store>) {
+async fn a_join_token_is_used_as_often_as_it_says(store: &Arc<dyn Store>) {
     filled(store).await;
-    let token = |n| JoinTokenRow {
+    let token = |n, uses| JoinTokenRow {
         id: TokenId::new(at(1), [n; 10]),
         pool: "default".to_owned(),
+        labels: BTreeMap::from([("zone".to_owned(), "a".to_owned())]),
+        uses,
+        used: 0,
         created_at: at(1),
         created_by: "anna".to_owned(),
         expires_at: at(100),
-        used_at: None,
-        used_by: None,
-        used_for: None,
+        revoked_at: None,
     };
     write!(store, tx => {
-        tx.insert_join_token(&token(1), &[1; 32]).await?;
-        tx.insert_join_token(&token(2), &[2; 32]).await?;
-        assert!(!tx.use_join_token(token(1).id, agent_id(1), "csr", at(100)).await?, "it has ended");
-        assert!(tx.use_join_token(token(2).id, agent_id(1), "csr", at(99)).await?);
-        assert!(!tx.use_join_token(token(2).id, agent_id(1), "csr", at(99)).await?, "a second time");
-        let used = tx.join_token(&[2; 32]).await?.unwrap();
-        assert_eq!((used.used_by, used.used_for.as_deref()), (Some(agent_id(1)), Some("csr")));
+        tx.insert_join_token(&token(1, 1), &[1; 32]).await?;
+        tx.insert_join_token(&token(2, 2), &[2; 32]).await?;
+        assert_eq!(tx.join_tokens().await?, [token(1, 1), token(2, 2)]);
+        assert!(!tx.use_join_token(token(1, 1).id, agent_id(1), "csr", at(100)).await?, "it has ended");
+        let two = token(2, 2).id;
+        assert!(tx.use_join_token(two, agent_id(1), "csr", at(99)).await?);
+        assert!(!tx.use_join_token(two, agent_id(1), "csr", at(99)).await?, "the same request is the same agent");
+        assert_eq!((tx.joined_by(two, "csr").await?, tx.joined_by(two, "other").await?), (Some(agent_id(1)), None));
+        assert!(tx.use_join_token(two, agent_id(1), "csr-2", at(99)).await?);
+        assert!(!tx.use_join_token(two, agent_id(1), "csr-3", at(99)).await?, "a third one");
+        assert_eq!(tx.join_token(&[2; 32]).await?.unwrap().used, 2);
+        assert!(tx.revoke_join_token(token(1, 1).id, at(5)).await? && !tx.revoke_join_token(token(1, 1).id, at(6)).await?);
+        assert!(!tx.use_join_token(token(1, 1).id, agent_id(1), "csr", at(7)).await?, "it was taken back");
         assert!(tx.revoke_agent(agent_id(1), at(5)).await? && !tx.revoke_agent(agent_id(1), at(6)).await?);
         assert!(!tx.update_agent(&agent(1)).await?, "revoked");
         Ok(())

@@ -65,8 +65,14 @@ pub trait Tx: Libraries + People + Seals + Send {
     async fn insert_join_token(&mut self, row: &JoinTokenRow, hash: &[u8]) -> Result<()>;
     /// The join token with this hash.
     async fn join_token(&mut self, hash: &[u8]) -> Result<Option<JoinTokenRow>>;
-    /// Uses a join token up; `false` when it was used, has ended or does not exist.
+    /// All join tokens, oldest first.
+    async fn join_tokens(&mut self) -> Result<Vec<JoinTokenRow>>;
+    /// The agent that came in by a join token with this signing request.
+    async fn joined_by(&mut self, id: TokenId, request: &str) -> Result<Option<AgentId>>;
+    /// Lets one more agent in; `false` when the token is used up, was taken back, has ended or does not exist.
     async fn use_join_token(&mut self, id: TokenId, agent: AgentId, request: &str, at: Timestamp) -> Result<bool>;
+    /// Takes a join token back; `false` when there is none that counts.
+    async fn revoke_join_token(&mut self, id: TokenId, at: Timestamp) -> Result<bool>;
     /// Adds an agent.
     async fn insert_agent(&mut self, row: &AgentRow) -> Result<()>;
     /// Saves what changes of an agent: version, serial, boot id, facts, seen. `false` for one that is revoked.

@@ -137,6 +137,10 @@ impl Server {
     pub(crate) async fn post(&self, path: &str, body: &Value) -> Answer {
         self.call(Method::POST, path, body.to_string()).await
     }
+
+    pub(crate) async fn delete(&self, path: &str) -> Answer {
+        self.call(Method::DELETE, path, String::new()).await
+    }
 }
 
 /// A controller that also serves agents, until it is dropped.

@@ -56,6 +56,48 @@ async fn a_join_token_counts_once() {
 }
 
 #[tokio::test]
+async fn a_join_token_lets_in_as_many_agents_as_it_says() {
+    let server = running().await;
+    let labels = json!({"zone": "a"});
+    let (token, ca) = join_token(&server, json!({"uses": 5, "labels": labels})).await;
+    let plane = agent::dial(server.agents, &ca, None).await.unwrap();
+    let at_once = (0..20).map(|_| {
+        let (mut plane, token) = (plane.clone(), token.clone());
+        async move { agent::enroll(&mut plane, &token).await.is_ok() }
+    });
+    let joined = futures_util::future::join_all(at_once).await.into_iter().filter(|joined| *joined).count();
+    assert_eq!(joined, 5, "however many come at the same time");
+    let agents = server.get("/agents").await.ok(200);
+    assert_eq!(agents.as_array().unwrap().len(), 5);
+    assert!(agents.as_array().unwrap().iter().all(|agent| agent["labels"] == labels), "{agents:#}");
+    let listed = server.get("/join-tokens").await.ok(200);
+    assert_eq!((&listed[0]["used"], &listed[0]["state"]), (&json!(5), &json!("used_up")), "{listed:#}");
+    assert!(!listed.to_string().contains(&token), "its text is shown once");
+
+    let (token, _) = join_token(&server, json!({"uses": 2})).await;
+    let mut plane = plane;
+    agent::enroll(&mut plane, &token).await.unwrap();
+    let id = server.get("/join-tokens").await.ok(200)[1]["id"].as_str().unwrap().to_owned();
+    assert_eq!(server.delete(&format!("/join-tokens/{id}")).await.status, 204);
+    server.delete(&format!("/join-tokens/{id}")).await.problem(404, "not_found");
+    assert!(agent::enroll(&mut plane, &token).await.is_err(), "it was taken back");
+    assert_eq!(server.get("/agents").await.ok(200).as_array().unwrap().len(), 6, "who came in by it stays");
+    let audit = server.get("/audit").await.ok(200);
+    let refused: Vec<_> =
+        audit["events"].as_array().unwrap().iter().filter(|line| line["outcome"] == "refused").collect();
+    assert!(refused.iter().any(|line| line["detail"]["reason"] == "others were faster" || line["detail"]["reason"] == "it is used up"), "{refused:#?}");
+    assert!(refused.iter().any(|line| line["detail"]["reason"] == "it was taken back"), "{refused:#?}");
+    for bad in [
+        json!({"uses": 0}),
+        json!({"uses": 10_001}),
+        json!({"labels": {"Zone": "a"}}),
+        json!({"labels": {"zone": "a b"}}),
+    ] {
+        server.post("/join-tokens", &bad).await.problem(422, "invalid");
+    }
+}
+
+#[tokio::test]
 async fn a_bad_signing_request_does_not_use_the_token_up() {
     let server = running().await;
     let (token, ca) = join_token(&server, json!({})).await;

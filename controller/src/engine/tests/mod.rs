@@ -205,6 +205,7 @@ impl World {
         let row = AgentRow {
             id,
             pool: pool.to_owned(),
+            labels: BTreeMap::new(),
             hostname: "host".to_owned(),
             version: "1".to_owned(),
             serial: "ab".to_owned(),

@@ -6,7 +6,7 @@ use longshore_core::time::Timestamp;
 use sqlx::query;
 use sqlx::sqlite::{SqliteConnection, SqliteRow};
 
-use super::column::{int, json, opt_micros, opt_parsed, opt_text, opt_time, parsed, text, time, to_json, word};
+use super::column::{count, int, json, opt_micros, opt_text, opt_time, parsed, text, time, to_json, word};
 use crate::store::Error;
 use crate::store::rows::{AgentRow, JoinTokenRow, OutboxRow, TokenRow};
 
@@ -75,13 +75,30 @@ pub(super) async fn revoke_token(c: &mut SqliteConnection, id: TokenId, at: Time
     Ok(done.rows_affected() == 1)
 }
 
+fn join_token_row(row: &SqliteRow) -> Result<JoinTokenRow> {
+    Ok(JoinTokenRow {
+        id: parsed(row, "id")?,
+        pool: text(row, "pool")?,
+        labels: json(row, "labels")?,
+        uses: count(row, "uses")?,
+        used: count(row, "used")?,
+        created_at: time(row, "created_at")?,
+        created_by: text(row, "created_by")?,
+        expires_at: time(row, "expires_at")?,
+        revoked_at: opt_time(row, "revoked_at")?,
+    })
+}
+
 pub(super) async fn insert_join_token(c: &mut SqliteConnection, row: &JoinTokenRow, hash: &[u8]) -> Result<()> {
     query(
-        "INSERT INTO join_token (id, hash, pool, created_at, created_by, expires_at) VALUES ($1, $2, $3, $4, $5, $6)",
+        "INSERT INTO join_token (id, hash, pool, labels, uses, created_at, created_by, expires_at) \
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8)",
     )
     .bind(row.id.to_string())
     .bind(hash)
     .bind(&row.pool)
+    .bind(to_json("labels", &row.labels)?)
+    .bind(i64::from(row.uses))
     .bind(row.created_at.as_micros())
     .bind(&row.created_by)
     .bind(row.expires_at.as_micros())
@@ -91,20 +108,31 @@ pub(super) async fn insert_join_token(c: &mut SqliteConnection, row: &JoinTokenR
 }
 
 pub(super) async fn join_token(c: &mut SqliteConnection, hash: &[u8]) -> Result<Option<JoinTokenRow>> {
-    let row = query("SELECT * FROM join_token WHERE hash = $1").bind(hash).fetch_optional(c).await?;
-    row.map(|row| {
-        Ok(JoinTokenRow {
-            id: parsed(&row, "id")?,
-            pool: text(&row, "pool")?,
-            created_at: time(&row, "created_at")?,
-            created_by: text(&row, "created_by")?,
-            expires_at: time(&row, "expires_at")?,
-            used_at: opt_time(&row, "used_at")?,
-            used_by: opt_parsed(&row, "used_by")?,
-            used_for: opt_text(&row, "used_for")?,
-        })
-    })
-    .transpose()
+    let row = query(
+        "SELECT *, (SELECT count(*) FROM join_use WHERE token = join_token.id) AS used FROM join_token WHERE hash = $1",
+    )
+    .bind(hash)
+    .fetch_optional(c)
+    .await?;
+    row.as_ref().map(join_token_row).transpose()
+}
+
+pub(super) async fn join_tokens(c: &mut SqliteConnection) -> Result<Vec<JoinTokenRow>> {
+    query("SELECT *, (SELECT count(*) FROM join_use WHERE token = join_token.id) AS used FROM join_token ORDER BY id")
+        .fetch_all(c)
+        .await?
+        .iter()
+        .map(join_token_row)
+        .collect()
+}
+
+pub(super) async fn joined_by(c: &mut SqliteConnection, id: TokenId, request: &str) -> Result<Option<AgentId>> {
+    let row = query("SELECT agent FROM join_use WHERE token = $1 AND request = $2")
+        .bind(id.to_string())
+        .bind(request)
+        .fetch_optional(c)
+        .await?;
+    row.map(|row| parsed(&row, "agent")).transpose()
 }
 
 pub(super) async fn use_join_token(
@@ -115,8 +143,9 @@ pub(super) async fn use_join_token(
     at: Timestamp,
 ) -> Result<bool> {
     let done = query(
-        "UPDATE join_token SET used_at = $2, used_by = $3, used_for = $4 \
-         WHERE id = $1 AND used_at IS NULL AND expires_at > $2",
+        "INSERT INTO join_use (token, request, agent, used_at) SELECT id, $4, $3, $2 FROM join_token \
+         WHERE id = $1 AND expires_at > $2 AND revoked_at IS NULL \
+         AND uses > (SELECT count(*) FROM join_use WHERE token = $1) ON CONFLICT (token, request) DO NOTHING",
     )
     .bind(id.to_string())
     .bind(at.as_micros())
@@ -127,10 +156,20 @@ pub(super) async fn use_join_token(
     Ok(done.rows_affected() == 1)
 }
 
+pub(super) async fn revoke_join_token(c: &mut SqliteConnection, id: TokenId, at: Timestamp) -> Result<bool> {
+    let done = query("UPDATE join_token SET revoked_at = $2 WHERE id = $1 AND revoked_at IS NULL AND expires_at > $2")
+        .bind(id.to_string())
+        .bind(at.as_micros())
+        .execute(c)
+        .await?;
+    Ok(done.rows_affected() == 1)
+}
+
 fn agent_row(row: &SqliteRow) -> Result<AgentRow> {
     Ok(AgentRow {
         id: parsed(row, "id")?,
         pool: text(row, "pool")?,
+        labels: json(row, "labels")?,
         hostname: text(row, "hostname")?,
         version: text(row, "version")?,
         serial: text(row, "serial")?,
@@ -144,8 +183,8 @@ fn agent_row(row: &SqliteRow) -> Result<AgentRow> {
 
 pub(super) async fn insert_agent(c: &mut SqliteConnection, row: &AgentRow) -> Result<()> {
     query(
-        "INSERT INTO agent (id, pool, hostname, version, serial, boot_id, facts, enrolled_at, seen_at, revoked_at) \
-         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)",
+        "INSERT INTO agent (id, pool, hostname, version, serial, boot_id, facts, enrolled_at, seen_at, revoked_at, labels) \
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)",
     )
     .bind(row.id.to_string())
     .bind(&row.pool)
@@ -157,6 +196,7 @@ pub(super) async fn insert_agent(c: &mut SqliteConnection, row: &AgentRow) -> Re
     .bind(row.enrolled_at.as_micros())
     .bind(opt_micros(row.seen_at))
     .bind(opt_micros(row.revoked_at))
+    .bind(to_json("labels", &row.labels)?)
     .execute(c)
     .await?;
     Ok(())

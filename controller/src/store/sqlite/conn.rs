@@ -123,6 +123,18 @@ impl Tx for Conn<'_> {
         let done = agents::join_token(self.0, hash).await;
         self.note(done)
     }
+    async fn join_tokens(&mut self) -> Result<Vec<JoinTokenRow>> {
+        let done = agents::join_tokens(self.0).await;
+        self.note(done)
+    }
+    async fn joined_by(&mut self, id: TokenId, request: &str) -> Result<Option<AgentId>> {
+        let done = agents::joined_by(self.0, id, request).await;
+        self.note(done)
+    }
+    async fn revoke_join_token(&mut self, id: TokenId, at: Timestamp) -> Result<bool> {
+        let done = agents::revoke_join_token(self.0, id, at).await;
+        self.note(done)
+    }
     async fn use_join_token(&mut self, id: TokenId, agent: AgentId, request: &str, at: Timestamp) -> Result<bool> {
         let done = agents::use_join_token(self.0, id, agent, request, at).await;
         self.note(done)
