@@ -9,7 +9,7 @@ use longshore_core::id::DeploymentId;
 use longshore_core::process::Graph;
 use longshore_core::spec::{self, Project, Pulumi, Step, Variable};
 use longshore_core::time::Timestamp;
-use longshore_core::variables::{self, Resolved, SetValue};
+use longshore_core::variables::{self, Place, Resolved, SetValue};
 use serde_json::json;
 
 use super::cascade::stale;
@@ -20,7 +20,7 @@ use super::flow::{begin, may_begin};
 use super::libraries::newest_rows;
 use super::pins::check_permitted;
 use super::program::{FILES, MAX_BYTES, Program};
-use super::{Engine, Error, NewDeployment, Result, cloud as accounts, releases};
+use super::{Engine, Error, NewDeployment, Result, channels, cloud as accounts, releases};
 use crate::store::Tx;
 use crate::store::rows::{DeploymentRow, Owner, ProjectRow, ReleaseRow, StepRow, VariableRow, VariableValue};
 
@@ -34,6 +34,8 @@ struct Found {
     project: ProjectRow,
     /// `None`: one is made on the spot.
     release: Option<ReleaseRow>,
+    /// Of the release, or of the one that is to be made.
+    channel: String,
     spec: Project,
     variables: Vec<VariableRow>,
 }
@@ -71,6 +73,7 @@ impl Engine {
 
     async fn find(&self, new: &NewDeployment) -> Result<Found> {
         let (name, package, version) = (new.project.clone(), new.package.clone(), new.release.clone());
+        let channel = new.channel.clone();
         let found = self
             .read(move |tx| {
                 Box::pin(async move {
@@ -83,9 +86,18 @@ impl Engine {
                             let hint = "leave the package out, or make a new release with it".to_owned();
                             return Err(Error::invalid("package", message, hint));
                         }
+                        if channel.is_some_and(|channel| channel != release.channel) {
+                            let message = format!(
+                                "release `{version}` is in channel `{}`, and that never changes",
+                                release.channel
+                            );
+                            let hint = "leave the channel out, or make a new release in the other one".to_owned();
+                            return Err(Error::invalid("channel", message, hint));
+                        }
                         let (spec, variables) =
                             (releases::held_spec(tx, &release).await?, releases::held_variables(tx, &release).await?);
-                        return Ok(Found { project, release: Some(release), spec, variables });
+                        let channel = release.channel.clone();
+                        return Ok(Found { project, release: Some(release), channel, spec, variables });
                     }
                     let revision = tx.revision(project.id, project.revision).await?;
                     let spec = revision.map(|revision| revision.spec);
@@ -98,7 +110,8 @@ impl Engine {
                         return Err(Error::NotFound { kind: "package", name: sha256, hint });
                     }
                     let variables = newest_rows(tx, &project, &spec).await?;
-                    Ok(Found { project, release: None, spec, variables })
+                    let chosen = channels::choose(tx, &project, &spec, (channel.as_deref(), None)).await?;
+                    Ok(Found { project, release: None, channel: chosen.channel, spec, variables })
                 })
             })
             .await?;
@@ -118,7 +131,7 @@ impl Engine {
     /// The row, as far as it is known before the release is.
     fn row(&self, id: DeploymentId, new: &NewDeployment, found: &Found, by: &str) -> Result<DeploymentRow> {
         check_given(&found.spec, &new.variables)?;
-        let (resolved, secrets) = snapshot(&found.spec, &found.variables, new)?;
+        let (resolved, secrets) = snapshot((&found.spec, &found.channel), &found.variables, new)?;
         let release = found.release.as_ref();
         Ok(DeploymentRow {
             deployment: Deployment {
@@ -290,8 +303,15 @@ async fn accept(
         if project.revision != row.revision {
             return Err(stale(&row.project_name));
         }
-        let release =
-            releases::on_the_spot(tx, cx, &project, &found.spec, row.package.clone(), &row.created_by).await?;
+        let release = releases::on_the_spot(
+            tx,
+            cx,
+            &project,
+            (&found.spec, &found.channel),
+            row.package.clone(),
+            &row.created_by,
+        )
+        .await?;
         // Whoever deploys it has decided where it goes first.
         cx.after.promote.remove(&release.id);
         (row.release, row.version) = (release.id, release.version);
@@ -325,10 +345,12 @@ pub(super) async fn gate(
     spec: &Project,
     now: Timestamp,
 ) -> Result<Option<Denied>> {
-    let succeeded = releases::reached(tx, row.release, &spec.lifecycle).await?;
     let release = tx.release_by_id(row.release).await?.ok_or_else(|| Error::not_found("release", &row.release))?;
+    let lifecycle = spec.lifecycle_of(&release.channel);
+    let succeeded = releases::reached(tx, row.release, lifecycle).await?;
     let wish = Wish {
-        lifecycle: &spec.lifecycle,
+        lifecycle,
+        channel: (!spec.channels.is_empty()).then_some(release.channel.as_str()),
         environment: &row.environment,
         succeeded: &succeeded,
         version: &row.version,
@@ -462,10 +484,11 @@ pub(super) fn place_of(spec: &Project, row: &VariableRow) -> usize {
 type Snapshot = (Resolved, BTreeMap<String, i64>);
 
 /// Plain values and versions of secrets for one environment.
-fn snapshot(spec: &Project, rows: &[VariableRow], new: &NewDeployment) -> Result<Snapshot> {
+fn snapshot((spec, channel): (&Project, &str), rows: &[VariableRow], new: &NewDeployment) -> Result<Snapshot> {
     let environment = new.environment.as_str();
     let set: Vec<SetValue> = rows.iter().filter_map(|row| set_value(spec, row)).collect();
-    let resolved = variables::resolve(spec, &set, environment, &new.variables);
+    let place = Place { environment, channel, step: None, given: &new.variables };
+    let resolved = variables::resolve(spec, &set, &place);
     let mut secrets = BTreeMap::new();
     for (name, _) in spec.variables.iter().filter(|(_, variable)| matches!(variable, Variable::Secret)) {
         if let Some(row) = secret_rows(spec, rows, name, environment).first() {
