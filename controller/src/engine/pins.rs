@@ -86,7 +86,10 @@ pub(super) async fn pins(
                 let version = version_of((spec, channel), step, template, set)?;
                 find(tx, &child, &version).await?
             }
-            None => newest(tx, &child).await?.ok_or_else(|| no_release(step, &child.name))?,
+            None => {
+                let newest = newest(tx, &child, asked.channel.as_deref()).await?;
+                newest.ok_or_else(|| no_release(step, &child.name, asked.channel.as_deref()))?
+            }
         };
         if let Some(reason) = &release.blocked {
             let message = format!(
@@ -102,19 +105,26 @@ pub(super) async fn pins(
     Ok(pins)
 }
 
-fn no_release(step: &Step, child: &str) -> Error {
+fn no_release(step: &Step, child: &str, channel: Option<&str>) -> Error {
+    let place = channel.map_or_else(String::new, |name| format!(" in channel `{name}`"));
     let message = format!(
-        "step `{}` deploys project `{child}`, which has no release that is not blocked; nothing was made",
+        "step `{}` deploys project `{child}`, which has no release{place} that is not blocked; nothing was made",
         step.name
     );
-    Error::refused("no_child_release", message, format!("make one: `longshore release create {child}`"))
+    let named = channel.map_or_else(String::new, |name| format!(" --channel {name}"));
+    Error::refused("no_child_release", message, format!("make one: `longshore release create {child}{named}`"))
 }
 
-/// The release of the highest version that is not blocked, in the default channel where the project has one.
-async fn newest(tx: &mut dyn Tx, project: &ProjectRow) -> Result<Option<ReleaseRow>> {
+/// The release of the highest version that is not blocked: in a channel, or in the default one where the project has one.
+async fn newest(tx: &mut dyn Tx, project: &ProjectRow, channel: Option<&str>) -> Result<Option<ReleaseRow>> {
     let spec = tx.revision(project.id, project.revision).await?.map(|revision| revision.spec);
-    let own = spec.as_ref().filter(|spec| !spec.channels.is_empty()).and_then(Project::default_channel);
-    let mut filter = ReleaseFilter { channel: own.map(|channel| channel.name.clone()), ..ReleaseFilter::default() };
+    let spec = spec.ok_or_else(|| Error::not_found("revision of project", &project.name))?;
+    let channel = match channel {
+        Some(name) => Some(spec.channel(name)?),
+        None => spec.default_channel().filter(|_| !spec.channels.is_empty()),
+    };
+    let channel = channel.map(|channel| channel.name.clone());
+    let mut filter = ReleaseFilter { channel, ..ReleaseFilter::default() };
     loop {
         let page = tx.releases(project.id, &filter).await?;
         let Some(last) = page.last() else { return Ok(None) };

@@ -233,7 +233,8 @@ fn step_of(name: &str, kind: Kind) -> Value {
         "http" => object(&gates::HTTP, &["url"], http),
         "deploy-release" => object(&gates::DEPLOY_RELEASE, &["project"], |field| match field {
             "project" => described("The other project.", "name"),
-            "version" => described("Version of its release; its newest one if left out.", "text"),
+            "channel" => described("Its channel whose newest release it is; the default one if left out.", "name"),
+            "version" => described("Version of its release; the newest one of the channel if left out.", "text"),
             _ => json!(false),
         }),
         other => common(other),

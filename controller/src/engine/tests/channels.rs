@@ -232,4 +232,13 @@ async fn another_project_deploys_the_newest_of_the_default_channel() {
     world.engine.apply_project(parent.as_bytes(), "anna").await.unwrap();
     let made = world.engine.create_release("all", NewRelease::default(), "anna").await.unwrap();
     assert_eq!(made.steps[0].child.as_ref().unwrap().version, "1.0.0");
+    let named = async |channel: &str| {
+        let text = parent.replace("{project: shop}", &format!("{{project: shop, channel: {channel}}}"));
+        world.engine.apply_project(text.as_bytes(), "anna").await.unwrap();
+        world.engine.create_release("all", NewRelease::default(), "anna").await
+    };
+    assert_eq!(named("beta").await.unwrap().steps[0].child.as_ref().unwrap().version, "2.0.0-rc.1");
+    let (code, words) = no(named("old").await);
+    assert_eq!((code, words.contains("no release in channel `old`")), ("no_child_release", true), "{words}");
+    assert_eq!(no(named("bata").await).0, "not_found");
 }

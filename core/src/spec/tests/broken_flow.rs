@@ -261,6 +261,8 @@ fn releases_of_other_projects() {
     deploy("{project: other, version: '1 0'}", ".version", "such as `1.4.0`");
     deploy("{project: other, version: '${{ secrets.token }}'}", ".version", "a secret would be shown");
     deploy("{project: other, version: '${{ steps.z.outputs.v }}'}", ".version", "before any step runs");
+    deploy("{project: other, channel: Beta}", ".channel", "for example `beta`");
+    deploy("{project: other, channel: beta, version: 1.0.0}", ".channel", "leave `channel` or `version` out");
     deploy("{project: other, environment: dev}", ".environment", "unknown field `environment`");
     let other = "name: other, deploy-release: {project: other}";
     steps(

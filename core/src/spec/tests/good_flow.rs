@@ -171,7 +171,7 @@ fn steps_without_a_container_have_defaults() {
     assert_eq!(project.steps[0].action, Action::Approval(approval));
     let Action::Http(http) = &project.steps[2].action else { panic!("no http") };
     assert_eq!((http.status, &http.body, project.steps[2].timeout), (200, &None, Some(Duration::from_secs(30))));
-    let other = |version| Action::DeployRelease(DeployRelease { project: "other".to_owned(), version });
+    let other = |version| Action::DeployRelease(DeployRelease { project: "other".to_owned(), channel: None, version });
     assert_eq!(project.steps[3].action, other(None));
     assert!(project.steps[3].skippable && !project.steps[4].skippable);
     assert_eq!(project.steps[4].action, other(Some(Template::parse("${{ vars.region }}").unwrap())));
