@@ -138,6 +138,12 @@ fn quoted(names: &[String]) -> String {
 }
 
 impl Channel {
+    /// The first version above all that it admits, if there is one.
+    #[must_use]
+    pub fn end(&self) -> Option<&Version> {
+        self.versions.as_ref()?.end()
+    }
+
     /// Whether a release of this version may be in it.
     ///
     /// # Errors
@@ -209,22 +215,18 @@ impl Project {
 }
 
 /// The channel that is meant where no version is named: the one of this name, or the default. `None`: the version decides.
-fn meant<'a>(project: &'a Project, name: Option<&str>) -> Result<Option<&'a Channel>, Refusal> {
+///
+/// # Errors
+/// When there is no channel of that name.
+pub fn meant<'a>(project: &'a Project, name: Option<&str>) -> Result<Option<&'a Channel>, Refusal> {
     match name {
         Some(name) => project.channel(name).map(Some),
         None => Ok(project.default_channel()),
     }
 }
 
-/// What the next version is looked for below, where its channel has an upper bound.
-///
-/// # Errors
-/// When there is no channel of that name.
-pub fn bound<'a>(project: &'a Project, name: Option<&str>) -> Result<Option<&'a Version>, Refusal> {
-    Ok(meant(project, name)?.and_then(|channel| channel.versions.as_ref()?.end()))
-}
-
-/// The next version, and its channel. `newest`: the newest release's below [`bound`], so that the next one is free if it is taken.
+/// The next version, and its channel. `newest`: the highest one of all releases that the channel that is [`meant`] admits, whichever
+/// they are in. So the next one is free if the channel admits it, and a pre-release elsewhere does not lead to it.
 ///
 /// # Errors
 /// As [`choose`].
@@ -301,7 +303,6 @@ mod tests {
         }
         assert_eq!(chosen(&project, Some("beta"), "1.0.0").unwrap_err().code(), "not_found");
         assert_eq!(project.lifecycle_of(IMPLICIT).len(), 1);
-        assert_eq!(bound(&project, None), Ok(None));
     }
 
     #[test]
@@ -359,7 +360,6 @@ mod tests {
         assert_eq!(next(None, Some("2.0.0-rc.1")).as_deref(), Ok("stable@2.0.0"));
         assert_eq!(next(None, None).as_deref(), Ok("stable@0.0.1"));
         assert_eq!(next(Some("old"), Some("1.9.9")).as_deref(), Ok("old@1.9.10"));
-        assert_eq!(bound(&project, Some("old")).unwrap().map(ToString::to_string).as_deref(), Some("2.0.0-0"));
         let refused = next(Some("beta"), Some("2.0.0-rc.1")).unwrap_err();
         assert_eq!(refused.code(), "channel_refuses");
         assert!(refused.hint().contains("--version"), "{}", refused.hint());

@@ -1,6 +1,6 @@
 //! The channel and the version of a release that is to be made. `longshore_core::channel` decides; here it gets what it has to know.
 
-use longshore_core::channel::{self, Refusal};
+use longshore_core::channel::{self, Channel, Refusal};
 use longshore_core::spec::Project;
 use longshore_core::version::{self, Version};
 
@@ -29,7 +29,7 @@ pub(super) struct Chosen {
     pub(super) version: Version,
 }
 
-/// Chooses channel and version. Without a version that is the next one, below the upper bound of the channel where it has one.
+/// Chooses channel and version. Without a version that is the one after the newest that the channel admits.
 pub(super) async fn choose(
     tx: &mut dyn Tx,
     project: &ProjectRow,
@@ -41,11 +41,25 @@ pub(super) async fn choose(
         let channel = channel::choose(spec, channel, &version)?.name.clone();
         return Ok(Chosen { channel, version });
     }
-    let before = channel::bound(spec, channel)?.map(version::sort_key);
-    let newest = tx.releases(project.id, &ReleaseFilter { before, limit: 1, channel: None }).await?;
-    let newest = newest.first().and_then(|row| version::parse(&row.version).ok());
+    let newest = newest(tx, project, channel::meant(spec, channel)?).await?;
     let (channel, version) = channel::next(spec, channel, newest.as_ref())?;
     Ok(Chosen { channel: channel.name.clone(), version })
+}
+
+/// The highest version of all releases that a channel admits.
+async fn newest(tx: &mut dyn Tx, project: &ProjectRow, channel: Option<&Channel>) -> Result<Option<Version>> {
+    let before = channel.and_then(Channel::end).map(version::sort_key);
+    // Most often it is the first one.
+    let mut filter = ReleaseFilter { before, limit: 1, channel: None };
+    loop {
+        let page = tx.releases(project.id, &filter).await?;
+        let Some(last) = page.last() else { return Ok(None) };
+        filter = ReleaseFilter { before: Some(last.sort_key.clone()), limit: 0, channel: None };
+        let mut versions = page.iter().filter_map(|row| version::parse(&row.version).ok());
+        if let Some(found) = versions.find(|version| channel.is_none_or(|channel| channel.admits(version).is_ok())) {
+            return Ok(Some(found));
+        }
+    }
 }
 
 /// The channel that a question is about: the one that it names, or the default.

@@ -80,6 +80,11 @@ async fn the_next_version_is_one_of_the_channel() {
     assert_eq!((old.version.as_str(), old.channel.as_str()), ("1.4.10", "old"), "below its upper bound");
     let next = make(&world, None, None).await.unwrap();
     assert_eq!((next.version.as_str(), next.channel.as_str()), ("2.3.1", "stable"));
+    // Pre-releases of what comes later do not lead to it.
+    for n in 1..60 {
+        make(&world, Some(&format!("3.0.0-rc.{n}")), None).await.unwrap();
+    }
+    assert_eq!(make(&world, None, None).await.unwrap().version, "2.3.2");
 }
 
 #[tokio::test]
@@ -176,6 +181,19 @@ async fn a_block_holds_in_every_channel_for_what_is_the_same() {
         ..NewDeployment::default()
     };
     assert_eq!(no(world.ask(wish).await).0, "release_blocked");
+}
+
+#[tokio::test]
+async fn where_a_new_release_goes_by_itself_is_known_by_its_channel() {
+    let world = world().await;
+    let automatic = async |channel: Option<&str>, version: Option<&str>| {
+        let subject = Subject::New { channel: channel.map(str::to_owned), version: version.map(str::to_owned) };
+        world.engine.below("shop", &subject).await.map(|below| below.automatic.into_iter().collect::<Vec<_>>())
+    };
+    assert_eq!(automatic(None, Some("2.0.0-rc.1")).await.unwrap(), ["dev"]);
+    assert_eq!(automatic(None, Some("2.0.0")).await.unwrap(), [""; 0]);
+    assert_eq!(automatic(Some("old"), None).await.unwrap(), [""; 0]);
+    assert_eq!(no(automatic(None, Some("2.0.0-x")).await).0, "no_channel");
 }
 
 #[tokio::test]
