@@ -253,6 +253,9 @@ pub struct Deploy {
     /// Version of the release to deploy; default: one is made of the project as it is now and the package.
     #[arg(long, value_name = "V")]
     pub release: Option<String>,
+    /// Channel of the release that is made; default: the default channel.
+    #[arg(long, value_name = "C", conflicts_with = "release")]
+    pub channel: Option<String>,
     /// A value that the spec asks for; may be repeated.
     #[arg(long = "var", value_name = "NAME=VALUE", value_parser = releases::pair)]
     pub variables: Vec<(String, String)>,

@@ -12,6 +12,8 @@ use crate::time::Timestamp;
 pub struct Wish<'a> {
     /// The lifecycle as the release has it.
     pub lifecycle: &'a [Phase],
+    /// Its channel, where the project has channels.
+    pub channel: Option<&'a str>,
     /// Where it is to go.
     pub environment: &'a str,
     /// Environments in which a deployment of the release succeeded.
@@ -40,10 +42,15 @@ pub enum Denied {
         reason: String,
     },
     /// The environment is in no phase.
-    #[error("environment `{environment}` is in no phase of the lifecycle")]
+    #[error(
+        "environment `{environment}` is in no phase of the lifecycle{}",
+        channel.as_ref().map(|name| format!(" of channel `{name}`")).unwrap_or_default()
+    )]
     NoPhase {
         /// The environment.
         environment: String,
+        /// The release's channel, where the project has channels.
+        channel: Option<String>,
     },
     /// An earlier phase has not been passed.
     #[error("release `{version}` has not passed phase `{phase}`: {missing}")]
@@ -123,7 +130,8 @@ pub fn check(wish: &Wish<'_>, now: Timestamp) -> Result<(), Denied> {
     if !wish.lifecycle.is_empty() && wish.operation.is_none() {
         let holds = |phase: &Phase| phase.environments.iter().any(|name| name == wish.environment);
         let Some(at) = wish.lifecycle.iter().position(holds) else {
-            return Err(Denied::NoPhase { environment: wish.environment.to_owned() });
+            let (environment, channel) = (wish.environment.to_owned(), wish.channel.map(str::to_owned));
+            return Err(Denied::NoPhase { environment, channel });
         };
         let open =
             wish.lifecycle.iter().take(at).find_map(|phase| missing(phase, wish.succeeded).map(|why| (phase, why)));
@@ -209,6 +217,7 @@ mod tests {
         let (version, operation) = ("1.0.0", None);
         Wish {
             lifecycle,
+            channel: None,
             environment,
             succeeded,
             version,
@@ -225,7 +234,7 @@ mod tests {
         let (version, environment) = ("1.0.0".to_owned(), "dev".to_owned());
         for denied in [
             Denied::Blocked { version: version.clone(), reason: String::new() },
-            Denied::NoPhase { environment },
+            Denied::NoPhase { environment, channel: None },
             Denied::PhaseNotPassed { version, phase: String::new(), missing: String::new() },
             Denied::TooEarly { at },
             Denied::Expired { at },

@@ -51,6 +51,8 @@ pub mod time;
 #[cfg(feature = "spec")]
 pub mod account;
 #[cfg(feature = "spec")]
+pub mod channel;
+#[cfg(feature = "spec")]
 pub mod expression;
 #[cfg(feature = "spec")]
 pub mod gate;

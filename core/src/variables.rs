@@ -1,6 +1,7 @@
 //! Which value a variable has: one documented order, no ties.
 //!
-//! The narrowest scope wins: what was given with the deployment, then step, environment, pool, everything. Within one scope a value
+//! The narrowest scope wins: what was given with the deployment, then step, environment, channel, pool,
+//! everything. Within one scope a value
 //! that was set on the server for the project beats the one in the file, and that beats one from a library; of libraries the one that
 //! stands later in `libraries` wins. No two candidates of a variable have the same scope and the same source, so there is nothing left
 //! to chance. A variable that the project does not declare has the values of its libraries; one that is asked for has none from them.
@@ -16,6 +17,8 @@ pub enum Scope {
     All,
     /// A pool.
     Pool(String),
+    /// A channel.
+    Channel(String),
     /// An environment.
     Environment(String),
     /// A step.
@@ -29,6 +32,7 @@ impl std::fmt::Display for Scope {
         match self {
             Self::All => f.write_str("everything"),
             Self::Pool(name) => write!(f, "pool `{name}`"),
+            Self::Channel(name) => write!(f, "channel `{name}`"),
             Self::Environment(name) => write!(f, "environment `{name}`"),
             Self::Step(name) => write!(f, "step `{name}`"),
             Self::Deployment => f.write_str("this deployment"),
@@ -91,6 +95,8 @@ pub struct SetValue {
 pub struct Place<'a> {
     /// The environment.
     pub environment: &'a str,
+    /// The channel of the release.
+    pub channel: &'a str,
     /// The step, if it is for one.
     pub step: Option<&'a str>,
     /// Values that came with the deployment.
@@ -113,6 +119,9 @@ pub fn candidates(project: &Project, set: &[SetValue], name: &str, place: &Place
             }
             if let Some(value) = of(&scoped.pools, &project.pool) {
                 add(Scope::Pool(project.pool.clone()), Source::File, &value);
+            }
+            if let Some(value) = of(&scoped.channels, place.channel) {
+                add(Scope::Channel(place.channel.to_owned()), Source::File, &value);
             }
             if let Some(value) = of(&scoped.environments, place.environment) {
                 add(Scope::Environment(place.environment.to_owned()), Source::File, &value);
@@ -160,29 +169,25 @@ pub struct Resolved {
     pub steps: BTreeMap<String, BTreeMap<String, String>>,
 }
 
-/// Works out every plain value of an environment. A variable without a value in it is left out: naming it is an error where it is
-/// named.
+/// Works out every plain value of a place, whose step does not count: those of all steps are worked out. A variable without a value
+/// in it is left out: naming it is an error where it is named.
 #[must_use]
-pub fn resolve(project: &Project, set: &[SetValue], environment: &str, given: &BTreeMap<String, String>) -> Resolved {
+pub fn resolve(project: &Project, set: &[SetValue], place: &Place<'_>) -> Resolved {
     let mut resolved = Resolved::default();
+    let best = |name: &str, step| candidates(project, set, name, &Place { step, ..*place }).into_iter().next();
     let names: BTreeSet<&str> = set.iter().filter(|set| set.library.is_some()).map(|set| set.name.as_str()).collect();
     for name in names.into_iter().filter(|name| project.variable(name).is_none()) {
-        let place = Place { environment, step: None, given };
-        if let Some(best) = candidates(project, set, name, &place).into_iter().next() {
+        if let Some(best) = best(name, None) {
             resolved.variables.insert(name.to_owned(), best.value);
         }
     }
     for (name, variable) in &project.variables {
-        let best = |step| {
-            let place = Place { environment, step, given };
-            candidates(project, set, name, &place).into_iter().next()
-        };
-        if let Some(best) = best(None) {
+        if let Some(best) = best(name, None) {
             resolved.variables.insert(name.clone(), best.value);
         }
         let Variable::Scoped(scoped) = variable else { continue };
         for (step, _) in &scoped.steps {
-            if let Some(Candidate { scope: Scope::Step(_), value, .. }) = best(Some(step)) {
+            if let Some(Candidate { scope: Scope::Step(_), value, .. }) = best(name, Some(step)) {
                 resolved.steps.entry(step.clone()).or_default().insert(name.clone(), value);
             }
         }
@@ -207,6 +212,7 @@ mod tests {
             value: Some("all".to_owned()),
             environments: pairs(&[("live", "env")]),
             steps: pairs(&[("one", "step")]),
+            channels: pairs(&[("beta", "channel")]),
             pools: pairs(&[("gpu", "pool"), ("other", "no")]),
         };
         project.variables.push(("s".to_owned(), Variable::Scoped(scoped)));
@@ -229,8 +235,12 @@ mod tests {
     }
 
     fn order(name: &str, environment: &str, step: Option<&str>, set: &[SetValue]) -> Vec<String> {
+        order_in("default", name, environment, step, set)
+    }
+
+    fn order_in(channel: &str, name: &str, environment: &str, step: Option<&str>, set: &[SetValue]) -> Vec<String> {
         let given = BTreeMap::from([("p".to_owned(), "OPS-7".to_owned())]);
-        let place = Place { environment, step, given: &given };
+        let place = Place { environment, channel, step, given: &given };
         candidates(&project(), set, name, &place).into_iter().map(|found| found.value).collect()
     }
 
@@ -248,21 +258,34 @@ mod tests {
     }
 
     #[test]
+    fn a_channel_is_wider_than_an_environment_and_narrower_than_a_pool() {
+        assert_eq!(order_in("beta", "s", "live", Some("one"), &[]), ["step", "env", "channel", "pool", "all"]);
+        assert_eq!(order_in("beta", "s", "dev", None, &[set("s", None)]), ["channel", "pool", "set", "all"]);
+        assert_eq!(order_in("beta", "s", "dev", None, &[set("s", Some("dev"))]), ["set", "channel", "pool", "all"]);
+        assert_eq!(order_in("stable", "s", "dev", None, &[]), ["pool", "all"]);
+        let given = BTreeMap::new();
+        let place = Place { environment: "dev", channel: "beta", step: None, given: &given };
+        let resolved = resolve(&project(), &[], &place);
+        assert_eq!(resolved.variables.get("s").map(String::as_str), Some("channel"));
+    }
+
+    #[test]
     fn a_library_is_beaten_at_its_scope_and_wins_where_it_is_narrower() {
         let all = [library(1, "s", None), library(0, "s", None), library(0, "s", Some("live")), set("s", None)];
         assert_eq!(order("s", "live", None, &all), ["env", "lib0", "pool", "set", "all", "lib1", "lib0"]);
         assert_eq!(order("n", "live", None, &[library(0, "n", Some("live"))]), ["lib0", "1"]);
         assert_eq!(order("new", "dev", None, &[library(0, "new", None), set("new", None)]), ["lib0"], "undeclared");
         assert_eq!(order("p", "dev", None, &[library(0, "p", None)]), ["OPS-7", "none"], "it is asked for");
-        let resolved =
-            resolve(&project(), &[library(0, "new", None), library(1, "new", None)], "dev", &BTreeMap::new());
+        let given = BTreeMap::new();
+        let place = Place { environment: "dev", channel: "default", step: None, given: &given };
+        let resolved = resolve(&project(), &[library(0, "new", None), library(1, "new", None)], &place);
         assert_eq!(resolved.variables.get("new").map(String::as_str), Some("lib1"));
     }
 
     proptest::proptest! {
         /// Whatever is set, in whatever order it comes: no two candidates tie, and the order is the same.
         #[test]
-        fn the_order_is_total(picks in proptest::collection::vec((0..4_usize, 0..3_usize), 0..20), step in proptest::bool::ANY) {
+        fn the_order_is_total(picks in proptest::collection::vec((0..4_usize, 0..3_usize), 0..20), step in proptest::bool::ANY, channel in "beta|stable") {
             let environments = [None, Some("dev"), Some("live")];
             let mut all: Vec<SetValue> = Vec::new();
             for (source, environment) in picks {
@@ -273,7 +296,8 @@ mod tests {
                 }
             }
             let given = BTreeMap::new();
-            let place = Place { environment: "live", step: step.then_some("one"), given: &given };
+            let channel = channel.as_str();
+            let place = Place { environment: "live", channel, step: step.then_some("one"), given: &given };
             let found = candidates(&project(), &all, "s", &place);
             for pair in found.windows(2) {
                 proptest::prop_assert!((&pair[0].scope, pair[0].source) > (&pair[1].scope, pair[1].source));
@@ -285,7 +309,9 @@ mod tests {
 
     #[test]
     fn a_steps_own_values_are_kept_apart() {
-        let resolved = resolve(&project(), &[], "live", &BTreeMap::new());
+        let given = BTreeMap::new();
+        let place = Place { environment: "live", channel: "default", step: None, given: &given };
+        let resolved = resolve(&project(), &[], &place);
         assert_eq!(resolved.variables.get("s").map(String::as_str), Some("env"));
         assert_eq!(resolved.steps.get("one").and_then(|values| values.get("s")).map(String::as_str), Some("step"));
         assert_eq!(resolved.steps.len(), 1);

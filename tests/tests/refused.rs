@@ -86,6 +86,35 @@ fn what_breaks_a_rule_of_releases() {
 }
 
 #[test]
+fn what_does_not_fit_a_channel() {
+    let dev = Dev::start();
+    let beta = "{name: beta, prerelease: beta, lifecycle: [{phase: try, environments: [dev]}]}";
+    let channels = format!("{PHASES}channels: [{{name: stable, prerelease: none, default: true}}, {beta}]\n");
+    project(&dev, "lines", &channels, "", "true");
+    let create = |more: &[&str]| dev.cli(&[&["release", "create", "lines", "--version"], more].concat());
+    let nowhere = create(&["1.0.0-rc.1"]);
+    refused(
+        &nowhere,
+        &["no channel takes version `1.0.0-rc.1`", "of `beta`, its `prerelease` is `beta`", "no_channel"],
+    );
+    refused(&create(&["1.0.0", "--channel", "beta"]), &["channel `beta` does not take version `1.0.0`", "--channel"]);
+    refused(&create(&["1.0.0", "--channel", "bata"]), &["there is no channel `bata`", "did you mean `beta`?"]);
+    release(&dev, "lines", "1.0.0");
+    release(&dev, "lines", "2.0.0-beta.1");
+    let shown = json(&dev, &["release", "list", "lines", "--channel", "beta"]);
+    assert_eq!((&shown[0]["version"], &shown[1]), (&"2.0.0-beta.1".into(), &Value::Null), "{shown:#}");
+    let out = dev.cli(&["deploy", "lines", "--release", "2.0.0-beta.1", "--env", "staging"]);
+    refused(&out, &["environment `staging` is in no phase of the lifecycle of channel `beta`"]);
+    refused(
+        &dev.cli(&["deploy", "lines", "--env", "dev", "--channel", "beta"]),
+        &["does not take version", "--version"],
+    );
+    assert_eq!(json(&dev, &["deployment", "list"]), serde_json::json!([]), "nothing was queued");
+    let _rest = dev.cli(&["deploy", "lines", "--release", "2.0.0-beta.1", "--env", "dev", "--wait"]).ok();
+    refused(&dev.cli(&["promote", "lines", "--release", "2.0.0-beta.1"]), &["has passed every phase"]);
+}
+
+#[test]
 fn what_only_another_person_may_decide() {
     let dev = Dev::start();
     project(&dev, "own", "", "  - {name: go, approval: {needs: 1}}\n", "true");

@@ -30,6 +30,9 @@ pub struct ReleaseCreate {
     /// Its version, MAJOR.MINOR.PATCH; default: the next patch version.
     #[arg(id = "release-version", long = "version", value_name = "V")]
     pub version: Option<String>,
+    /// Its channel; default: the one whose rules the version fits.
+    #[arg(long, value_name = "C")]
+    pub channel: Option<String>,
     /// Folder, zip, tar, tar.gz or tar.zst to upload and give to the steps as their workspace.
     #[arg(long, value_name = "PATH")]
     pub package: Option<PathBuf>,
@@ -50,6 +53,9 @@ pub struct ReleaseName {
 pub struct ReleaseList {
     /// The project.
     pub project: String,
+    /// Only those of this channel.
+    #[arg(long, value_name = "C")]
+    pub channel: Option<String>,
     /// Only versions below this one.
     #[arg(long, value_name = "V")]
     pub before: Option<String>,
@@ -140,6 +146,9 @@ pub struct VariableExplain {
     /// The environment.
     #[arg(long, value_name = "E")]
     pub env: String,
+    /// For releases of this channel; default: the default channel.
+    #[arg(long, value_name = "C")]
+    pub channel: Option<String>,
     /// The step, if it is for one.
     #[arg(long, value_name = "S")]
     pub step: Option<String>,

@@ -67,9 +67,12 @@ async fn ask(client: &Client, args: &Deploy, package: Option<&str>) -> Result<St
     if let Some(sha256) = package {
         body["package"] = json!(sha256);
     }
-    for (name, value) in
-        [("release", &args.release), ("not_before", &args.not_before), ("expires_at", &args.expires_at)]
-    {
+    for (name, value) in [
+        ("release", &args.release),
+        ("channel", &args.channel),
+        ("not_before", &args.not_before),
+        ("expires_at", &args.expires_at),
+    ] {
         if let Some(value) = value {
             body[name] = json!(value);
         }
@@ -174,6 +177,7 @@ mod tests {
             env: "dev".to_owned(),
             package: None,
             release: None,
+            channel: None,
             variables: Vec::new(),
             not_before: None,
             expires_at: None,

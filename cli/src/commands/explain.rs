@@ -42,6 +42,7 @@ pub(super) async fn deployment(context: &Context, args: &Explain) -> Result<Exit
 pub(super) async fn variable(context: &Context, args: &VariableExplain) -> Result<Exit, Failure> {
     let request = Request::get(&["projects", &args.project, "variables", &args.name, "explain"])
         .query("environment", Some(&args.env))
+        .query("channel", args.channel.as_deref())
         .query("step", args.step.as_deref());
     let answer = context.client()?.json(&request, Patience::SHORT).await?;
     if context.output.is_json() {

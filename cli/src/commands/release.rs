@@ -37,13 +37,17 @@ async fn create(context: &Context, args: &ReleaseCreate) -> Result<Exit, Failure
         }
         None => None,
     };
-    let body = json!({ "version": args.version, "package": package });
+    let mut body = json!({ "version": args.version, "package": package });
+    if let Some(channel) = &args.channel {
+        body["channel"] = json!(channel);
+    }
     let request = Request::post(&["projects", &args.project, "releases"]).json(&body);
     let made = client.json(&request, Patience::SHORT).await;
     let made = made.map_err(|error| Failure::from(error).untouched("no release was made"))?;
     let version = text(&made, "version").unwrap_or_default();
     if context.output.is_json() {
-        context.output.json(&json!({ "release": made.get("id"), "version": version }))?;
+        let channel = made.get("channel");
+        context.output.json(&json!({ "release": made.get("id"), "version": version, "channel": channel }))?;
     } else {
         context.output.text(&format!("release {version} of {}", args.project))?;
         context.output.message(&format!(
@@ -91,7 +95,7 @@ fn lines(release: &Value) -> Vec<String> {
 }
 
 fn held(release: &Value) -> Vec<String> {
-    let mut lines = Vec::new();
+    let mut lines: Vec<String> = text(release, "channel").map(|name| format!("channel   {name}")).into_iter().collect();
     if let Some(package) = release.get("package").filter(|package| !package.is_null()) {
         let bytes = package.get("bytes").and_then(Value::as_u64).unwrap_or_default();
         lines.push(format!("package   {} ({})", text(package, "sha256").unwrap_or_default(), size(bytes)));
@@ -138,7 +142,8 @@ async fn diff(context: &Context, args: &ReleaseDiff) -> Result<Exit, Failure> {
     let new: Vec<_> = after.iter().filter(|line| !before.contains(line)).cloned().collect();
     let revisions = (text(&from, "revision"), text(&to, "revision"));
     if context.output.is_json() {
-        context.output.json(&json!({ "from": args.from, "to": args.to, "revision": { "from": revisions.0, "to": revisions.1 }, "removed": gone, "added": new }))?;
+        let channel = json!({ "from": from.get("channel"), "to": to.get("channel") });
+        context.output.json(&json!({ "from": args.from, "to": args.to, "revision": { "from": revisions.0, "to": revisions.1 }, "channel": channel, "removed": gone, "added": new }))?;
         return Ok(Exit::Done);
     }
     let mut lines: Vec<String> = gone.iter().map(|line| format!("- {line}")).collect();
@@ -157,11 +162,13 @@ async fn diff(context: &Context, args: &ReleaseDiff) -> Result<Exit, Failure> {
 async fn releases(context: &Context, args: &ReleaseList) -> Result<Exit, Failure> {
     let request = Request::get(&["projects", &args.project, "releases"])
         .query("limit", Some(args.limit))
+        .query("channel", args.channel.as_deref())
         .query("before", args.before.as_deref());
-    list_of(context, &request, "releases", (["VERSION", "REVISION", "MADE", "BY", "BLOCKED"], "no releases"), |row| {
+    let head = ["VERSION", "CHANNEL", "REVISION", "MADE", "BY", "BLOCKED"];
+    list_of(context, &request, "releases", (head, "no releases"), |row| {
         let cell = |name| Cell::optional(text(row, name));
         let made = Cell::optional(text(row, "created_at").map(|at| moment(&at)));
-        [cell("version"), cell("revision"), made, cell("created_by"), cell("blocked")]
+        [cell("version"), cell("channel"), cell("revision"), made, cell("created_by"), cell("blocked")]
     })
     .await
 }

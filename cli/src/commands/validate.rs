@@ -19,7 +19,12 @@ pub(super) fn run(context: &Context, args: &Validate) -> Result<Exit, Failure> {
         let count = |number: usize, thing: &str| format!("{number} {thing}{}", if number == 1 { "" } else { "s" });
         let (steps, environments) =
             (count(project.steps.len(), "step"), count(project.environments.len(), "environment"));
-        output.text(&format!("{}: project `{}` is fine ({steps}, {environments})", file.name, project.name))?;
+        let channels = match project.channels.len() {
+            0 => String::new(),
+            channels => format!(", {}", count(channels, "channel")),
+        };
+        output
+            .text(&format!("{}: project `{}` is fine ({steps}, {environments}{channels})", file.name, project.name))?;
     } else {
         output.text(&file.explain(errors, output.paint()))?;
     }

@@ -378,3 +378,40 @@ fn output_that_is_no_terminal_has_no_colours() {
     let done = fake.run(&["deployment", "show", DEP]);
     assert!(!done.stdout.contains(&0x1b) && stdout(&done).contains("failed"), "{}", stdout(&done));
 }
+
+#[test]
+fn a_channel_is_asked_for_and_shown() {
+    let release = |version: &str, channel: &str| {
+        json!({"id": "rel_1", "project": "shop", "version": version, "channel": channel, "revision": 1, "steps": [], "variables": [],
+            "images": {}, "package": null, "blocked": null, "created_at": "2026-11-21T10:00:00.000Z", "created_by": "anna"})
+    };
+    let (beta, stable) = (release("2.0.0-rc.1", "beta"), release("1.0.0", "stable"));
+    let fake = Fake::start([Reply::json(201, &beta.to_string())]);
+    let done = fake.run(&["release", "create", "shop", "--version", "2.0.0-rc.1", "--channel", "beta", "-o", "json"]);
+    assert_eq!(serde_json::from_str::<Value>(&stdout(&done)).unwrap()["channel"], "beta", "{}", stderr(&done));
+    assert_eq!(fake.seen()[0].json()["channel"], "beta");
+    let fake = Fake::start([Reply::json(200, &json!([beta]).to_string())]);
+    let done = fake.run(&["release", "list", "shop", "--channel", "beta"]);
+    assert!(stdout(&done).contains("2.0.0-rc.1") && stdout(&done).contains("beta"), "{}", stdout(&done));
+    assert!(fake.lines()[0].contains("channel=beta"), "{:?}", fake.lines());
+    let fake = Fake::start([Reply::json(200, &beta.to_string())]);
+    let done = fake.run(&["release", "show", "shop", "2.0.0-rc.1"]);
+    assert!(stdout(&done).contains("channel   beta"), "{}", stdout(&done));
+    let both = || Fake::start([Reply::json(200, &stable.to_string()), Reply::json(200, &beta.to_string())]);
+    let done = both().run(&["release", "diff", "shop", "1.0.0", "2.0.0-rc.1"]);
+    assert_eq!(stdout(&done), "- channel   stable\n+ channel   beta\n");
+    let done = both().run(&["release", "diff", "shop", "1.0.0", "2.0.0-rc.1", "-o", "json"]);
+    let shown: Value = serde_json::from_str(&stdout(&done)).unwrap();
+    assert_eq!(shown["channel"], json!({"from": "stable", "to": "beta"}));
+    let fake = Fake::start([accepted()]);
+    let done = fake.run(&["deploy", "shop", "--env", "dev", "--channel", "beta"]);
+    assert_eq!(fake.seen()[0].json()["channel"], "beta", "{}", stderr(&done));
+    let explained = json!({"name": "size", "value": "2", "from": "the spec for channel `beta`", "beaten": []});
+    let fake = Fake::start([Reply::json(200, &explained.to_string())]);
+    let done = fake.run(&["variable", "explain", "shop", "size", "--env", "dev", "--channel", "beta"]);
+    assert_eq!(stdout(&done), "size = 2 from the spec for channel `beta`\n", "{}", stderr(&done));
+    assert!(fake.lines()[0].contains("channel=beta"), "{:?}", fake.lines());
+    let done =
+        command(&["deploy", "shop", "--env", "dev", "--release", "1.0.0", "--channel", "beta"]).output().unwrap();
+    assert_eq!(done.status.code(), Some(2), "a release has its channel");
+}

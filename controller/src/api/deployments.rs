@@ -18,7 +18,7 @@ use super::Api;
 use super::auth::{Actor, Who};
 use super::extract::{Asked, Id, Optional, Strict};
 use super::problem::{Problem, ProblemView};
-use crate::engine::{self, DeploymentView, EventView, ExplainView, Need, NewDeployment};
+use crate::engine::{self, DeploymentView, EventView, ExplainView, Need, NewDeployment, Subject};
 use crate::store::rows::DeploymentFilter;
 
 /// Longest operation id.
@@ -38,6 +38,9 @@ pub(super) struct CreateDeployment {
     /// Version of a release; without one it is made on the spot of the project as it is now and the package.
     #[serde(default)]
     release: Option<String>,
+    /// Channel of the release that is made on the spot; without one the default channel.
+    #[serde(default)]
+    channel: Option<String>,
     /// Values of the variables that the spec asks for (`prompt`).
     #[serde(default)]
     variables: BTreeMap<String, String>,
@@ -162,7 +165,11 @@ pub(super) async fn create(
         let detail = format!("`operation_id`: it has {} bytes; 1 to {MAX_OPERATION} are taken", operation_id.len());
         return Err(Problem::new(StatusCode::UNPROCESSABLE_ENTITY, "invalid", detail));
     }
-    let permitted = children(&api, &who, "deployment.create", (&project, release.as_deref()), &[&environment]).await?;
+    let subject = match &release {
+        Some(version) => Subject::Release(version.clone()),
+        None => Subject::New { channel: body.channel.clone(), version: None },
+    };
+    let permitted = children(&api, &who, "deployment.create", (&project, &subject), &[&environment]).await?;
     let not_before = instant("not_before", body.not_before.as_deref())?;
     let expires_at = instant("expires_at", body.expires_at.as_deref())?;
     let new = NewDeployment {
@@ -176,6 +183,7 @@ pub(super) async fn create(
         expires_at,
         operation_id,
         guided,
+        channel: body.channel,
         skip: body.skip,
         permitted: Some(permitted),
         ..NewDeployment::default()
@@ -190,10 +198,10 @@ pub(super) async fn children(
     api: &Api,
     who: &engine::Actor,
     action: &'static str,
-    (project, release): (&str, Option<&str>),
+    (project, subject): (&str, &Subject),
     environments: &[&str],
 ) -> Result<BTreeSet<String>, Problem> {
-    let below = api.engine.below(project, release).await?;
+    let below = api.engine.below(project, subject).await?;
     let places: BTreeSet<&str> =
         environments.iter().copied().chain(below.automatic.iter().map(String::as_str)).collect();
     for child in &below.projects {

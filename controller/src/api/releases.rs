@@ -16,7 +16,7 @@ use super::auth::{Actor, Who};
 use super::deployments::children;
 use super::extract::{Asked, Strict};
 use super::problem::{Problem, ProblemView};
-use crate::engine::{Need, NewRelease, Promoted, ReleaseView, RolledBack};
+use crate::engine::{Need, NewRelease, Promoted, ReleaseView, RolledBack, Subject};
 
 /// A release to make.
 #[derive(Debug, Deserialize, ToSchema)]
@@ -25,6 +25,9 @@ pub(super) struct CreateRelease {
     /// Its version, MAJOR.MINOR.PATCH; without one the next patch version.
     #[serde(default)]
     version: Option<String>,
+    /// Its channel; without one the channel whose rules the version fits, of several the default one.
+    #[serde(default)]
+    channel: Option<String>,
     /// SHA-256 of a stored package.
     #[serde(default)]
     package: Option<String>,
@@ -36,6 +39,8 @@ pub(super) struct CreateRelease {
 pub(super) struct ListReleases {
     /// At most so many, from 1 to 500; 50 when it is not said.
     limit: Option<u32>,
+    /// Only those of this channel.
+    channel: Option<String>,
     /// Only versions below this one.
     before: Option<String>,
 }
@@ -80,8 +85,10 @@ pub(super) async fn create(
     Path(project): Path<String>,
     Strict(body): Strict<CreateRelease>,
 ) -> Result<(StatusCode, Json<ReleaseView>), Problem> {
-    let permitted = children(&api, &who, "release.create", (&project, None), &[]).await?;
-    let new = NewRelease { version: body.version, package: body.package, permitted: Some(permitted) };
+    let subject = Subject::New { channel: body.channel.clone(), version: body.version.clone() };
+    let permitted = children(&api, &who, "release.create", (&project, &subject), &[]).await?;
+    let CreateRelease { version, channel, package } = body;
+    let new = NewRelease { version, channel, package, permitted: Some(permitted) };
     Ok((StatusCode::CREATED, Json(api.engine.create_release(&project, new, &by).await?)))
 }
 
@@ -95,7 +102,7 @@ pub(super) async fn list(
     Asked(asked): Asked<ListReleases>,
 ) -> Result<Json<Vec<ReleaseView>>, Problem> {
     let limit = asked.limit.unwrap_or_default();
-    Ok(Json(api.engine.releases(&project, asked.before, limit).await?))
+    Ok(Json(api.engine.releases(&project, (asked.channel, asked.before), limit).await?))
 }
 
 /// One release and what it holds.
@@ -154,7 +161,7 @@ pub(super) async fn promote(
         api.engine.authorize(&who, need.at(Some(&project), Some(environment))).await?;
     }
     let environments: Vec<&str> = environments.iter().map(String::as_str).collect();
-    children(&api, &who, "release.promote", (&project, Some(&version)), &environments).await?;
+    children(&api, &who, "release.promote", (&project, &Subject::Release(version.clone())), &environments).await?;
     let promoted = api.engine.promote(&project, &version, &body.operation_id, body.variables, &by).await?;
     Ok((StatusCode::ACCEPTED, Json(promoted)))
 }
@@ -176,7 +183,8 @@ pub(super) async fn rollback(
         return Ok((StatusCode::ACCEPTED, Json(before)));
     }
     let target = api.engine.rollback_target(&project, &body.environment).await?;
-    children(&api, &who, "release.roll_back", (&project, Some(&target)), &[&body.environment]).await?;
+    children(&api, &who, "release.roll_back", (&project, &Subject::Release(target.clone())), &[&body.environment])
+        .await?;
     let rolled = api.engine.rollback(&project, &body.environment, target, &body.operation_id, &by).await?;
     Ok((StatusCode::ACCEPTED, Json(rolled)))
 }

@@ -86,6 +86,8 @@ pub(super) async fn set(
 pub(super) struct ExplainPlace {
     /// The environment.
     environment: String,
+    /// For releases of this channel; the default channel when it is not said.
+    channel: Option<String>,
     /// The step, if it is for one.
     step: Option<String>,
 }
@@ -102,5 +104,5 @@ pub(super) async fn explain(
 ) -> Result<Json<VariableExplained>, Problem> {
     let need = Need::new(Permission::View, "variable.list", &format!("variable/{project}/{name}"));
     api.engine.authorize(&who, need.at(Some(&project), Some(&place.environment))).await?;
-    Ok(Json(api.engine.explain_variable(&project, &name, &place.environment, place.step).await?))
+    Ok(Json(api.engine.explain_variable(&project, &name, &place.environment, (place.channel, place.step)).await?))
 }

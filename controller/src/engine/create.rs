@@ -9,7 +9,7 @@ use longshore_core::id::DeploymentId;
 use longshore_core::process::Graph;
 use longshore_core::spec::{self, Project, Pulumi, Step, Variable};
 use longshore_core::time::Timestamp;
-use longshore_core::variables::{self, Resolved, SetValue};
+use longshore_core::variables::{self, Place, Resolved, SetValue};
 use serde_json::json;
 
 use super::cascade::stale;
@@ -17,30 +17,18 @@ use super::children::{begun_by, check_waits};
 use super::context::Values;
 use super::cx::Cx;
 use super::flow::{begin, may_begin};
-use super::libraries::newest_rows;
+use super::found::Found;
 use super::operations;
 use super::pins::check_permitted;
 use super::program::{FILES, MAX_BYTES, Program};
 use super::{Engine, Error, NewDeployment, Result, cloud as accounts, releases};
 use crate::store::Tx;
-use crate::store::rows::{
-    DeploymentRow, OperationRow, Owner, ProjectRow, ReleaseRow, StepRow, VariableRow, VariableValue,
-};
+use crate::store::rows::{DeploymentRow, Owner, ProjectRow, StepRow, VariableRow, VariableValue};
 
 /// Longest operation id of a client.
 const MAX_OPERATION: usize = 128;
 /// Backend in a lock's key when nothing says which.
 const DEFAULT_BACKEND: &str = "default";
-
-/// What the rows say about the wish.
-struct Found {
-    project: ProjectRow,
-    /// `None`: one is made on the spot.
-    release: Option<ReleaseRow>,
-    operation: Option<OperationRow>,
-    spec: Project,
-    variables: Vec<VariableRow>,
-}
 
 impl Engine {
     /// Accepts a deployment. The same operation id again answers with the same deployment.
@@ -78,59 +66,10 @@ impl Engine {
 
     /// What the rows say, and the wish with what it did not say.
     async fn find(&self, mut new: NewDeployment) -> Result<(Found, NewDeployment)> {
-        let (name, package, version) = (new.project.clone(), new.package.clone(), new.release.clone());
-        let (operation, target) = (new.operation.clone(), new.environment.clone());
-        let (found, before) = self
-            .read(move |tx| {
-                Box::pin(async move {
-                    let project = project(tx, &name).await?;
-                    if let Some(operation) = operation {
-                        let on = operations::find(tx, &project, (&target, version.as_deref()), &operation).await?;
-                        let release = Some(on.release);
-                        let (spec, variables, operation) = (on.spec, on.variables, Some(on.operation));
-                        return Ok((Found { project, release, operation, spec, variables }, on.before));
-                    }
-                    if let Some(version) = version {
-                        let release = releases::find(tx, &project, &version).await?;
-                        if package.is_some() && package != release.package {
-                            let message =
-                                format!("release `{version}` holds its own package, which no deployment changes");
-                            let hint = "leave the package out, or make a new release with it".to_owned();
-                            return Err(Error::invalid("package", message, hint));
-                        }
-                        let (spec, variables) =
-                            (releases::held_spec(tx, &release).await?, releases::held_variables(tx, &release).await?);
-                        let (release, operation) = (Some(release), None);
-                        return Ok((Found { project, release, operation, spec, variables }, BTreeMap::new()));
-                    }
-                    let revision = tx.revision(project.id, project.revision).await?;
-                    let spec = revision.map(|revision| revision.spec);
-                    let spec =
-                        spec.ok_or_else(|| Error::Internal(format!("the newest revision of `{name}` is missing")))?;
-                    if let Some(sha256) = package
-                        && tx.package(&sha256).await?.is_none()
-                    {
-                        let hint = Some("upload it first with PUT /api/v1/packages/SHA256".to_owned());
-                        return Err(Error::NotFound { kind: "package", name: sha256, hint });
-                    }
-                    let variables = newest_rows(tx, &project, &spec).await?;
-                    let (release, operation) = (None, None);
-                    Ok((Found { project, release, operation, spec, variables }, BTreeMap::new()))
-                })
-            })
-            .await?;
-        for (name, value) in before {
-            new.variables.entry(name).or_insert(value);
-        }
-        if found.spec.environment(&new.environment).is_none() {
-            let known: Vec<_> =
-                found.spec.environments.iter().map(|environment| format!("`{}`", environment.name)).collect();
-            let hint = format!(
-                "project `{}` has {}; add it to `environments` and apply the project",
-                new.project,
-                known.join(", ")
-            );
-            return Err(Error::NotFound { kind: "environment", name: new.environment.clone(), hint: Some(hint) });
+        let wish = new.clone();
+        let found = self.read(move |tx| Box::pin(async move { Found::by(tx, &wish).await })).await?;
+        for (name, value) in &found.before {
+            new.variables.entry(name.clone()).or_insert_with(|| value.clone());
         }
         Ok((found, new))
     }
@@ -138,7 +77,7 @@ impl Engine {
     /// The row, as far as it is known before the release is.
     fn row(&self, id: DeploymentId, new: &NewDeployment, found: &Found, by: &str) -> Result<DeploymentRow> {
         check_given(&found.spec, &new.variables)?;
-        let (resolved, secrets) = snapshot(&found.spec, &found.variables, new)?;
+        let (resolved, secrets) = snapshot((&found.spec, &found.channel), &found.variables, new)?;
         let release = found.release.as_ref();
         Ok(DeploymentRow {
             deployment: Deployment {
@@ -311,8 +250,15 @@ async fn accept(
         if project.revision != row.revision {
             return Err(stale(&row.project_name));
         }
-        let release =
-            releases::on_the_spot(tx, cx, &project, &found.spec, row.package.clone(), &row.created_by).await?;
+        let release = releases::on_the_spot(
+            tx,
+            cx,
+            &project,
+            (&found.spec, &found.channel),
+            row.package.clone(),
+            &row.created_by,
+        )
+        .await?;
         // Whoever deploys it has decided where it goes first.
         cx.after.promote.remove(&release.id);
         (row.release, row.version) = (release.id, release.version);
@@ -348,10 +294,12 @@ pub(super) async fn gate(
     spec: &Project,
     now: Timestamp,
 ) -> Result<Option<Denied>> {
-    let succeeded = releases::reached(tx, row.release, &spec.lifecycle).await?;
     let release = tx.release_by_id(row.release).await?.ok_or_else(|| Error::not_found("release", &row.release))?;
+    let lifecycle = spec.lifecycle_of(&release.channel);
+    let succeeded = releases::reached(tx, row.release, lifecycle).await?;
     let wish = Wish {
-        lifecycle: &spec.lifecycle,
+        lifecycle,
+        channel: (!spec.channels.is_empty()).then_some(release.channel.as_str()),
         environment: &row.environment,
         succeeded: &succeeded,
         version: &row.version,
@@ -488,10 +436,11 @@ pub(super) fn place_of(spec: &Project, row: &VariableRow) -> usize {
 type Snapshot = (Resolved, BTreeMap<String, i64>);
 
 /// Plain values and versions of secrets for one environment.
-fn snapshot(spec: &Project, rows: &[VariableRow], new: &NewDeployment) -> Result<Snapshot> {
+fn snapshot((spec, channel): (&Project, &str), rows: &[VariableRow], new: &NewDeployment) -> Result<Snapshot> {
     let environment = new.environment.as_str();
     let set: Vec<SetValue> = rows.iter().filter_map(|row| set_value(spec, row)).collect();
-    let resolved = variables::resolve(spec, &set, environment, &new.variables);
+    let place = Place { environment, channel, step: None, given: &new.variables };
+    let resolved = variables::resolve(spec, &set, &place);
     let mut secrets = BTreeMap::new();
     for (name, _) in spec.variables.iter().filter(|(_, variable)| matches!(variable, Variable::Secret)) {
         if let Some(row) = secret_rows(spec, rows, name, environment).first() {

@@ -10,6 +10,7 @@ use longshore_core::variables::{self, Place};
 use serde::Serialize;
 use utoipa::ToSchema;
 
+use super::channels::asked_about;
 use super::create::{gate, project, secret_rows, set_value};
 use super::dispatch::busy;
 use super::flow::{ahead, spec_of};
@@ -145,16 +146,16 @@ impl Engine {
         Ok(ExplainView { id: view.id, state: view.state, rules, agents })
     }
 
-    /// Where the value of a variable comes from in an environment.
+    /// Where the value of a variable comes from in an environment, for releases of a channel; `None`: of the default one.
     ///
     /// # Errors
-    /// When there is no such project, environment, step or variable.
+    /// When there is no such project, environment, channel, step or variable.
     pub async fn explain_variable(
         &self,
         name: &str,
         variable: &str,
         environment: &str,
-        step: Option<String>,
+        (channel, step): (Option<String>, Option<String>),
     ) -> Result<VariableExplained> {
         let (name, variable, environment) = (name.to_owned(), variable.to_owned(), environment.to_owned());
         self.read(move |tx| {
@@ -168,6 +169,7 @@ impl Engine {
                 if let Some(step) = step.as_ref().filter(|step| spec.step(step).is_none()) {
                     return Err(Error::not_found("step", step));
                 }
+                let channel = asked_about(&spec, channel.as_deref())?;
                 let rows = newest_rows(tx, &project, &spec).await?;
                 let declared = spec.variable(&variable);
                 let secrets = secret_rows(&spec, &rows, &variable, &environment);
@@ -179,7 +181,7 @@ impl Engine {
                     return Err(Error::not_found("variable", &variable));
                 }
                 let given = BTreeMap::new();
-                let place = Place { environment: &environment, step: step.as_deref(), given: &given };
+                let place = Place { environment: &environment, channel, step: step.as_deref(), given: &given };
                 Ok(plain(&spec, variables::candidates(&spec, &set, &variable, &place), variable))
             })
         })

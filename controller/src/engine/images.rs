@@ -10,7 +10,7 @@ use std::time::Duration;
 use longshore_core::expression::Template;
 use longshore_core::id::AgentId;
 use longshore_core::spec::{self, Project};
-use longshore_core::variables;
+use longshore_core::variables::{self, Place};
 use tokio::sync::oneshot;
 
 use super::context::Values;
@@ -126,9 +126,10 @@ impl Engine {
 
 /// Names of the images that the steps of a release have, in any of its environments.
 fn references(release: &ReleaseRow, spec: &Project, set: &[variables::SetValue]) -> BTreeSet<String> {
-    let mut found = BTreeSet::new();
+    let (mut found, given) = (BTreeSet::new(), BTreeMap::new());
     for environment in &spec.environments {
-        let resolved = variables::resolve(spec, set, &environment.name, &BTreeMap::new());
+        let place = Place { environment: &environment.name, channel: &release.channel, step: None, given: &given };
+        let resolved = variables::resolve(spec, set, &place);
         for step in &spec.steps {
             let name = &release.project_name;
             let values = Values::before_release(name, &environment.name, resolved.clone(), &step.name);

@@ -9,6 +9,7 @@ mod accounts;
 mod approve;
 mod audit;
 mod cascade;
+mod channels;
 mod children;
 mod cloud;
 mod complete;
@@ -21,6 +22,7 @@ mod enroll;
 mod error;
 mod explain;
 mod flow;
+mod found;
 mod guide;
 mod hello;
 mod http;
@@ -77,6 +79,7 @@ use sessions::Sessions;
 pub use access::{Actor, Need};
 pub(crate) use accounts::ADMIN;
 pub use approve::Vote;
+pub use channels::Subject;
 pub use cloud::{AccountView, NewAccount};
 pub use error::Error;
 pub use explain::{ExplainView, VariableExplained};
@@ -157,6 +160,8 @@ pub struct NewDeployment {
     pub package: Option<String>,
     /// Version of a release; `None`: one is made on the spot.
     pub release: Option<String>,
+    /// Channel of the release that is made on the spot; `None`: what the rules say.
+    pub channel: Option<String>,
     /// Values of the variables that are asked for.
     pub variables: BTreeMap<String, String>,
     /// Greater ones begin first; 0 is usual.

@@ -8,8 +8,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use longshore_core::expression::Template;
 use longshore_core::id::ReleaseId;
 use longshore_core::spec::{Action, Mode, Project, Step, check_version};
-use longshore_core::variables;
+use longshore_core::variables::{self, Place};
 
+use super::channels::{Subject, choose};
 use super::context::Values;
 use super::create::{project, set_value};
 use super::releases::find;
@@ -33,24 +34,30 @@ pub struct Below {
 }
 
 impl Engine {
-    /// The projects that a deployment of a release deploys too; without a version those of the release that would be made now.
+    /// The projects that a deployment of a release deploys too; of a new one those of the release that would be made now.
     ///
     /// # Errors
-    /// When there is no such project or release, or none of a project that is to be deployed.
-    pub async fn below(&self, name: &str, version: Option<&str>) -> Result<Below> {
-        let (name, version) = (name.to_owned(), version.map(str::to_owned));
+    /// When there is no such project or release, or none of a project that is to be deployed; a version that fits no channel.
+    pub async fn below(&self, name: &str, subject: &Subject) -> Result<Below> {
+        let (name, subject) = (name.to_owned(), subject.clone());
         self.read(move |tx| {
             Box::pin(async move {
                 let project = project(tx, &name).await?;
-                if let Some(version) = version {
-                    let release = find(tx, &project, &version).await?;
-                    return Ok(Below { projects: projects(tx, &release.children).await?, automatic: BTreeSet::new() });
-                }
+                let (channel, version) = match subject {
+                    Subject::Release(version) => {
+                        let release = find(tx, &project, &version).await?;
+                        let projects = projects(tx, &release.children).await?;
+                        return Ok(Below { projects, automatic: BTreeSet::new() });
+                    }
+                    Subject::New { channel, version } => (channel, version),
+                };
                 let spec = tx.revision(project.id, project.revision).await?.map(|revision| revision.spec);
                 let spec = spec.ok_or_else(|| Error::not_found("revision of project", &name))?;
                 let set = tx.variables(project.id).await?;
-                let pins = pins(tx, &project, &spec, &set).await?;
-                let automatic = spec.lifecycle.iter().filter(|phase| phase.mode == Mode::Automatic);
+                let chosen = choose(tx, &project, &spec, (channel.as_deref(), version.as_deref())).await?;
+                let pins = pins(tx, &project, (&spec, &chosen.channel), &set).await?;
+                let phases = spec.lifecycle_of(&chosen.channel).iter();
+                let automatic = phases.filter(|phase| phase.mode == Mode::Automatic);
                 let automatic = automatic.flat_map(|phase| phase.environments.iter().cloned()).collect();
                 Ok(Below { projects: projects(tx, &pins).await?, automatic })
             })
@@ -59,8 +66,13 @@ impl Engine {
     }
 }
 
-/// Chooses the releases of other projects that a release of this spec holds.
-pub(super) async fn pins(tx: &mut dyn Tx, project: &ProjectRow, spec: &Project, set: &[VariableRow]) -> Result<Pins> {
+/// Chooses the releases of other projects that a release of this spec in a channel holds.
+pub(super) async fn pins(
+    tx: &mut dyn Tx,
+    project: &ProjectRow,
+    (spec, channel): (&Project, &str),
+    set: &[VariableRow],
+) -> Result<Pins> {
     let mut pins = Pins::new();
     for (index, step) in (0..).zip(&spec.steps) {
         let Action::DeployRelease(asked) = &step.action else { continue };
@@ -71,10 +83,13 @@ pub(super) async fn pins(tx: &mut dyn Tx, project: &ProjectRow, spec: &Project, 
         })?;
         let release = match &asked.version {
             Some(template) => {
-                let version = version_of(spec, step, template, set)?;
+                let version = version_of((spec, channel), step, template, set)?;
                 find(tx, &child, &version).await?
             }
-            None => newest(tx, &child).await?.ok_or_else(|| no_release(step, &child.name))?,
+            None => {
+                let newest = newest(tx, &child, asked.channel.as_deref()).await?;
+                newest.ok_or_else(|| no_release(step, &child.name, asked.channel.as_deref()))?
+            }
         };
         if let Some(reason) = &release.blocked {
             let message = format!(
@@ -90,17 +105,26 @@ pub(super) async fn pins(tx: &mut dyn Tx, project: &ProjectRow, spec: &Project, 
     Ok(pins)
 }
 
-fn no_release(step: &Step, child: &str) -> Error {
+fn no_release(step: &Step, child: &str, channel: Option<&str>) -> Error {
+    let place = channel.map_or_else(String::new, |name| format!(" in channel `{name}`"));
     let message = format!(
-        "step `{}` deploys project `{child}`, which has no release that is not blocked; nothing was made",
+        "step `{}` deploys project `{child}`, which has no release{place} that is not blocked; nothing was made",
         step.name
     );
-    Error::refused("no_child_release", message, format!("make one: `longshore release create {child}`"))
+    let named = channel.map_or_else(String::new, |name| format!(" --channel {name}"));
+    Error::refused("no_child_release", message, format!("make one: `longshore release create {child}{named}`"))
 }
 
-/// The release of the highest version that is not blocked.
-async fn newest(tx: &mut dyn Tx, project: &ProjectRow) -> Result<Option<ReleaseRow>> {
-    let mut filter = ReleaseFilter::default();
+/// The release of the highest version that is not blocked: in a channel, or in the default one where the project has one.
+async fn newest(tx: &mut dyn Tx, project: &ProjectRow, channel: Option<&str>) -> Result<Option<ReleaseRow>> {
+    let spec = tx.revision(project.id, project.revision).await?.map(|revision| revision.spec);
+    let spec = spec.ok_or_else(|| Error::not_found("revision of project", &project.name))?;
+    let channel = match channel {
+        Some(name) => Some(spec.channel(name)?),
+        None => spec.default_channel().filter(|_| !spec.channels.is_empty()),
+    };
+    let channel = channel.map(|channel| channel.name.clone());
+    let mut filter = ReleaseFilter { channel, ..ReleaseFilter::default() };
     loop {
         let page = tx.releases(project.id, &filter).await?;
         let Some(last) = page.last() else { return Ok(None) };
@@ -112,12 +136,18 @@ async fn newest(tx: &mut dyn Tx, project: &ProjectRow) -> Result<Option<ReleaseR
 }
 
 /// The version that a step names, which has to be the same in every environment: a release holds one.
-fn version_of(spec: &Project, step: &Step, template: &Template, set: &[VariableRow]) -> Result<String> {
+fn version_of(
+    (spec, channel): (&Project, &str),
+    step: &Step,
+    template: &Template,
+    set: &[VariableRow],
+) -> Result<String> {
     let field = format!("steps.{}.deploy-release.version", step.name);
     let set: Vec<_> = set.iter().filter_map(|row| set_value(spec, row)).collect();
-    let mut found: Option<String> = None;
+    let (mut found, given): (Option<String>, _) = (None, BTreeMap::new());
     for environment in &spec.environments {
-        let resolved = variables::resolve(spec, &set, &environment.name, &BTreeMap::new());
+        let place = Place { environment: &environment.name, channel, step: None, given: &given };
+        let resolved = variables::resolve(spec, &set, &place);
         let values = Values::before_release(&spec.name, &environment.name, resolved, &step.name);
         let rendered = template.render(&values).map_err(|error| {
             let hint = "a release holds the version, so it cannot come with a deployment".to_owned();

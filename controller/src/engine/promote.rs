@@ -12,10 +12,11 @@ use utoipa::ToSchema;
 use super::create::project;
 use super::releases::{self, held_spec, reached};
 use super::{Engine, Error, NewDeployment, Result};
-use crate::store::rows::{DeploymentRow, ReleaseFilter, ReleaseRow};
+use crate::store::Tx;
+use crate::store::rows::{DeploymentRow, ProjectRow, ReleaseFilter, ReleaseRow};
 use crate::tasks::OnError;
 
-/// Releases of a project that are looked at when the controller starts: what it was about to do is found among the newest.
+/// Releases of a channel that are looked at when the controller starts: what it was about to do is found among the newest.
 const NEWEST: u32 = 20;
 
 /// A deployment of a promotion.
@@ -57,13 +58,14 @@ impl Engine {
                 let project = project(tx, &name).await?;
                 let release = releases::find(tx, &project, &version).await?;
                 let spec = held_spec(tx, &release).await?;
-                if spec.lifecycle.is_empty() {
+                let lifecycle = spec.lifecycle_of(&release.channel);
+                if lifecycle.is_empty() {
                     let message = format!("project `{name}` has no lifecycle, so there is no next phase");
                     let hint = "write `lifecycle` into its spec, or deploy to an environment by name".to_owned();
                     return Err(Error::refused("no_lifecycle", message, hint));
                 }
-                let succeeded = reached(tx, release.id, &spec.lifecycle).await?;
-                let Some(phase) = gate::next_phase(&spec.lifecycle, &succeeded) else {
+                let succeeded = reached(tx, release.id, lifecycle).await?;
+                let Some(phase) = gate::next_phase(lifecycle, &succeeded) else {
                     let message = format!("release `{version}` has passed every phase");
                     return Err(Error::conflict("passed_every_phase", message, None));
                 };
@@ -91,16 +93,16 @@ impl Engine {
             Box::pin(async move {
                 let project = project(tx, &name).await?;
                 let release = releases::find(tx, &project, &version).await?;
-                for phase in held_spec(tx, &release).await?.lifecycle {
+                for phase in held_spec(tx, &release).await?.lifecycle_of(&release.channel) {
                     let mut deployments = Vec::new();
-                    for environment in phase.environments {
+                    for environment in phase.environments.iter().cloned() {
                         let before = tx.deployment_by_operation(&format!("{operation}/{environment}")).await?;
                         let to =
                             |row: DeploymentRow| PromotedTo { deployment: row.deployment.id.to_string(), environment };
                         deployments.extend(before.map(to));
                     }
                     if !deployments.is_empty() {
-                        return Ok(Some(Promoted { phase: phase.name, deployments }));
+                        return Ok(Some(Promoted { phase: phase.name.clone(), deployments }));
                     }
                 }
                 Ok(None)
@@ -226,8 +228,10 @@ impl Engine {
                     Box::pin(async move {
                         let mut found = BTreeSet::new();
                         for project in tx.projects().await? {
-                            let rows = tx.releases(project.id, &ReleaseFilter { before: None, limit: NEWEST }).await?;
-                            found.extend(rows.into_iter().map(|row| row.id));
+                            for channel in channels_of(tx, &project).await? {
+                                let filter = ReleaseFilter { before: None, limit: NEWEST, channel };
+                                found.extend(tx.releases(project.id, &filter).await?.into_iter().map(|row| row.id));
+                            }
                         }
                         Ok(found)
                     })
@@ -247,12 +251,13 @@ impl Engine {
                 Box::pin(async move {
                     let release = tx.release_by_id(id).await?.ok_or_else(|| Error::not_found("release", &id))?;
                     let spec = held_spec(tx, &release).await?;
-                    if release.blocked.is_some() || spec.lifecycle.iter().all(|phase| phase.mode == Mode::Manual) {
+                    let lifecycle = spec.lifecycle_of(&release.channel);
+                    if release.blocked.is_some() || lifecycle.iter().all(|phase| phase.mode == Mode::Manual) {
                         return Ok(None);
                     }
-                    let succeeded = reached(tx, id, &spec.lifecycle).await?;
+                    let succeeded = reached(tx, id, lifecycle).await?;
                     let mut due = Vec::new();
-                    for environment in gate::automatic(&spec.lifecycle, &succeeded) {
+                    for environment in gate::automatic(lifecycle, &succeeded) {
                         if !tx.asked_for_in(id, environment).await? {
                             due.push(environment.to_owned());
                         }
@@ -290,4 +295,11 @@ impl Engine {
         })
         .await
     }
+}
+
+/// The channels of a project as it is now, and `None` for the newest of all: an old line of versions is not hidden by a new one.
+async fn channels_of(tx: &mut dyn Tx, project: &ProjectRow) -> Result<Vec<Option<String>>> {
+    let spec = tx.revision(project.id, project.revision).await?.map(|revision| revision.spec);
+    let own = spec.into_iter().flat_map(|spec| spec.channels).map(|channel| Some(channel.name));
+    Ok(std::iter::once(None).chain(own).collect())
 }

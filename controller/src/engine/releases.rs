@@ -7,6 +7,7 @@ use longshore_core::spec::{Phase, Project};
 use longshore_core::version;
 use serde_json::json;
 
+use super::channels::{Chosen, choose, parsed};
 use super::create::project;
 use super::cx::Cx;
 use super::libraries::{check_names, newest_rows};
@@ -25,6 +26,8 @@ const MAX_REASON: usize = 2_000;
 pub struct NewRelease {
     /// Its version; `None`: the next one.
     pub version: Option<String>,
+    /// Its channel; `None`: what the rules of the channels say.
+    pub channel: Option<String>,
     /// SHA-256 in hex of a stored package.
     pub package: Option<String>,
     /// Other projects that it may deploy by itself; `None`: nobody has to ask.
@@ -35,7 +38,7 @@ impl Engine {
     /// Freezes a project as it is now.
     ///
     /// # Errors
-    /// A version that is none or is there already, a package that is not stored; nothing was made then.
+    /// A version that is none, is there already or fits no channel, a package that is not stored; nothing was made then.
     pub async fn create_release(&self, name: &str, new: NewRelease, by: &str) -> Result<ReleaseView> {
         let (name, by_name) = (name.to_owned(), by.to_owned());
         let row = self
@@ -45,9 +48,11 @@ impl Engine {
                     let spec = tx.revision(project.id, project.revision).await?.map(|revision| revision.spec);
                     let spec = spec.ok_or_else(|| Error::not_found("revision of project", &name))?;
                     let set = tx.variables(project.id).await?;
-                    let pins = pins(tx, &project, &spec, &set).await?;
+                    let asked = (new.channel.as_deref(), new.version.as_deref());
+                    let chosen = choose(tx, &project, &spec, asked).await?;
+                    let pins = pins(tx, &project, (&spec, &chosen.channel), &set).await?;
                     check_permitted(tx, &pins, new.permitted.as_ref()).await?;
-                    make(tx, cx, &project, (&new, pins), &by_name).await
+                    make(tx, cx, &project, Made { package: new.package, chosen, pins }, &by_name).await
                 })
             })
             .await?;
@@ -74,11 +79,16 @@ impl Engine {
         .await
     }
 
-    /// Releases of a project, newest version first, without what they hold.
+    /// Releases of a project, or of one of its channels, newest version first, without what they hold.
     ///
     /// # Errors
     /// When there is no such project; a version to begin before that is none.
-    pub async fn releases(&self, name: &str, before: Option<String>, limit: u32) -> Result<Vec<ReleaseView>> {
+    pub async fn releases(
+        &self,
+        name: &str,
+        (channel, before): (Option<String>, Option<String>),
+        limit: u32,
+    ) -> Result<Vec<ReleaseView>> {
         let before = match before {
             Some(text) => Some(version::sort_key(&parsed(&text, "before")?)),
             None => None,
@@ -87,7 +97,15 @@ impl Engine {
         self.read(move |tx| {
             Box::pin(async move {
                 let project = project(tx, &name).await?;
-                let rows = tx.releases(project.id, &ReleaseFilter { before, limit }).await?;
+                let filter = ReleaseFilter { before, limit, channel };
+                let rows = tx.releases(project.id, &filter).await?;
+                if rows.is_empty()
+                    && let Some(channel) = &filter.channel
+                    && let Some(now) = tx.revision(project.id, project.revision).await?
+                {
+                    // A channel that the spec does not name any more may have releases; one that never was is a slip.
+                    now.spec.channel(channel)?;
+                }
                 Ok(rows.into_iter().map(bare).collect())
             })
         })
@@ -126,10 +144,6 @@ impl Engine {
     }
 }
 
-fn parsed(text: &str, field: &str) -> Result<version::Version> {
-    version::parse(text).map_err(|message| Error::invalid(field, message, None))
-}
-
 /// A release by its version, or what to do.
 pub(super) async fn find(tx: &mut dyn Tx, project: &ProjectRow, version: &str) -> Result<ReleaseRow> {
     tx.release(project.id, version).await?.ok_or_else(|| Error::NotFound {
@@ -158,6 +172,7 @@ pub(super) async fn held_spec(tx: &mut dyn Tx, release: &ReleaseRow) -> Result<P
     Ok(revision.ok_or_else(missing)?.spec)
 }
 
+/// What a release holds. Its channel does not belong to it: the same thing in another channel is no way around a block.
 fn digest(project: &ProjectRow, package: Option<&str>, variables: &[i64], pins: &Pins) -> String {
     let mut held = json!({ "revision": project.revision, "package": package, "variables": variables });
     // Left out where there are none: releases from before this keep their digest.
@@ -177,45 +192,44 @@ async fn frozen(tx: &mut dyn Tx, project: &ProjectRow) -> Result<Vec<i64>> {
     Ok(rows.iter().map(|row| row.id).collect())
 }
 
-/// A release of what the project is now.
+/// A release of what the project is now, in a channel.
 pub(super) async fn on_the_spot(
     tx: &mut dyn Tx,
     cx: &mut Cx,
     project: &ProjectRow,
-    spec: &Project,
+    (spec, channel): (&Project, &str),
     package: Option<String>,
     by: &str,
 ) -> Result<ReleaseRow> {
     let variables = frozen(tx, project).await?;
     let set = newest_rows(tx, project, spec).await?;
-    let pins = pins(tx, project, spec, &set).await?;
+    let pins = pins(tx, project, (spec, channel), &set).await?;
     match tx.release_same(project.id, &digest(project, package.as_deref(), &variables, &pins)).await? {
         // The gate refuses it: the same thing under another version is no way around a block.
         Some(row) if row.blocked.is_some() => Ok(row),
         // What an image's name means may have changed since a release with the same spec was made, and this deploys what is there now.
-        _ => make(tx, cx, project, (&NewRelease { package, ..NewRelease::default() }, pins), by).await,
+        _ => {
+            let chosen = choose(tx, project, spec, (Some(channel), None)).await?;
+            make(tx, cx, project, Made { package, chosen, pins }, by).await
+        }
     }
 }
 
-async fn make(
-    tx: &mut dyn Tx,
-    cx: &mut Cx,
-    project: &ProjectRow,
-    (new, pins): (&NewRelease, Pins),
-    by: &str,
-) -> Result<ReleaseRow> {
-    if let Some(sha256) = &new.package
+/// What a release is made of.
+struct Made {
+    package: Option<String>,
+    chosen: Chosen,
+    pins: Pins,
+}
+
+async fn make(tx: &mut dyn Tx, cx: &mut Cx, project: &ProjectRow, of: Made, by: &str) -> Result<ReleaseRow> {
+    let Made { package, chosen: Chosen { channel, version }, pins } = of;
+    if let Some(sha256) = &package
         && tx.package(sha256).await?.is_none()
     {
         let hint = Some("upload it first with PUT /api/v1/packages/SHA256".to_owned());
         return Err(Error::NotFound { kind: "package", name: sha256.clone(), hint });
     }
-    let newest = tx.releases(project.id, &ReleaseFilter { before: None, limit: 1 }).await?;
-    let newest = newest.first().and_then(|row| version::parse(&row.version).ok());
-    let version = match &new.version {
-        Some(text) => parsed(text, "version")?,
-        None => version::next(newest.as_ref()),
-    };
     let variables = frozen(tx, project).await?;
     let row = ReleaseRow {
         id: cx.clock.release_id(),
@@ -223,9 +237,10 @@ async fn make(
         project_name: project.name.clone(),
         sort_key: version::sort_key(&version),
         version: version.to_string(),
+        channel,
         revision: project.revision,
-        package: new.package.clone(),
-        digest: digest(project, new.package.as_deref(), &variables, &pins),
+        digest: digest(project, package.as_deref(), &variables, &pins),
+        package,
         variables,
         children: pins,
         blocked: None,
@@ -243,7 +258,7 @@ async fn make(
             "choose another version, or leave `--version` out for the next one".to_owned(),
         ));
     }
-    let detail = json!({ "project": row.project_name, "version": row.version, "revision": row.revision, "package": row.package });
+    let detail = json!({ "project": row.project_name, "version": row.version, "channel": row.channel, "revision": row.revision, "package": row.package });
     cx.audit(tx, "release.created", format!("release/{}/{}", row.project_name, row.version), detail).await?;
     cx.after.promote.insert(row.id);
     Ok(row)
@@ -255,6 +270,7 @@ fn bare(row: ReleaseRow) -> ReleaseView {
         id: row.id.to_string(),
         project: row.project_name,
         version: row.version,
+        channel: row.channel,
         revision: row.revision,
         package: None,
         images: BTreeMap::new(),

@@ -172,6 +172,8 @@ pub struct ReleaseView {
     pub project: String,
     /// Its version.
     pub version: String,
+    /// Its channel; `default` in a project without channels.
+    pub channel: String,
     /// Revision of the spec.
     pub revision: u64,
     /// The package, if there is one. Not in lists.

@@ -78,6 +78,7 @@ fn release(n: u8, version: &str) -> ReleaseRow {
         project: project_id(),
         project_name: "shop".to_owned(),
         version: version.to_owned(),
+        channel: "default".to_owned(),
         sort_key: longshore_core::version::sort_key(&longshore_core::version::parse(version).unwrap()),
         revision: 1,
         package: None,

@@ -108,3 +108,27 @@ async fn a_queued_deployment_is_canceled_and_its_stream_ends() {
     server.get(&format!("/deployments/{id}/events?cursor=two:5")).await.problem(400, "bad_cursor");
     assert!(!server.get(&format!("/deployments/{id}/timeline")).await.ok(200).as_array().unwrap().is_empty());
 }
+
+#[tokio::test]
+async fn channels_are_asked_for_filtered_by_and_shown() {
+    let server = Server::start().await;
+    let channels = "channels:\n  - {name: stable, prerelease: none, default: true}\n  - {name: beta, prerelease: beta}\nvariables:\n  size: {value: 1, channels: {beta: 2}}\n";
+    server.apply("shop", &spec("shop").replacen("variables:\n", channels, 1)).await.ok(200);
+    let make = async |body: serde_json::Value| server.post("/projects/shop/releases", &body).await;
+    assert_eq!(make(json!({ "version": "1.0.0" })).await.ok(201)["channel"], "stable");
+    assert_eq!(make(json!({ "version": "2.0.0-beta.1" })).await.ok(201)["channel"], "beta");
+    make(json!({ "version": "2.0.0-rc.1" })).await.problem(403, "no_channel");
+    make(json!({ "version": "2.0.0", "channel": "beta" })).await.problem(403, "channel_refuses");
+    make(json!({ "channel": "bata" })).await.problem(404, "not_found");
+    let listed = server.get("/projects/shop/releases?channel=beta").await.ok(200);
+    let versions: Vec<_> = listed.as_array().unwrap().iter().map(|row| (&row["version"], &row["channel"])).collect();
+    assert_eq!(versions, [(&json!("2.0.0-beta.1"), &json!("beta"))]);
+    server.get("/projects/shop/releases?channel=bata").await.problem(404, "not_found");
+    let ask =
+        |channel: &str| json!({"project": "shop", "environment": "dev", "channel": channel, "operation_id": channel});
+    server.post("/deployments", &ask("stable")).await.ok(202);
+    server.post("/deployments", &ask("beta")).await.problem(403, "channel_refuses");
+    let explain = "/projects/shop/variables/size/explain?environment=dev";
+    assert_eq!(server.get(explain).await.ok(200)["value"], "1");
+    assert_eq!(server.get(&format!("{explain}&channel=beta")).await.ok(200)["from"], "the spec for channel `beta`");
+}

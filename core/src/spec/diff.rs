@@ -77,6 +77,8 @@ fn sections(project: &Project) -> Vec<(Option<&'static str>, Vec<Thing>)> {
     let named = |kind: &str, name: &str, value: Value| (format!("{kind} `{name}`"), fields(value));
     let environments = project.environments.iter().map(|one| named("environment", &one.name, json(one)));
     let phases = project.lifecycle.iter().map(|one| named("phase", &one.name, json(one)));
+    let mut channels: Vec<_> = project.channels.iter().map(|one| named("channel", &one.name, json(one))).collect();
+    channels.sort();
     let mut variables: Vec<_> =
         project.variables.iter().map(|(name, one)| named("variable", name, variable(one))).collect();
     variables.sort();
@@ -85,6 +87,7 @@ fn sections(project: &Project) -> Vec<(Option<&'static str>, Vec<Thing>)> {
         (None, whole),
         (Some("order of environments"), environments.collect()),
         (Some("order of phases"), phases.collect()),
+        (None, channels),
         (None, variables),
         (Some("order of steps"), steps.collect()),
     ]
@@ -189,7 +192,8 @@ fn flatten(path: &str, value: Value, fields: &mut Fields) {
         Value::String(text) => fields.push((path.to_owned(), text)),
         Value::Array(list) if list.is_empty() => {}
         Value::Array(list)
-            if matches!(path, "env" | "environments" | "steps" | "pools") && list.iter().all(Value::is_array) =>
+            if matches!(path, "env" | "environments" | "steps" | "channels" | "pools")
+                && list.iter().all(Value::is_array) =>
         {
             let start = fields.len();
             for pair in list {
@@ -251,6 +255,16 @@ mod tests {
             ("key: {secret: true}", "key: x", r#"Changed variable `key` secret="true">None value=None>"x""#),
             ("{name: live}", "{name: live, protected: true}", r#"Changed environment `live` protected=None>"true""#),
             ("[dev]}", "[dev], require: 1}", r#"Changed phase `a` require=None>"1""#),
+            (
+                "variables",
+                "channels: [{name: a, versions: '<2.0.0', prerelease: [rc, b]}]\nvariables",
+                r#"Added channel `a` prerelease=None>"rc, b" versions=None>"<2.0.0""#,
+            ),
+            (
+                "size: 1,",
+                "size: {value: 1, channels: {default: 6}},",
+                r#"Changed variable `size` channels.default=None>"6""#,
+            ),
             ("variables", "pool: big\nvariables", r#"Changed project pool=None>"big""#),
             (
                 "{name: dev}, {name: live}",

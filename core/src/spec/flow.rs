@@ -109,6 +109,9 @@ pub struct Http {
 pub struct DeployRelease {
     /// The other project.
     pub project: String,
+    /// Channel of that project whose newest release it is, if no version is named; `None`: its default one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub channel: Option<String>,
     /// Version of its release; `None`: its newest one when the release of this project is created. Names no secret and no output.
     /// Check it with [`check_version`](super::check_version) once it is rendered.
     #[serde(default)]

@@ -11,7 +11,7 @@ use super::tree::{At, Errors};
 pub(super) const APPROVAL: [&str; 4] = ["teams", "needs", "plan", "expires"];
 pub(super) const HTTP: [&str; 2] = ["url", "expect"];
 pub(super) const EXPECT: [&str; 2] = ["status", "body"];
-pub(super) const DEPLOY_RELEASE: [&str; 2] = ["project", "version"];
+pub(super) const DEPLOY_RELEASE: [&str; 3] = ["project", "channel", "version"];
 /// How many people may be needed.
 pub(super) const PEOPLE: RangeInclusive<u32> = 1..=100;
 /// Statuses that there are.
@@ -82,5 +82,10 @@ pub(super) fn deploy_release(at: &At<'_>, scope: &Scope, errors: &mut Errors) ->
     }
     let version = fields.get("version").map(|at| scope.template(at, Place::Version, errors));
     let version = version.map_or(Some(None), |version| version.map(Some));
-    Some(DeployRelease { project: name?, version: version? })
+    let channel = fields.get("channel");
+    if let (Some(at), true) = (channel, fields.has("version")) {
+        at.error("a release of this version is in one channel only: leave `channel` or `version` out", errors);
+    }
+    let channel = channel.map_or(Some(None), |at| at.name(errors).map(Some));
+    Some(DeployRelease { project: name?, channel: channel?, version: version? })
 }

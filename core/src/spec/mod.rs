@@ -5,11 +5,12 @@
 //! that is not defined, a value that makes no sense is an error, never ignored.
 //!
 //! `yaml` alone knows the YAML library and turns the text into a tree of nodes that know their lines; `tree`
-//! reads such a tree strictly; `project`, `lifecycle`, `variables`, `outside`, `steps`, `step`, `action`, `gates`, `env` say what the file may
+//! reads such a tree strictly; `project`, `lifecycle`, `channels`, `variables`, `outside`, `steps`, `step`, `action`, `gates`, `env` say what the file may
 //! hold; `order` says which steps come before which; `scope` checks expressions.
 //! Values keep the text as it was written: `1.10` is "1.10", `yes` is "yes".
 
 mod action;
+mod channels;
 mod diff;
 pub mod duration;
 mod env;

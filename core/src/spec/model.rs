@@ -8,6 +8,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use super::flow::{Approval, DeployRelease, Http, Phase, Retries, When};
+use crate::channel::Channel;
 use crate::expression::{Reference, Template};
 
 /// Time a step may take when it does not say.
@@ -30,6 +31,10 @@ pub struct Project {
     /// Phases in the order a release passes them; empty: any environment, any order.
     #[serde(default)]
     pub lifecycle: Vec<Phase>,
+    /// Lines of releases, in the file's order, which does not count; names unique, at most one is the default. Empty: there is one
+    /// without rules; see [`all_channels`](Self::all_channels).
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub channels: Vec<Channel>,
     /// Libraries whose variables it may use, in the file's order; a later one counts before an earlier one. Names unique.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub libraries: Vec<String>,
@@ -68,7 +73,7 @@ pub enum Variable {
 
 /// A plain variable with values for narrower scopes.
 ///
-/// The narrowest scope that fits wins: step, then environment, then pool, then the value for everything. At the same scope a value
+/// The narrowest scope that fits wins: step, then environment, then channel, then pool, then the value for everything. At the same scope a value
 /// that was set on the server beats the one in the file.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -82,6 +87,9 @@ pub struct Scoped {
     /// By step.
     #[serde(default)]
     pub steps: Vec<(String, String)>,
+    /// By channel.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub channels: Vec<(String, String)>,
     /// By pool.
     #[serde(default)]
     pub pools: Vec<(String, String)>,
@@ -311,7 +319,7 @@ impl Project {
     }
 
     /// Bytes that are equal for two projects that mean the same: comments, lines, quoting and the order of
-    /// names in a mapping, in `needs` and in `teams` do not count; the order of environments and steps does. Compare it with that of the stored
+    /// names in a mapping, in `needs` and in `teams`, and that of channels, do not count; the order of environments and steps does. Compare it with that of the stored
     /// project, read again, rather than with stored bytes: these types gain fields.
     #[must_use]
     pub fn digest_input(&self) -> Vec<u8> {
@@ -319,10 +327,15 @@ impl Project {
         plain.variables.sort_by(|a, b| a.0.cmp(&b.0));
         for (_, variable) in &mut plain.variables {
             if let Variable::Scoped(scoped) = variable {
-                for values in [&mut scoped.environments, &mut scoped.steps, &mut scoped.pools] {
+                let Scoped { environments, steps, channels, pools, .. } = scoped;
+                for values in [environments, steps, channels, pools] {
                     values.sort_by(|a, b| a.0.cmp(&b.0));
                 }
             }
+        }
+        plain.channels.sort_by(|a, b| a.name.cmp(&b.name));
+        for channel in &mut plain.channels {
+            channel.prerelease.sort();
         }
         for step in &mut plain.steps {
             step.line = 0;

@@ -1,5 +1,6 @@
 //! Reads the file as a whole: project, environments, variables, and the steps in the scope these make.
 
+use super::channels::channels;
 use super::known::Known;
 use super::lifecycle::lifecycle;
 use super::model::{DEFAULT_POOL, Environment, Project};
@@ -8,8 +9,8 @@ use super::steps::Listed;
 use super::tree::{At, Errors, Node, shown};
 use super::variables::{Names, variables};
 
-pub(super) const FIELDS: [&str; 8] =
-    ["version", "project", "pool", "environments", "lifecycle", "libraries", "variables", "steps"];
+pub(super) const FIELDS: [&str; 9] =
+    ["version", "project", "pool", "environments", "lifecycle", "channels", "libraries", "variables", "steps"];
 pub(super) const ENVIRONMENT: [&str; 2] = ["name", "protected"];
 /// Most environments.
 const MAX_ENVIRONMENTS: usize = 500;
@@ -34,10 +35,11 @@ pub(super) fn project(root: &Node, outside: Option<&Outside>, errors: &mut Error
         None => (None, Known::new("environment", Vec::new(), false)),
     };
     let phases = fields.get("lifecycle").map(|at| lifecycle(at, &known_environments, errors));
+    let (channels, known_channels) = channels(fields.get("channels"), &known_environments, errors);
     let example = "steps: [{name: hello, image: alpine, run: echo hello}]";
     let listed = fields.require("steps", example, errors).and_then(|at| Listed::read(at, errors));
     let known_steps = listed.as_ref().map_or_else(|| Known::new("step", Vec::new(), false), Listed::known);
-    let known = Names { environments: &known_environments, steps: &known_steps };
+    let known = Names { environments: &known_environments, steps: &known_steps, channels: &known_channels };
     let declared = fields.get("variables").map(|at| variables(at, &known, errors)).unwrap_or_default();
     let included = libraries(fields.get("libraries"), &declared, outside, errors);
     let own = declared.len();
@@ -56,6 +58,7 @@ pub(super) fn project(root: &Node, outside: Option<&Outside>, errors: &mut Error
         pool: pool?,
         environments: environments?,
         lifecycle: phases.unwrap_or_else(|| Some(Vec::new()))?,
+        channels: channels?,
         libraries: included.names?,
         variables: variables?,
         steps: steps?,

@@ -8,7 +8,7 @@ use serde_json::{Map, Value, json};
 
 use super::flow::MAX_RETRIES;
 use super::scope::Kind;
-use super::{action, env, gates, lifecycle, project, step, steps, variables};
+use super::{action, channels, env, gates, lifecycle, project, step, steps, variables};
 
 const NAME: &str = "^[a-z][a-z0-9-]{0,62}$";
 const VARIABLE: &str = "^[A-Za-z_][A-Za-z0-9_]{0,127}$";
@@ -117,6 +117,11 @@ fn top(field: &str) -> Value {
             &object(&lifecycle::FIELDS, &["phase", "environments"], phase),
             1,
         ),
+        "channels" => list(
+            "Lines of releases; without them there is one, `default`, without rules.",
+            &object(&channels::FIELDS, &["name"], channel),
+            1,
+        ),
         "libraries" => {
             let mut libraries = list(
                 "Libraries of the server whose variables it may use; a later one counts before an earlier one.",
@@ -135,6 +140,29 @@ fn top(field: &str) -> Value {
             "additionalProperties": reference("variable"),
         }),
         "steps" => list("What a deployment does, one after the other.", &reference("step"), 1),
+        _ => json!(false),
+    }
+}
+
+fn channel(field: &str) -> Value {
+    let rule = json!({"type": ["string", "number", "boolean"], "pattern": "^([0-9A-Za-z-]+[*]?|[*])$"});
+    match field {
+        "name" => described("Its name.", "name"),
+        "versions" => json!({
+            "description": "Versions of its releases, such as `>=1.0.0 <2.0.0`; all if left out.",
+            "type": "string",
+            "minLength": 1,
+        }),
+        "prerelease" => json!({
+            "description": "What pre-releases of its releases begin with, such as `rc` or `rc*`, or `none` or `any`; `any` if left out.",
+            "anyOf": [rule.clone(), {"type": "array", "minItems": 1, "uniqueItems": true, "items": rule}],
+        }),
+        "lifecycle" => list(
+            "Phases of its own; those of the project if left out.",
+            &object(&lifecycle::FIELDS, &["phase", "environments"], phase),
+            1,
+        ),
+        "default" => described("Takes what more than one channel would take.", "boolean"),
         _ => json!(false),
     }
 }
@@ -170,6 +198,7 @@ fn variable() -> Value {
         "value" => described("The value everywhere else.", "text"),
         "environments" => scope("Values by environment.", "name"),
         "steps" => scope("Values by step.", "name"),
+        "channels" => scope("Values by channel.", "name"),
         "pools" => scope("Values by pool.", "name"),
         _ => json!(false),
     });
@@ -204,7 +233,8 @@ fn step_of(name: &str, kind: Kind) -> Value {
         "http" => object(&gates::HTTP, &["url"], http),
         "deploy-release" => object(&gates::DEPLOY_RELEASE, &["project"], |field| match field {
             "project" => described("The other project.", "name"),
-            "version" => described("Version of its release; its newest one if left out.", "text"),
+            "channel" => described("Its channel whose newest release it is; the default one if left out.", "name"),
+            "version" => described("Version of its release; the newest one of the channel if left out.", "text"),
             _ => json!(false),
         }),
         other => common(other),

@@ -7,9 +7,10 @@ use super::tree::{At, Errors, Fields, Value, shown};
 use super::values::check_argument;
 use crate::expression::Template;
 
-pub(super) const FIELDS: [&str; 7] = ["secret", "prompt", "required", "value", "environments", "steps", "pools"];
+pub(super) const FIELDS: [&str; 8] =
+    ["secret", "prompt", "required", "value", "environments", "steps", "channels", "pools"];
 /// Fields of one form each; a variable has one form.
-pub(super) const SCOPED: [&str; 4] = ["value", "environments", "steps", "pools"];
+pub(super) const SCOPED: [&str; 5] = ["value", "environments", "steps", "channels", "pools"];
 pub(super) const PROMPT: [&str; 3] = ["prompt", "required", "value"];
 /// Most variables, and most values of one of them in one sort of scope.
 const MAX_VARIABLES: usize = 500;
@@ -22,6 +23,7 @@ pub(super) type Declared = Vec<(String, Option<Variable>)>;
 pub(super) struct Names<'a> {
     pub(super) environments: &'a Known,
     pub(super) steps: &'a Known,
+    pub(super) channels: &'a Known,
 }
 
 /// Reads all variables.
@@ -141,6 +143,7 @@ fn scoped(at: &At<'_>, fields: &Fields<'_>, known: &Names<'_>, errors: &mut Erro
         |known: &Known, key: &str, at: &At<'_>, errors: &mut Errors| known.check(key, at.name_line, &at.field, errors);
     let environments = scope("environments", &|key, at, errors| in_known(known.environments, key, at, errors));
     let steps = scope("steps", &|key, at, errors| in_known(known.steps, key, at, errors));
+    let channels = scope("channels", &|key, at, errors| in_known(known.channels, key, at, errors));
     let pools = scope("pools", &|key, at, errors| {
         let good = names::is_name(key);
         if !good {
@@ -156,5 +159,5 @@ fn scoped(at: &At<'_>, fields: &Fields<'_>, known: &Names<'_>, errors: &mut Erro
         }
         return None;
     }
-    Some(Scoped { value: unconditional, environments, steps, pools })
+    Some(Scoped { value: unconditional, environments, steps, channels, pools })
 }

@@ -82,12 +82,12 @@ async fn values_reach_the_step_by_the_documented_order_and_are_frozen() {
     let (env, _) = started(&world, &mut sim).await;
     assert_eq!((env[1].1.as_str(), env[2].1.as_str()), ("new", "canary-new"));
 
-    let explained = world.engine.explain_variable("web", "tier", "dev", None).await.unwrap();
+    let explained = world.engine.explain_variable("web", "tier", "dev", (None, None)).await.unwrap();
     assert_eq!((explained.value.as_deref(), explained.from.as_str()), (Some("new"), "library `team` for everything"));
     assert_eq!(explained.beaten[0].from, "library `common` for everything");
-    let explained = world.engine.explain_variable("web", "key", "dev", None).await.unwrap();
+    let explained = world.engine.explain_variable("web", "key", "dev", (None, None)).await.unwrap();
     assert_eq!((explained.value, explained.from.as_str()), (None, "library `common` for everything"));
-    assert!(world.engine.explain_variable("web", "nothing", "dev", None).await.is_err());
+    assert!(world.engine.explain_variable("web", "nothing", "dev", (None, None)).await.is_err());
 }
 
 #[tokio::test]

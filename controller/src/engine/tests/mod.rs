@@ -1,6 +1,7 @@
 //! The engine with a simulated agent that calls it as the agent plane does. Time stands still until a test moves it.
 
 mod cancels;
+mod channels;
 mod children;
 mod cloud;
 mod ends;

@@ -18,6 +18,8 @@ pub struct ReleaseRow {
     pub project_name: String,
     /// Unique in the project.
     pub version: String,
+    /// Its channel, as its revision names it.
+    pub channel: String,
     /// Sorts as the version does.
     pub sort_key: String,
     /// Revision of the spec.
@@ -46,6 +48,8 @@ pub type Images = BTreeMap<String, String>;
 pub struct ReleaseFilter {
     /// Older than this sort key.
     pub before: Option<String>,
+    /// In this channel; `None`: in all.
+    pub channel: Option<String>,
     /// At most so many; 0 means 50, and there are never more than 500.
     pub limit: u32,
 }

@@ -336,6 +336,10 @@ mod tests {
                 "SELECT * FROM release WHERE project = 'p' AND digest = 'd' ORDER BY sort_key DESC LIMIT 1",
                 "release_same",
             ),
+            (
+                "SELECT * FROM release WHERE project = 'p' AND channel = 'c' AND sort_key < 'k' ORDER BY sort_key DESC LIMIT 1",
+                "release_of_channel",
+            ),
         ] {
             let plan = super::super::column::plan(&mut c, sql).await;
             assert!(plan[0].contains(&format!("USING INDEX {index}")), "{sql}: {plan:?}");

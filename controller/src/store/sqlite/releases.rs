@@ -22,6 +22,7 @@ fn release_row(row: &SqliteRow) -> Result<ReleaseRow> {
         project: parsed(row, "project")?,
         project_name: text(row, "project_name")?,
         version: text(row, "version")?,
+        channel: text(row, "channel")?,
         sort_key: text(row, "sort_key")?,
         revision: count(row, "revision")?,
         package: opt_text(row, "package")?,
@@ -37,7 +38,7 @@ fn release_row(row: &SqliteRow) -> Result<ReleaseRow> {
 pub(super) async fn insert_release(c: &mut SqliteConnection, row: &ReleaseRow) -> Result<bool> {
     let done = query(
         "INSERT INTO release (id, project, project_name, version, sort_key, revision, package, variables, digest, blocked, \
-         created_at, created_by, children) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13) \
+         created_at, created_by, children, channel) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14) \
          ON CONFLICT (project, version) DO NOTHING",
     )
     .bind(row.id.to_string())
@@ -53,6 +54,7 @@ pub(super) async fn insert_release(c: &mut SqliteConnection, row: &ReleaseRow) -
     .bind(row.created_at.as_micros())
     .bind(&row.created_by)
     .bind(to_json("children", &row.children)?)
+    .bind(&row.channel)
     .execute(c)
     .await?;
     Ok(done.rows_affected() == 1)
@@ -92,6 +94,9 @@ pub(super) async fn releases(
 ) -> Result<Vec<ReleaseRow>> {
     let mut sql = QueryBuilder::<sqlx::Sqlite>::new("SELECT * FROM release WHERE project = ");
     sql.push_bind(project.to_string());
+    if let Some(channel) = &filter.channel {
+        sql.push(" AND channel = ").push_bind(channel.clone());
+    }
     if let Some(before) = &filter.before {
         sql.push(" AND sort_key < ").push_bind(before.clone());
     }

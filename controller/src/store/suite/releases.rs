@@ -21,8 +21,14 @@ pub(super) async fn a_release_is_made_once_and_images_are_pinned_once(store: &Ar
         assert_eq!(tx.release_by_id(ten.id).await?, Some(ten.clone()));
         assert_eq!(tx.release_same(project_id(), "digest-1").await?, Some(one.clone()));
         assert_eq!(tx.releases(project_id(), &ReleaseFilter::default()).await?[..2], [ten.clone(), one.clone()], "as versions");
-        let filter = ReleaseFilter { before: Some(ten.sort_key), limit: 1 };
+        let filter = ReleaseFilter { before: Some(ten.sort_key.clone()), limit: 1, ..ReleaseFilter::default() };
         assert_eq!(tx.releases(project_id(), &filter).await?, std::slice::from_ref(&one));
+        let beta = ReleaseRow { channel: "beta".to_owned(), ..release(4, "1.9.5") };
+        assert!(tx.insert_release(&beta).await?);
+        let of = |channel: &str| ReleaseFilter { channel: Some(channel.to_owned()), ..ReleaseFilter::default() };
+        assert_eq!(tx.releases(project_id(), &of("beta")).await?, std::slice::from_ref(&beta));
+        assert_eq!(tx.releases(project_id(), &of("default")).await?[..2], [ten, one.clone()]);
+        assert_eq!(tx.releases(project_id(), &of("other")).await?, []);
         tx.block_release(one.id, Some("CVE")).await?;
         assert_eq!(tx.release_by_id(one.id).await?.unwrap().blocked.as_deref(), Some("CVE"));
         tx.pin_image(one.id, ("tiny", "sha256:1"), at(5)).await?;

@@ -55,6 +55,58 @@ fn lifecycle() {
 }
 
 #[test]
+fn channels() {
+    let channels =
+        |channels: &str, expected: Expected<'_>| check(&with_top(&format!("channels:\n{channels}")), expected);
+    check(&with_top("channels: []\n"), &[(5, "channels", "at least one channel")]);
+    check(&with_top("channels: beta\n"), &[(5, "channels", "a list is needed")]);
+    check(&with_top("channel: []\n"), &[(5, "channel", "did you mean `channels`?")]);
+    channels("  - {}\n", &[(6, "channels[0].name", "write `name: stable`")]);
+    channels(
+        "  - {name: a, default: true}\n  - {name: a}\n  - {name: b, default: true}\n",
+        &[
+            (7, "channels[1].name", "already a channel `a`"),
+            (8, "channels[2].default", "channel `a` is the default already"),
+        ],
+    );
+    let one = |more: &str, field: &str, part: &str| {
+        channels(&format!("  - {{name: a, {more}}}\n"), &[(6, &format!("channels[0].{field}"), part)]);
+    };
+    one("version: '<1.0.0'", "version", "did you mean `versions`?");
+    one("versions: ^1.0.0", "versions", "`^1.0.0` does not begin with a comparison: write comparisons");
+    one("versions: '>=1.0'", "versions", "such as `>=1.0.0 <2.0.0`");
+    one("versions: '>=2.0.0 <1.0.0'", "versions", "no version is in `>=2.0.0 <1.0.0`");
+    one("versions: '>=1.0.0-a <1.0.0-b', prerelease: none", "versions", "leave `prerelease: none` out");
+    one("versions: ['<1.0.0']", "versions", "not a list");
+    one("prerelease: []", "prerelease", "nothing could be in this channel");
+    one("prerelease: 'r*c'", "prerelease", "`r*c` is no rule");
+    one("prerelease: beta.1", "prerelease", "`beta.1` is no rule");
+    one("prerelease: ^$", "prerelease", "write `none`, `any`");
+    one("prerelease: [rc, any]", "prerelease[1]", "`any` stands alone");
+    one("prerelease: [rc, rc]", "prerelease[1]", "already there");
+    one("prerelease: {a: b}", "prerelease", "not a mapping");
+    one("default: yes", "default", "write `true` or `false`");
+    one("lifecycle: []", "lifecycle", "at least one phase");
+    one(
+        "lifecycle: [{phase: x, environments: [dve]}]",
+        "lifecycle[0].environments[0]",
+        "there is no environment `dve`; did you mean `dev`?",
+    );
+    let spec =
+        |channels: &str, variable: &str| with_top(&format!("channels: {channels}\nvariables: {{a: {variable}}}\n"));
+    check(
+        &spec("[{name: beta}]", "{channels: {bata: 1}}"),
+        &[(6, "variables.a.channels.bata", "there is no channel `bata`; did you mean `beta`?")],
+    );
+    check(
+        &with_top("variables: {a: {channels: {beta: 1}}}\n"),
+        &[(5, "variables.a.channels.beta", "there is no channel `beta`")],
+    );
+    // A channel that is wrong itself is not missed in a scope too.
+    check(&spec("[{name: Beta}]", "{channels: {beta: 1}}"), &[(5, "channels[0].name", "for example `beta`")]);
+}
+
+#[test]
 fn variables_with_scopes() {
     let variable = |variable: &str, field: &str, part: &str| {
         let field = if field.is_empty() { "variables.a".to_owned() } else { format!("variables.a.{field}") };
@@ -209,6 +261,8 @@ fn releases_of_other_projects() {
     deploy("{project: other, version: '1 0'}", ".version", "such as `1.4.0`");
     deploy("{project: other, version: '${{ secrets.token }}'}", ".version", "a secret would be shown");
     deploy("{project: other, version: '${{ steps.z.outputs.v }}'}", ".version", "before any step runs");
+    deploy("{project: other, channel: Beta}", ".channel", "for example `beta`");
+    deploy("{project: other, channel: beta, version: 1.0.0}", ".channel", "leave `channel` or `version` out");
     deploy("{project: other, environment: dev}", ".environment", "unknown field `environment`");
     let other = "name: other, deploy-release: {project: other}";
     steps(

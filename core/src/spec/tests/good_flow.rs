@@ -34,6 +34,7 @@ fn the_example_of_the_contract_means_what_its_comments_say() {
         value: Some("1".to_owned()),
         environments: vec![("production".to_owned(), "6".to_owned())],
         steps: Vec::new(),
+        channels: Vec::new(),
         pools: Vec::new(),
     };
     assert_eq!(project.variable("replicas"), Some(&Variable::Scoped(scoped)));
@@ -114,18 +115,40 @@ fn a_lifecycle_may_leave_environments_out() {
 }
 
 #[test]
+fn channels_have_rules_and_phases_of_their_own() {
+    let channels = "channels:\n  - {name: stable, versions: '>= 1.0.0, <2.0.0', prerelease: none, default: true}\n  \
+                    - {name: beta, prerelease: [beta, 'rc*', 7, none], lifecycle: [{phase: try, environments: [dev]}]}\n  \
+                    - {name: all, prerelease: any}\n  - {name: one, prerelease: '*', default: false}\nsteps:";
+    let spec = RELEASES.replacen("{value: 1, environments", "{value: 1, channels: {beta: 2}, environments", 1);
+    let project = accepted(&spec.replacen("steps:", channels, 1));
+    let rules = |at: usize| project.channels[at].prerelease.join(" ");
+    assert_eq!([rules(0), rules(1), rules(2), rules(3)], ["none", "beta rc* 7 none", "", "*"]);
+    assert_eq!(project.channels[0].versions.as_ref().unwrap().to_string(), ">=1.0.0 <2.0.0");
+    assert_eq!(project.default_channel().map(|channel| channel.name.as_str()), Some("stable"));
+    let names: Vec<_> = project.lifecycle_of("beta").iter().map(|phase| phase.name.as_str()).collect();
+    assert_eq!(names, ["try"]);
+    assert_eq!(project.lifecycle_of("stable"), project.lifecycle);
+    let Some(Variable::Scoped(scoped)) = project.variable("replicas") else { panic!("{project:?}") };
+    assert_eq!(scoped.channels, [("beta".to_owned(), "2".to_owned())]);
+    let stored = serde_json::to_string(&project).unwrap();
+    assert_eq!(serde_json::from_str::<Project>(&stored).unwrap(), project);
+    assert!(!serde_json::to_string(&accepted(RELEASES)).unwrap().contains("channels"), "stored as before");
+}
+
+#[test]
 fn variables_have_scopes_or_are_asked_for() {
     let spec =
         with_steps("  - {name: infra, image: i, run: x, env: {R: '${{ vars.replicas }}', T: '${{ vars.ticket }}'}}\n");
     let project = accepted(&spec.replace(
         "{environments: {production: 6}}",
-        "{steps: {infra: '7'}, pools: {gpu: 8}, environments: {production: 6, dev: \"$${{ x }}\"}}",
+        "{steps: {infra: '7'}, channels: {default: 9}, pools: {gpu: 8}, environments: {production: 6, dev: \"$${{ x }}\"}}",
     ));
     let pair = |name: &str, value: &str| (name.to_owned(), value.to_owned());
     let scoped = Scoped {
         value: None,
         environments: vec![pair("production", "6"), pair("dev", "${{ x }}")],
         steps: vec![pair("infra", "7")],
+        channels: vec![pair("default", "9")],
         pools: vec![pair("gpu", "8")],
     };
     assert_eq!(project.variable("replicas"), Some(&Variable::Scoped(scoped)));
@@ -148,7 +171,7 @@ fn steps_without_a_container_have_defaults() {
     assert_eq!(project.steps[0].action, Action::Approval(approval));
     let Action::Http(http) = &project.steps[2].action else { panic!("no http") };
     assert_eq!((http.status, &http.body, project.steps[2].timeout), (200, &None, Some(Duration::from_secs(30))));
-    let other = |version| Action::DeployRelease(DeployRelease { project: "other".to_owned(), version });
+    let other = |version| Action::DeployRelease(DeployRelease { project: "other".to_owned(), channel: None, version });
     assert_eq!(project.steps[3].action, other(None));
     assert!(project.steps[3].skippable && !project.steps[4].skippable);
     assert_eq!(project.steps[4].action, other(Some(Template::parse("${{ vars.region }}").unwrap())));
