@@ -20,6 +20,10 @@ pub struct Wish<'a> {
     pub version: &'a str,
     /// Why the release may not be deployed, if so.
     pub blocked: Option<&'a str>,
+    /// It is of a working tree, which no release holds: it has passed nothing, and nobody can promote it.
+    pub local: bool,
+    /// The environment is protected.
+    pub protected: bool,
     /// Not before.
     pub not_before: Option<Timestamp>,
     /// Not after.
@@ -53,6 +57,22 @@ pub enum Denied {
         /// What is missing, for people.
         missing: String,
     },
+    /// A working tree may not go to a protected environment.
+    #[error("environment `{environment}` is protected, and takes no working tree")]
+    LocalProtected {
+        /// The environment.
+        environment: String,
+    },
+    /// A working tree may not go past the first phases.
+    #[error(
+        "a working tree may not go to `{environment}`: phase `{phase}` has to be passed first, and only a release can"
+    )]
+    LocalPhase {
+        /// The environment.
+        environment: String,
+        /// The first phase that has to be passed.
+        phase: String,
+    },
     /// Its time has not come.
     #[error("it is scheduled for {at}")]
     TooEarly {
@@ -74,6 +94,8 @@ impl Denied {
         match self {
             Self::Blocked { .. } => "release_blocked",
             Self::NoPhase { .. } | Self::PhaseNotPassed { .. } => "lifecycle",
+            Self::LocalProtected { .. } => "local_protected",
+            Self::LocalPhase { .. } => "local_phase",
             Self::TooEarly { .. } => "schedule",
             Self::Expired { .. } => "expired",
         }
@@ -91,6 +113,11 @@ impl Denied {
             Self::NoPhase { .. } => "add it to a phase of `lifecycle` and make a new release".to_owned(),
             Self::PhaseNotPassed { .. } => {
                 "deploy it there first: `longshore promote PROJECT --release VERSION` goes to the next phase".to_owned()
+            }
+            Self::LocalProtected { .. } | Self::LocalPhase { .. } => {
+                "apply the project and deploy a release: `longshore apply`, then `longshore deploy PROJECT --env E`; or \
+                 deploy the working tree to an environment of the first phase"
+                    .to_owned()
             }
             Self::TooEarly { .. } => "it begins by itself; cancel it if it is not wanted any more".to_owned(),
             Self::Expired { .. } => "ask for a new deployment".to_owned(),
@@ -115,6 +142,9 @@ pub fn check(wish: &Wish<'_>, now: Timestamp) -> Result<(), Denied> {
     if let Some(at) = wish.expires_at.filter(|at| *at <= now) {
         return Err(Denied::Expired { at });
     }
+    if wish.local && wish.protected {
+        return Err(Denied::LocalProtected { environment: wish.environment.to_owned() });
+    }
     if !wish.lifecycle.is_empty() {
         let holds = |phase: &Phase| phase.environments.iter().any(|name| name == wish.environment);
         let Some(at) = wish.lifecycle.iter().position(holds) else {
@@ -124,6 +154,9 @@ pub fn check(wish: &Wish<'_>, now: Timestamp) -> Result<(), Denied> {
             wish.lifecycle.iter().take(at).find_map(|phase| missing(phase, wish.succeeded).map(|why| (phase, why)));
         if let Some((phase, missing)) = open {
             let (version, phase) = (wish.version.to_owned(), phase.name.clone());
+            if wish.local {
+                return Err(Denied::LocalPhase { environment: wish.environment.to_owned(), phase });
+            }
             return Err(Denied::PhaseNotPassed { version, phase, missing });
         }
     }
@@ -201,7 +234,18 @@ mod tests {
     }
 
     fn wish<'a>(lifecycle: &'a [Phase], environment: &'a str, succeeded: &'a BTreeSet<String>) -> Wish<'a> {
-        Wish { lifecycle, environment, succeeded, version: "1.0.0", blocked: None, not_before: None, expires_at: None }
+        let (local, protected, not_before, expires_at) = (false, false, None, None);
+        Wish {
+            lifecycle,
+            environment,
+            succeeded,
+            version: "1.0.0",
+            blocked: None,
+            local,
+            protected,
+            not_before,
+            expires_at,
+        }
     }
 
     #[test]
@@ -210,7 +254,9 @@ mod tests {
         let (version, environment) = ("1.0.0".to_owned(), "dev".to_owned());
         for denied in [
             Denied::Blocked { version: version.clone(), reason: String::new() },
-            Denied::NoPhase { environment },
+            Denied::NoPhase { environment: environment.clone() },
+            Denied::LocalProtected { environment: environment.clone() },
+            Denied::LocalPhase { environment, phase: String::new() },
             Denied::PhaseNotPassed { version, phase: String::new(), missing: String::new() },
             Denied::TooEarly { at },
             Denied::Expired { at },
@@ -241,6 +287,23 @@ mod tests {
         assert!(matches!(check(&Wish { expires_at: Some(now), ..plain }, now), Err(Denied::Expired { .. })));
         let both = Wish { not_before: late, expires_at: early, ..plain };
         assert!(matches!(check(&both, now), Err(Denied::Expired { .. })), "what never may begin does not wait");
+    }
+
+    #[test]
+    fn a_working_tree_goes_where_nothing_has_to_be_passed_first() {
+        let (lifecycle, none, now) = (lifecycle(), set(&[]), Timestamp::from_micros(50));
+        let to = |environment, protected| {
+            check(&Wish { local: true, protected, ..wish(&lifecycle, environment, &none) }, now)
+        };
+        assert_eq!((to("dev", false), to("qa", false)), (Ok(()), Ok(())));
+        assert!(matches!(to("dev", true), Err(Denied::LocalProtected { .. })));
+        for environment in ["lab", "staging", "eu"] {
+            assert!(matches!(to(environment, false), Err(Denied::LocalPhase { phase, .. }) if phase == "test"));
+        }
+        assert!(matches!(to("elsewhere", false), Err(Denied::NoPhase { .. })));
+        let free = Wish { local: true, ..wish(&[], "any", &none) };
+        assert_eq!(check(&free, now), Ok(()));
+        assert_eq!(check(&Wish { local: false, protected: true, ..free }, now), Ok(()), "a release may");
     }
 
     #[test]

@@ -50,6 +50,9 @@ pub struct ReleaseName {
 pub struct ReleaseList {
     /// The project.
     pub project: String,
+    /// List what was made of working trees by `deploy --local` instead.
+    #[arg(long)]
+    pub local: bool,
     /// Only versions below this one.
     #[arg(long, value_name = "V")]
     pub before: Option<String>,

@@ -28,8 +28,22 @@ pub struct Deployment {
     pub ended_at: Option<String>,
     /// The deployment whose step began it.
     pub parent: Option<String>,
+    /// The working tree that it is of.
+    pub local: Option<Local>,
     /// Its steps, in order.
     pub steps: Vec<Step>,
+}
+
+/// The working tree that a deployment is of.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(default)]
+pub struct Local {
+    /// Digest of its spec.
+    pub spec: String,
+    /// The commit that was checked out.
+    pub commit: Option<String>,
+    /// Whether something differed from it.
+    pub dirty: Option<bool>,
 }
 
 /// One step of a deployment.

@@ -56,9 +56,10 @@ pub(super) async fn list(context: &Context, args: &DeploymentList) -> Result<Exi
 
 fn row(deployment: Deployment) -> [Cell; 6] {
     let took = between(deployment.created_at.as_deref(), deployment.ended_at.as_deref());
+    let mark = if deployment.local.is_some() { " (local)" } else { "" };
     [
         deployment.id.into(),
-        deployment.project.into(),
+        format!("{}{mark}", deployment.project).into(),
         deployment.environment.into(),
         Cell::State(deployment.state),
         Cell::optional(deployment.created_at.as_deref().map(moment)),

@@ -7,6 +7,7 @@ mod approval;
 mod audit;
 mod cancel;
 mod deploy;
+mod deploy_local;
 mod deployment;
 mod explain;
 mod join_token;

@@ -157,7 +157,8 @@ async fn diff(context: &Context, args: &ReleaseDiff) -> Result<Exit, Failure> {
 async fn releases(context: &Context, args: &ReleaseList) -> Result<Exit, Failure> {
     let request = Request::get(&["projects", &args.project, "releases"])
         .query("limit", Some(args.limit))
-        .query("before", args.before.as_deref());
+        .query("before", args.before.as_deref())
+        .query("local", args.local.then_some(true));
     list_of(context, &request, "releases", (["VERSION", "REVISION", "MADE", "BY", "BLOCKED"], "no releases"), |row| {
         let cell = |name| Cell::optional(text(row, name));
         let made = Cell::optional(text(row, "created_at").map(|at| moment(&at)));

@@ -36,6 +36,8 @@ pub(super) struct CreateRelease {
 pub(super) struct ListReleases {
     /// At most so many, from 1 to 500; 50 when it is not said.
     limit: Option<u32>,
+    /// What was made of working trees, instead of releases.
+    local: Option<bool>,
     /// Only versions below this one.
     before: Option<String>,
 }
@@ -95,7 +97,7 @@ pub(super) async fn list(
     Asked(asked): Asked<ListReleases>,
 ) -> Result<Json<Vec<ReleaseView>>, Problem> {
     let limit = asked.limit.unwrap_or_default();
-    Ok(Json(api.engine.releases(&project, asked.before, limit).await?))
+    Ok(Json(api.engine.releases(&project, asked.before, limit, asked.local.unwrap_or_default()).await?))
 }
 
 /// One release and what it holds.

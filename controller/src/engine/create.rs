@@ -18,11 +18,12 @@ use super::context::Values;
 use super::cx::Cx;
 use super::flow::{begin, may_begin};
 use super::libraries::newest_rows;
+use super::local::{self, Tree};
 use super::pins::check_permitted;
 use super::program::{FILES, MAX_BYTES, Program};
 use super::{Engine, Error, NewDeployment, Result, cloud as accounts, releases};
 use crate::store::Tx;
-use crate::store::rows::{DeploymentRow, Owner, ProjectRow, ReleaseRow, StepRow, VariableRow, VariableValue};
+use crate::store::rows::{DeploymentRow, LocalRow, Owner, ProjectRow, ReleaseRow, StepRow, VariableRow, VariableValue};
 
 /// Longest operation id of a client.
 const MAX_OPERATION: usize = 128;
@@ -36,6 +37,8 @@ struct Found {
     release: Option<ReleaseRow>,
     spec: Project,
     variables: Vec<VariableRow>,
+    /// Of a working tree, if so.
+    local: Option<LocalRow>,
 }
 
 impl Engine {
@@ -52,14 +55,19 @@ impl Engine {
             ));
         }
         check_times(&new)?;
+        let tree = match &new.local {
+            Some(local) => Some(self.working_tree(&new.project, local).await?),
+            None => None,
+        };
+        let mark = tree.as_ref().map(|tree| tree.row.clone());
         let wish = new.clone();
         let before = self
             .read(move |tx| Box::pin(async move { Ok(tx.deployment_by_operation(&wish.operation_id).await?) }))
             .await?;
         if let Some(before) = before {
-            return same(&before, &new);
+            return same(&before, &new, mark.as_ref());
         }
-        let found = self.find(&new).await?;
+        let found = self.find(&new, tree).await?;
         let id = self.clock().deployment_id();
         let mut row = self.row(id, &new, &found, by)?;
         row.stacks = self.check_steps(&row, &found).await?;
@@ -69,14 +77,19 @@ impl Engine {
         self.change(by, move |tx, cx| Box::pin(async move { accept(tx, cx, row, found, &new).await })).await
     }
 
-    async fn find(&self, new: &NewDeployment) -> Result<Found> {
+    async fn find(&self, new: &NewDeployment, tree: Option<Tree>) -> Result<Found> {
+        if tree.is_some() && new.release.is_some() {
+            let hint = "leave one of them out".to_owned();
+            return Err(Error::invalid("local", "a working tree is no release", hint));
+        }
         let (name, package, version) = (new.project.clone(), new.package.clone(), new.release.clone());
+        let environment = new.environment.clone();
         let found = self
             .read(move |tx| {
                 Box::pin(async move {
                     let project = project(tx, &name).await?;
                     if let Some(version) = version {
-                        let release = releases::find(tx, &project, &version).await?;
+                        let release = releases::find_to_deploy(tx, &project, &version).await?;
                         if package.is_some() && package != release.package {
                             let message =
                                 format!("release `{version}` holds its own package, which no deployment changes");
@@ -85,7 +98,7 @@ impl Engine {
                         }
                         let (spec, variables) =
                             (releases::held_spec(tx, &release).await?, releases::held_variables(tx, &release).await?);
-                        return Ok(Found { project, release: Some(release), spec, variables });
+                        return Ok(Found { project, release: Some(release), spec, variables, local: None });
                     }
                     let revision = tx.revision(project.id, project.revision).await?;
                     let spec = revision.map(|revision| revision.spec);
@@ -97,8 +110,15 @@ impl Engine {
                         let hint = Some("upload it first with PUT /api/v1/packages/SHA256".to_owned());
                         return Err(Error::NotFound { kind: "package", name: sha256, hint });
                     }
+                    let (spec, local) = match tree {
+                        Some(tree) => {
+                            local::check_environment(&spec, &environment)?;
+                            (tree.spec, Some(tree.row))
+                        }
+                        None => (spec, None),
+                    };
                     let variables = newest_rows(tx, &project, &spec).await?;
-                    Ok(Found { project, release: None, spec, variables })
+                    Ok(Found { project, release: None, spec, variables, local })
                 })
             })
             .await?;
@@ -150,6 +170,7 @@ impl Engine {
             parent: new.parent,
             guided: new.guided,
             skip: left_out(&found.spec, &new.skip)?,
+            local: found.local.clone(),
         })
     }
 
@@ -283,15 +304,20 @@ async fn accept(
 ) -> Result<DeploymentId> {
     let id = row.deployment.id;
     if let Some(before) = tx.deployment_by_operation(&row.operation_id).await? {
-        return same(&before, new);
+        return same(&before, new, row.local.as_ref());
     }
     if found.release.is_none() {
         let project = project(tx, &row.project_name).await?;
         if project.revision != row.revision {
             return Err(stale(&row.project_name));
         }
-        let release =
-            releases::on_the_spot(tx, cx, &project, &found.spec, row.package.clone(), &row.created_by).await?;
+        let (package, by) = (row.package.clone(), row.created_by.as_str());
+        let release = match &row.local {
+            Some(local) => {
+                releases::of_working_tree(tx, cx, &project, (&found.spec, &local.spec), (package, by)).await?
+            }
+            None => releases::on_the_spot(tx, cx, &project, &found.spec, package, by).await?,
+        };
         // Whoever deploys it has decided where it goes first.
         cx.after.promote.remove(&release.id);
         (row.release, row.version) = (release.id, release.version);
@@ -307,8 +333,15 @@ async fn accept(
         tx.insert_step(&StepRow::queued(id, index, &step.name)).await?;
     }
     (cx.after.dispatch, cx.after.timers) = (true, true);
-    let detail = json!({ "project": row.project_name, "release": row.version, "revision": row.revision, "environment": row.environment, "package": row.package, "locks": row.locks });
-    cx.event(tx, "deployment.created", Some(id), detail).await?;
+    let mut detail = json!({ "project": row.project_name, "release": row.version, "revision": row.revision, "environment": row.environment, "package": row.package, "locks": row.locks });
+    let action = match &row.local {
+        Some(local) => {
+            detail["local"] = json!(local);
+            "deployment.created_local"
+        }
+        None => "deployment.created",
+    };
+    cx.event(tx, action, Some(id), detail).await?;
     begun_by(tx, cx, &row).await?;
     if denied.is_none() && may_begin(tx, &row, cx.now).await? {
         begin(tx, cx, &row).await?;
@@ -333,9 +366,15 @@ pub(super) async fn gate(
         succeeded: &succeeded,
         version: &row.version,
         blocked: release.blocked.as_deref(),
+        local: false,
+        protected: false,
         not_before: row.not_before,
         expires_at: row.expires_at,
     };
+    if row.local.is_some() {
+        let applied = local::applied(tx, &row.project_name).await?;
+        return Ok(longshore_core::gate::check(&local::bound(wish, row, &applied, spec), now).err());
+    }
     Ok(longshore_core::gate::check(&wish, now).err())
 }
 
@@ -402,9 +441,10 @@ pub(super) async fn project(tx: &mut dyn Tx, name: &str) -> Result<ProjectRow> {
     })
 }
 
-fn same(before: &DeploymentRow, new: &NewDeployment) -> Result<DeploymentId> {
+fn same(before: &DeploymentRow, new: &NewDeployment, local: Option<&LocalRow>) -> Result<DeploymentId> {
     let same = before.project_name == new.project
         && before.environment == new.environment
+        && before.local.as_ref().map(|local| &local.spec) == local.map(|local| &local.spec)
         && new.package.as_ref().is_none_or(|package| before.package.as_ref() == Some(package))
         && new.release.as_ref().is_none_or(|version| *version == before.version);
     if same {

@@ -24,6 +24,10 @@ use crate::store::rows::{DeploymentRow, JobRow, ReservationRow, StepRow};
 
 /// The spec that a deployment goes by.
 pub(super) async fn spec_of(tx: &mut dyn Tx, row: &DeploymentRow) -> Result<Project> {
+    if row.local.is_some() {
+        let held = tx.release_by_id(row.release).await?.and_then(|release| release.local);
+        return held.ok_or_else(|| Error::Internal(format!("the spec of `{}` is missing", row.version)));
+    }
     let revision = tx.revision(row.project, row.revision).await?;
     let spec = revision.map(|revision| revision.spec);
     spec.ok_or_else(|| Error::Internal(format!("revision {} of `{}` is missing", row.revision, row.project_name)))

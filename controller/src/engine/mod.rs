@@ -27,6 +27,7 @@ mod http;
 mod images;
 mod libraries;
 mod live;
+mod local;
 mod offers;
 mod people;
 mod pins;
@@ -81,6 +82,7 @@ pub use error::Error;
 pub use explain::{ExplainView, VariableExplained};
 pub use libraries::LibraryView;
 pub use live::{Change, Changes};
+pub use local::NewLocal;
 pub use pins::Below;
 pub use promote::{Promoted, PromotedTo, RolledBack};
 pub use releases::NewRelease;
@@ -88,8 +90,8 @@ pub use rotate::{DataKeyView, RotationView, SecretsView};
 pub use tokens::NewToken;
 pub use view::{
     AgentView, AppliedView, ApprovalView, AttemptView, AuditPage, AuditView, ChildReleaseView, DeploymentView,
-    EventView, GrantView, HeldPackageView, LockView, LogView, PlanView, ProgressView, ProjectView, ReleaseStepView,
-    ReleaseView, RoleView, SpecView, StepView, TeamView, TokenView, UserView, VariableView,
+    EventView, GrantView, HeldPackageView, LocalView, LockView, LogView, PlanView, ProgressView, ProjectView,
+    ReleaseStepView, ReleaseView, RoleView, SpecView, StepView, TeamView, TokenView, UserView, VariableView,
 };
 
 type Result<T, E = Error> = std::result::Result<T, E>;
@@ -154,6 +156,8 @@ pub struct NewDeployment {
     pub package: Option<String>,
     /// Version of a release; `None`: one is made on the spot.
     pub release: Option<String>,
+    /// The working tree that it is of; `None`: the project as it was applied, or a release.
+    pub local: Option<NewLocal>,
     /// Values of the variables that are asked for.
     pub variables: BTreeMap<String, String>,
     /// Greater ones begin first; 0 is usual.

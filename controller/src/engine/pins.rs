@@ -12,7 +12,7 @@ use longshore_core::variables;
 
 use super::context::Values;
 use super::create::{project, set_value};
-use super::releases::find;
+use super::releases::find_to_deploy;
 use super::{Engine, Error, Result};
 use crate::store::Tx;
 use crate::store::rows::{ProjectRow, ReleaseFilter, ReleaseRow, VariableRow};
@@ -43,7 +43,7 @@ impl Engine {
             Box::pin(async move {
                 let project = project(tx, &name).await?;
                 if let Some(version) = version {
-                    let release = find(tx, &project, &version).await?;
+                    let release = find_to_deploy(tx, &project, &version).await?;
                     return Ok(Below { projects: projects(tx, &release.children).await?, automatic: BTreeSet::new() });
                 }
                 let spec = tx.revision(project.id, project.revision).await?.map(|revision| revision.spec);
@@ -59,6 +59,14 @@ impl Engine {
     }
 }
 
+/// The projects that a deployment of a working tree deploys too.
+pub(super) async fn below_local(tx: &mut dyn Tx, name: &str, spec: &Project) -> Result<BTreeSet<String>> {
+    let project = project(tx, name).await?;
+    let set = tx.variables(project.id).await?;
+    let pins = pins(tx, &project, spec, &set).await?;
+    projects(tx, &pins).await
+}
+
 /// Chooses the releases of other projects that a release of this spec holds.
 pub(super) async fn pins(tx: &mut dyn Tx, project: &ProjectRow, spec: &Project, set: &[VariableRow]) -> Result<Pins> {
     let mut pins = Pins::new();
@@ -72,7 +80,7 @@ pub(super) async fn pins(tx: &mut dyn Tx, project: &ProjectRow, spec: &Project, 
         let release = match &asked.version {
             Some(template) => {
                 let version = version_of(spec, step, template, set)?;
-                find(tx, &child, &version).await?
+                find_to_deploy(tx, &child, &version).await?
             }
             None => newest(tx, &child).await?.ok_or_else(|| no_release(step, &child.name))?,
         };

@@ -55,7 +55,7 @@ impl Engine {
         self.read(move |tx| {
             Box::pin(async move {
                 let project = project(tx, &name).await?;
-                let release = releases::find(tx, &project, &version).await?;
+                let release = releases::find_to_deploy(tx, &project, &version).await?;
                 let spec = held_spec(tx, &release).await?;
                 if spec.lifecycle.is_empty() {
                     let message = format!("project `{name}` has no lifecycle, so there is no next phase");
@@ -226,7 +226,9 @@ impl Engine {
                     Box::pin(async move {
                         let mut found = BTreeSet::new();
                         for project in tx.projects().await? {
-                            let rows = tx.releases(project.id, &ReleaseFilter { before: None, limit: NEWEST }).await?;
+                            let rows = tx
+                                .releases(project.id, &ReleaseFilter { limit: NEWEST, ..ReleaseFilter::default() })
+                                .await?;
                             found.extend(rows.into_iter().map(|row| row.id));
                         }
                         Ok(found)
@@ -247,7 +249,10 @@ impl Engine {
                 Box::pin(async move {
                     let release = tx.release_by_id(id).await?.ok_or_else(|| Error::not_found("release", &id))?;
                     let spec = held_spec(tx, &release).await?;
-                    if release.blocked.is_some() || spec.lifecycle.iter().all(|phase| phase.mode == Mode::Manual) {
+                    if release.local.is_some()
+                        || release.blocked.is_some()
+                        || spec.lifecycle.iter().all(|phase| phase.mode == Mode::Manual)
+                    {
                         return Ok(None);
                     }
                     let succeeded = reached(tx, id, &spec.lifecycle).await?;

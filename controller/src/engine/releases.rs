@@ -19,6 +19,8 @@ use crate::store::rows::{ProjectRow, ReleaseFilter, ReleaseRow, VariableRow};
 
 /// Longest reason.
 const MAX_REASON: usize = 2_000;
+/// What the version of something made of a working tree begins with.
+const LOCAL: &str = "local-";
 
 /// A release that is asked for.
 #[derive(Debug, Clone, Default)]
@@ -74,12 +76,20 @@ impl Engine {
         .await
     }
 
-    /// Releases of a project, newest version first, without what they hold.
+    /// Releases of a project, newest version first, without what they hold; with `local` what was made of working trees instead.
     ///
     /// # Errors
     /// When there is no such project; a version to begin before that is none.
-    pub async fn releases(&self, name: &str, before: Option<String>, limit: u32) -> Result<Vec<ReleaseView>> {
+    pub async fn releases(
+        &self,
+        name: &str,
+        before: Option<String>,
+        limit: u32,
+        local: bool,
+    ) -> Result<Vec<ReleaseView>> {
         let before = match before {
+            // In the order of their making, which is that of their words.
+            Some(text) if local => Some(text),
             Some(text) => Some(version::sort_key(&parsed(&text, "before")?)),
             None => None,
         };
@@ -87,7 +97,7 @@ impl Engine {
         self.read(move |tx| {
             Box::pin(async move {
                 let project = project(tx, &name).await?;
-                let rows = tx.releases(project.id, &ReleaseFilter { before, limit }).await?;
+                let rows = tx.releases(project.id, &ReleaseFilter { local, before, limit }).await?;
                 Ok(rows.into_iter().map(bare).collect())
             })
         })
@@ -142,6 +152,20 @@ pub(super) async fn find(tx: &mut dyn Tx, project: &ProjectRow, version: &str) -
     })
 }
 
+/// As [`find`], for what may be deployed again: what was made of a working tree may not.
+pub(super) async fn find_to_deploy(tx: &mut dyn Tx, project: &ProjectRow, version: &str) -> Result<ReleaseRow> {
+    let release = find(tx, project, version).await?;
+    if release.local.is_some() {
+        let message = format!("`{version}` was made of a working tree for one deployment, and is no release");
+        let hint = format!(
+            "apply the project and make a release: `longshore apply`, `longshore release create {}`",
+            project.name
+        );
+        return Err(Error::refused("local_release", message, hint));
+    }
+    Ok(release)
+}
+
 /// Values that were set on the server, at the versions that a release holds.
 pub(super) async fn held_variables(tx: &mut dyn Tx, release: &ReleaseRow) -> Result<Vec<VariableRow>> {
     let mut rows = Vec::new();
@@ -153,6 +177,9 @@ pub(super) async fn held_variables(tx: &mut dyn Tx, release: &ReleaseRow) -> Res
 
 /// The spec that a release holds.
 pub(super) async fn held_spec(tx: &mut dyn Tx, release: &ReleaseRow) -> Result<Project> {
+    if let Some(spec) = &release.local {
+        return Ok(spec.clone());
+    }
     let revision = tx.revision(release.project, release.revision).await?;
     let missing = || Error::Internal(format!("revision {} of `{}` is missing", release.revision, release.project_name));
     Ok(revision.ok_or_else(missing)?.spec)
@@ -164,16 +191,24 @@ fn digest(project: &ProjectRow, package: Option<&str>, variables: &[i64], pins: 
     if let Some(held) = held.as_object_mut().filter(|_| !pins.is_empty()) {
         held.insert("children".to_owned(), json!(pins));
     }
-    hex::encode(aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, held.to_string().as_bytes()).as_ref())
+    sha256(&held.to_string())
+}
+
+fn sha256(text: &str) -> String {
+    hex::encode(aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, text.as_bytes()).as_ref())
 }
 
 /// Versions of all variables that count for a project now, its libraries' among them.
 async fn frozen(tx: &mut dyn Tx, project: &ProjectRow) -> Result<Vec<i64>> {
     let revision = tx.revision(project.id, project.revision).await?;
     let missing = || Error::Internal(format!("the newest revision of `{}` is missing", project.name));
-    let spec = revision.ok_or_else(missing)?.spec;
-    let rows = newest_rows(tx, project, &spec).await?;
-    check_names(&spec, &rows)?;
+    frozen_for(tx, project, &revision.ok_or_else(missing)?.spec).await
+}
+
+/// Versions of all variables that count for a spec of a project now.
+async fn frozen_for(tx: &mut dyn Tx, project: &ProjectRow, spec: &Project) -> Result<Vec<i64>> {
+    let rows = newest_rows(tx, project, spec).await?;
+    check_names(spec, &rows)?;
     Ok(rows.iter().map(|row| row.id).collect())
 }
 
@@ -197,6 +232,42 @@ pub(super) async fn on_the_spot(
     }
 }
 
+/// What holds the spec of a working tree, for the one deployment of it.
+pub(super) async fn of_working_tree(
+    tx: &mut dyn Tx,
+    cx: &mut Cx,
+    project: &ProjectRow,
+    (spec, spec_digest): (&Project, &str),
+    (package, by): (Option<String>, &str),
+) -> Result<ReleaseRow> {
+    let set = newest_rows(tx, project, spec).await?;
+    let (variables, children) = (frozen_for(tx, project, spec).await?, pins(tx, project, spec, &set).await?);
+    let held = json!({ "local": spec_digest, "package": package, "variables": variables, "children": children });
+    let id = cx.clock.release_id();
+    // No version that anybody can give, and in the order of making.
+    let version = format!("{LOCAL}{}", id.to_string().trim_start_matches("rel_"));
+    let row = ReleaseRow {
+        id,
+        project: project.id,
+        project_name: project.name.clone(),
+        sort_key: version.clone(),
+        version,
+        revision: project.revision,
+        package,
+        digest: sha256(&held.to_string()),
+        variables,
+        children,
+        blocked: None,
+        local: Some(spec.clone()),
+        created_at: cx.now,
+        created_by: by.to_owned(),
+    };
+    if tx.insert_release(&row).await? {
+        return Ok(row);
+    }
+    Err(Error::Internal(format!("`{}` is there already", row.version)))
+}
+
 async fn make(
     tx: &mut dyn Tx,
     cx: &mut Cx,
@@ -210,7 +281,7 @@ async fn make(
         let hint = Some("upload it first with PUT /api/v1/packages/SHA256".to_owned());
         return Err(Error::NotFound { kind: "package", name: sha256.clone(), hint });
     }
-    let newest = tx.releases(project.id, &ReleaseFilter { before: None, limit: 1 }).await?;
+    let newest = tx.releases(project.id, &ReleaseFilter { limit: 1, ..ReleaseFilter::default() }).await?;
     let newest = newest.first().and_then(|row| version::parse(&row.version).ok());
     let version = match &new.version {
         Some(text) => parsed(text, "version")?,
@@ -229,6 +300,7 @@ async fn make(
         variables,
         children: pins,
         blocked: None,
+        local: None,
         created_at: cx.now,
         created_by: by.to_owned(),
     };
@@ -261,6 +333,7 @@ fn bare(row: ReleaseRow) -> ReleaseView {
         steps: Vec::new(),
         variables: Vec::new(),
         blocked: row.blocked,
+        local: row.local.is_some(),
         created_at: row.created_at.to_string(),
         created_by: row.created_by,
     }

@@ -11,6 +11,7 @@ use longshore_core::step::index_of;
 use longshore_core::time::Timestamp;
 
 use super::cascade::{on_attempt, on_job};
+use super::flow::spec_of;
 use super::plans::worked;
 use super::{Engine, Error, Result};
 use crate::store;
@@ -188,9 +189,10 @@ impl Engine {
             .read(move |tx| {
                 Box::pin(async move {
                     let row = tx.deployment(id).await?.ok_or_else(|| Error::not_found("deployment", &id))?;
-                    let revision = tx.revision(row.project, row.revision).await?;
-                    let spec = revision.and_then(|revision| worked(&revision.spec, step).cloned());
-                    Ok(spec.and_then(|step| step.timeout).unwrap_or(longshore_core::spec::DEFAULT_TIMEOUT))
+                    let spec = spec_of(tx, &row).await?;
+                    Ok(worked(&spec, step)
+                        .and_then(|step| step.timeout)
+                        .unwrap_or(longshore_core::spec::DEFAULT_TIMEOUT))
                 })
             })
             .await?;

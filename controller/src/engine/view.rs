@@ -41,8 +41,25 @@ pub struct DeploymentView {
     pub guided: bool,
     /// `dep_...` of the deployment whose step began this one.
     pub parent: Option<String>,
+    /// The working tree that it is of, if so.
+    pub local: Option<LocalView>,
     /// In order.
     pub steps: Vec<StepView>,
+}
+
+/// The working tree that a deployment is of.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
+pub struct LocalView {
+    /// SHA-256 in hex over its spec.
+    pub spec: String,
+    /// SHA-256 in hex of its package.
+    pub package: Option<String>,
+    /// The project's applied revision at that time, which was not used.
+    pub revision: u64,
+    /// The commit that was checked out, as the client said.
+    pub commit: Option<String>,
+    /// Whether something differed from the commit, as the client said.
+    pub dirty: Option<bool>,
 }
 
 /// One approval.
@@ -179,6 +196,8 @@ pub struct ReleaseView {
     pub steps: Vec<ReleaseStepView>,
     /// Variables as they were frozen. Not in lists.
     pub variables: Vec<VariableView>,
+    /// Made of a working tree for one deployment: nothing else deploys it.
+    pub local: bool,
     /// Why it may not be deployed, if so.
     pub blocked: Option<String>,
     /// RFC 3339 in UTC, milliseconds.

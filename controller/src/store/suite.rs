@@ -84,6 +84,7 @@ fn release(n: u8, version: &str) -> ReleaseRow {
         children: BTreeMap::from([(3, release_id(9))]),
         digest: format!("digest-{n}"),
         blocked: None,
+        local: None,
         created_at: at(2),
         created_by: "anna".to_owned(),
     }
@@ -120,6 +121,7 @@ fn deployment(n: u8) -> DeploymentRow {
         parent: None,
         guided: n == 1,
         skip: BTreeSet::from([4]),
+        local: None,
     }
 }
 

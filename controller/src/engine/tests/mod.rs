@@ -12,6 +12,7 @@ mod groups;
 mod guided;
 mod images;
 mod libraries;
+mod local;
 mod people;
 mod plans;
 mod releases;

@@ -7,7 +7,7 @@ use longshore_core::engine_event::{Change, Op};
 use longshore_core::id::ApprovalId;
 
 use super::*;
-use crate::store::rows::{ApprovalFilter, ApprovalRow, PlanRow, ReleaseFilter, ReservationRow, VoteRow};
+use crate::store::rows::{ApprovalFilter, ApprovalRow, LocalRow, PlanRow, ReleaseFilter, ReservationRow, VoteRow};
 
 pub(super) async fn a_release_is_made_once_and_images_are_pinned_once(store: &Arc<dyn Store>) {
     filled(store).await;
@@ -19,8 +19,15 @@ pub(super) async fn a_release_is_made_once_and_images_are_pinned_once(store: &Ar
         assert_eq!(tx.release_by_id(ten.id).await?, Some(ten.clone()));
         assert_eq!(tx.release_same(project_id(), "digest-1").await?, Some(one.clone()));
         assert_eq!(tx.releases(project_id(), &ReleaseFilter::default()).await?[..2], [ten.clone(), one.clone()], "as versions");
-        let filter = ReleaseFilter { before: Some(ten.sort_key), limit: 1 };
+        let filter = ReleaseFilter { before: Some(ten.sort_key), limit: 1, local: false };
         assert_eq!(tx.releases(project_id(), &filter).await?, std::slice::from_ref(&one));
+        let spec = longshore_core::spec::parse("version: 1\nproject: shop\nenvironments: [{name: dev}]\nsteps: [{name: one, image: i, run: true}]\n").unwrap();
+        let (version, sort_key) = ("local-1".to_owned(), "local-1".to_owned());
+        let local = ReleaseRow { version, sort_key, local: Some(spec), ..release(4, "9.0.0") };
+        assert!(tx.insert_release(&local).await?);
+        assert_eq!(tx.releases(project_id(), &ReleaseFilter::default()).await?.len(), 3, "it is in no list");
+        let filter = ReleaseFilter { local: true, ..ReleaseFilter::default() };
+        assert_eq!(tx.releases(project_id(), &filter).await?, std::slice::from_ref(&local));
         tx.block_release(one.id, Some("CVE")).await?;
         assert_eq!(tx.release_by_id(one.id).await?.unwrap().blocked.as_deref(), Some("CVE"));
         tx.pin_image(one.id, ("tiny", "sha256:1"), at(5)).await?;
@@ -42,7 +49,10 @@ pub(super) async fn what_succeeded_where_is_known(store: &Arc<dyn Store>) {
         assert!(tx.succeeded_in(release_id(0), "live").await? && !tx.succeeded_in(release_id(0), "dev").await?);
         assert_eq!(tx.last_good(project_id(), "live").await?, None, "what is there now is nothing to go back to");
         assert!(tx.insert_release(&release(7, "7.0.0")).await?);
-        tx.insert_deployment(&DeploymentRow { release: release_id(7), ..deployment(5) }).await?;
+        let local = LocalRow { spec: "ab".to_owned(), commit: Some("c0ffee1".to_owned()), dirty: Some(true) };
+        let row = DeploymentRow { release: release_id(7), local: Some(local), ..deployment(5) };
+        tx.insert_deployment(&row).await?;
+        assert_eq!(tx.deployment(deployment_id(5)).await?, Some(row));
         assert_eq!(tx.under_way(release_id(7)).await?, BTreeSet::from(["live".to_owned()]));
         assert!(tx.begin_deployment(deployment_id(5), at(5)).await?);
         assert_eq!(tx.last_good(project_id(), "live").await?, Some(release_id(0)));
