@@ -101,6 +101,9 @@ pub enum Command {
     Rollback(releases::Rollback),
     /// List approvals that are asked for.
     Approvals(releases::Approvals),
+    /// Look at one approval.
+    #[command(subcommand)]
+    Approval(releases::ApprovalCommand),
     /// Agree to an approval. When enough people did, its deployment goes on.
     Approve(releases::Decide),
     /// Refuse an approval. Its deployment ends there.

@@ -82,6 +82,11 @@ fn the_plan_that_was_agreed_to_runs() {
     let (id, second) = asked(&dev, &spec(IMAGE, ""), "y");
     let change = &second["plan"]["changes"][0];
     assert_eq!((&change["op"], &change["properties"][0]), (&"update".into(), &"content".into()), "{second:#}");
+    let values = change["values"].as_array().unwrap();
+    assert_eq!((&values[0]["old"], &values[0]["new"]), (&"\"x\"".into(), &"\"y\"".into()), "{second:#}");
+    let text = dev.cli(&["approval", "show", second["id"].as_str().unwrap()]).ok().text();
+    assert!(text.contains("~ content: \"x\" => \"y\""), "{text}");
+    assert!(!first.to_string().contains("the-hidden-value") && first.to_string().contains("[secret]"), "{first:#}");
     agree(&dev, &second);
     assert_eq!(dev.end(&id)["state"], "succeeded");
     assert_eq!(approval(&dev, &id)["state"], "granted");

@@ -116,6 +116,22 @@ pub struct Approvals {
     pub deployment: Option<String>,
 }
 
+/// `approval ...`
+#[derive(Debug, Subcommand)]
+pub enum ApprovalCommand {
+    /// Show one approval, and what the plan that it is bound to would change, with old and new values.
+    ///
+    /// Secrets read `[secret]`, what only the update will tell `[unknown]`.
+    Show(ApprovalId),
+}
+
+/// `approval show`
+#[derive(Debug, Clone, Args)]
+pub struct ApprovalId {
+    /// The approval (`apr_...`).
+    pub id: String,
+}
+
 /// `approve`, `reject`
 #[derive(Debug, Clone, Args)]
 pub struct Decide {

@@ -4,7 +4,7 @@ mod people;
 
 use std::collections::BTreeMap;
 
-use longshore_core::engine_event::Change;
+use longshore_core::engine_event::{Change, PropertyChange};
 use serde::Serialize;
 use utoipa::ToSchema;
 
@@ -123,11 +123,44 @@ pub struct ChangeView {
     pub op: String,
     /// Names of the properties that differ; none where everything is new or goes.
     pub properties: Vec<String>,
+    /// Properties with what they are and would be; none where an older agent made the plan, and for the technical steps of a replacement.
+    pub values: Vec<PropertyView>,
+    /// How many more differ whose values were left out: there are too many, or they are too long.
+    pub values_left_out: u64,
+}
+
+/// What a preview would do to one property. Values are text: strings in quotes, and `[secret]`, `[unknown]` (only the update will
+/// tell) and `[hidden]` (the program asked for that) without; a value that was cut says how long it is.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
+pub struct PropertyView {
+    /// Its path, such as `tags.owner`.
+    pub property: String,
+    /// `add`, `update`, `delete`; `other` for a word that this version does not know.
+    pub kind: String,
+    /// Whether the resource is replaced for it.
+    pub replaces: bool,
+    /// What it is; `null`: nothing, or Pulumi does not say.
+    pub old: Option<String>,
+    /// What it would be; `null`: nothing, or Pulumi does not say.
+    pub new: Option<String>,
 }
 
 impl PlanView {
     fn of_change(change: Change) -> ChangeView {
-        ChangeView { urn: change.urn, op: change.op.as_str().to_owned(), properties: change.properties }
+        let value = |value: PropertyChange| PropertyView {
+            property: value.property,
+            kind: value.kind.word().to_owned(),
+            replaces: value.kind.replaces(),
+            old: value.old,
+            new: value.new,
+        };
+        ChangeView {
+            urn: change.urn,
+            op: change.op.as_str().to_owned(),
+            properties: change.properties,
+            values: change.values.into_iter().map(value).collect(),
+            values_left_out: change.values_left_out,
+        }
     }
 
     /// As it is shown.

@@ -50,7 +50,9 @@ fn sealed(key: &OutputsKey, text: &str) -> String {
 fn summary(lines: &[&str]) -> Box<Summary> {
     let mut summary = Summary::default();
     for line in lines {
-        summary.add(&EngineEvent::parse(line.as_bytes(), &mut str::to_owned).unwrap());
+        let mut event = EngineEvent::parse(line.as_bytes(), &mut str::to_owned).unwrap();
+        event.add_values(line.as_bytes(), &mut str::to_owned);
+        summary.add(&event);
     }
     Box::new(summary)
 }
@@ -94,7 +96,7 @@ impl Sim {
         let plan = Some(sealed(&grant.outputs_key, TEXT));
         let record = ExitRecord { plan, checkpoint: Some(checkpoint.to_owned()), ..code(0) };
         let events = [
-            r#"{"resourcePreEvent":{"metadata":{"op":"update","urn":"urn:one","type":"t","diffs":["content"]},"planning":true}}"#,
+            r#"{"resourcePreEvent":{"metadata":{"op":"update","urn":"urn:one","type":"t","diffs":["content"],"old":{"inputs":{"content":"x"}},"new":{"inputs":{"content":"y"}}},"planning":true}}"#,
             r#"{"summaryEvent":{"resourceChanges":{"update":1},"isPreview":true,"result":"succeeded"}}"#,
         ];
         assert_eq!(self.ended(world, offer.fence, slot, record, &events).await, None);
@@ -137,6 +139,9 @@ async fn people_are_asked_about_a_plan_and_that_plan_runs() {
     assert_eq!((plan.image.as_str(), plan.digest.len()), ("sha256:1", 64));
     assert_eq!((plan.changes[0].urn.as_str(), plan.changes[0].op.as_str()), ("urn:one", "update"));
     assert_eq!(plan.changes[0].properties, ["content"]);
+    let value = &plan.changes[0].values[0];
+    assert_eq!((value.property.as_str(), value.kind.as_str(), value.replaces), ("content", "update", false));
+    assert_eq!((value.old.as_deref(), value.new.as_deref()), (Some("\"x\""), Some("\"y\"")));
     world.restart().await;
     sim.hello(&world.engine, &[]).await;
     assert_eq!(agree(&world, id).await.state, "granted");

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use longshore_core::approval::{Approval, ApprovalState};
-use longshore_core::engine_event::{Change, Op};
+use longshore_core::engine_event::{Change, DiffKind, Op, PropertyChange};
 use longshore_core::id::ApprovalId;
 
 use super::*;
@@ -138,6 +138,8 @@ pub(super) async fn a_person_speaks_once_and_an_approval_is_decided_once(store: 
         assert_eq!(tx.approvals(&ApprovalFilter::default()).await?, []);
         let of = ApprovalFilter { deployment: Some(deployment_id(1)) };
         assert_eq!(tx.approvals(&of).await?[0].approval, to);
+        let (property, kind) = ("p".to_owned(), DiffKind::UpdateReplace);
+        let value = PropertyChange { property, kind, old: None, new: Some("3".to_owned()) };
         let plan = PlanRow {
             approval: row.approval.id,
             deployment: deployment_id(1),
@@ -146,7 +148,7 @@ pub(super) async fn a_person_speaks_once_and_an_approval_is_decided_once(store: 
             checkpoint: "c".to_owned(),
             image: "sha256:1".to_owned(),
             resources: [("create".to_owned(), 3)].into(),
-            changes: vec![Change { urn: "u".to_owned(), op: Op::Create, properties: vec!["p".to_owned()] }],
+            changes: vec![Change { urn: "u".to_owned(), op: Op::Create, properties: vec!["p".to_owned()], values: vec![value], values_left_out: 3 }],
             sealed: vec![0, 1],
             created_at: at(7),
         };
