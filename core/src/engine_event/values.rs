@@ -11,7 +11,6 @@ use super::{DiffKind, MAX_DIFFS, Op, raw::cut};
 use crate::init::MASK;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
-use std::collections::BTreeMap;
 
 /// Longest value kept, in bytes; a longer one is cut and says so.
 pub const MAX_VALUE: usize = 1 << 10;
@@ -56,49 +55,57 @@ impl PropertyChange {
     }
 }
 
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct Line {
-    resource_pre_event: Event,
+/// What is read of an event's metadata. Borrowed from the JSON as it is, since PID 1 of a container has to stay small.
+struct Metadata<'a> {
+    op: Op,
+    old: Option<State<'a>>,
+    new: Option<State<'a>>,
+    keys: Vec<&'a str>,
+    diffs: Vec<&'a str>,
+    detailed: Option<&'a Map<String, Value>>,
 }
 
-#[derive(Deserialize)]
-struct Event {
-    metadata: Metadata,
+#[derive(Default)]
+struct State<'a> {
+    inputs: Option<&'a Map<String, Value>>,
+    outputs: Option<&'a Map<String, Value>>,
+    hidden: Vec<&'a str>,
 }
 
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct Metadata {
-    op: String,
-    old: Option<State>,
-    new: Option<State>,
-    keys: Option<Vec<String>>,
-    diffs: Option<Vec<String>>,
-    detailed_diff: Option<BTreeMap<String, Detail>>,
+fn words<'a>(of: &'a Value, name: &str) -> Vec<&'a str> {
+    of.get(name).and_then(Value::as_array).into_iter().flatten().filter_map(Value::as_str).collect()
 }
 
-#[derive(Deserialize, Default)]
-#[serde(default, rename_all = "camelCase")]
-struct State {
-    inputs: Option<Map<String, Value>>,
-    outputs: Option<Map<String, Value>>,
-    hide_diffs: Option<Vec<String>>,
+impl<'a> State<'a> {
+    fn of(metadata: &'a Value, name: &str) -> Option<Self> {
+        let state = metadata.get(name).filter(|state| state.is_object())?;
+        let map = |name| state.get(name).and_then(Value::as_object);
+        Some(Self { inputs: map("inputs"), outputs: map("outputs"), hidden: words(state, "hideDiffs") })
+    }
+
+    fn has(&self, name: &str) -> bool {
+        self.inputs.is_some_and(|inputs| inputs.contains_key(name))
+    }
 }
 
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct Detail {
-    diff_kind: String,
-    #[serde(default)]
-    input_diff: bool,
+impl<'a> Metadata<'a> {
+    fn of(line: &'a Value) -> Option<Self> {
+        let metadata = line.get("resourcePreEvent")?.get("metadata")?;
+        Some(Self {
+            op: Op::from_word(metadata.get("op").and_then(Value::as_str).unwrap_or_default()),
+            old: State::of(metadata, "old"),
+            new: State::of(metadata, "new"),
+            keys: words(metadata, "keys"),
+            diffs: words(metadata, "diffs"),
+            detailed: metadata.get("detailedDiff").and_then(Value::as_object).filter(|detailed| !detailed.is_empty()),
+        })
+    }
 }
 
 /// Reads the values of one line of an event log, and how many are left out. `mask` gets each text whole.
 pub(super) fn read(line: &[u8], mask: &mut dyn FnMut(&str) -> String) -> (Vec<PropertyChange>, u64) {
-    let Ok(Line { resource_pre_event: Event { metadata } }) = serde_json::from_slice(line) else {
-        return (Vec::new(), 0);
-    };
+    let line: Value = serde_json::from_slice(line).unwrap_or_default();
+    let Some(metadata) = Metadata::of(&line) else { return (Vec::new(), 0) };
     let (mut kept, mut room, mut left_out) = (Vec::new(), MAX_RESOURCE_TEXT, 0);
     for (path, kind, inputs) in differing(&metadata) {
         let change = metadata.change(&path, kind, inputs, mask);
@@ -114,36 +121,36 @@ pub(super) fn read(line: &[u8], mask: &mut dyn FnMut(&str) -> String) -> (Vec<Pr
 }
 
 /// Paths that differ, how, and whether the inputs of the last operation are what is compared with.
-fn differing(metadata: &Metadata) -> Vec<(String, DiffKind, bool)> {
+fn differing(metadata: &Metadata<'_>) -> Vec<(String, DiffKind, bool)> {
     // Of a replacement's three steps one is for people; what is read is no change.
-    if !matches!(Op::from_word(&metadata.op), Op::Create | Op::Update | Op::Delete | Op::Replace | Op::Import) {
+    if !matches!(metadata.op, Op::Create | Op::Update | Op::Delete | Op::Replace | Op::Import) {
         return Vec::new();
     }
-    if let Some(detailed) = metadata.detailed_diff.as_ref().filter(|detailed| !detailed.is_empty()) {
-        let of = |(path, detail): (&String, &Detail)| {
-            (path.clone(), DiffKind::from_word(&detail.diff_kind), detail.input_diff)
+    if let Some(detailed) = metadata.detailed {
+        let of = |(path, detail): (&String, &Value)| {
+            let kind = detail.get("diffKind").and_then(Value::as_str).unwrap_or_default();
+            let inputs = detail.get("inputDiff").and_then(Value::as_bool).unwrap_or_default();
+            (path.clone(), DiffKind::from_word(kind), inputs)
         };
         return detailed.iter().map(of).collect();
     }
-    let all = |state: &State, kind: DiffKind| {
-        let names = state.inputs.iter().flat_map(Map::keys).filter(|name| !is_internal(name));
+    let all = |state: &State<'_>, kind: DiffKind| {
+        let names = state.inputs.into_iter().flat_map(Map::keys).filter(|name| !is_internal(name));
         names.map(|name| (top(name), kind, true)).collect()
     };
     match (&metadata.old, &metadata.new) {
         (None, Some(new)) => all(new, DiffKind::Add),
         (Some(old), None) => all(old, DiffKind::Delete),
         (Some(old), Some(new)) => {
-            let names = metadata.diffs.iter().flatten().filter(|name| !is_internal(name));
+            let names = metadata.diffs.iter().filter(|name| !is_internal(name));
             names.map(|name| (top(name), kind_of(metadata, old, new, name), true)).collect()
         }
         (None, None) => Vec::new(),
     }
 }
 
-fn kind_of(metadata: &Metadata, old: &State, new: &State, name: &String) -> DiffKind {
-    let has = |state: &State| state.inputs.as_ref().is_some_and(|inputs| inputs.contains_key(name));
-    let replaces = metadata.keys.iter().flatten().any(|key| key == name);
-    match (has(old), has(new), replaces) {
+fn kind_of(metadata: &Metadata<'_>, old: &State<'_>, new: &State<'_>, name: &str) -> DiffKind {
+    match (old.has(name), new.has(name), metadata.keys.contains(&name)) {
         (false, true, false) => DiffKind::Add,
         (false, true, true) => DiffKind::AddReplace,
         (true, false, false) => DiffKind::Delete,
@@ -153,18 +160,12 @@ fn kind_of(metadata: &Metadata, old: &State, new: &State, name: &String) -> Diff
     }
 }
 
-impl Metadata {
-    fn change<'a>(
-        &'a self,
-        path: &str,
-        kind: DiffKind,
-        inputs: bool,
-        mask: &mut dyn FnMut(&str) -> String,
-    ) -> PropertyChange {
+impl<'a> Metadata<'a> {
+    fn change(&self, path: &str, kind: DiffKind, inputs: bool, mask: &mut dyn FnMut(&str) -> String) -> PropertyChange {
         let parts = parts(path);
         let (old, new) = (self.old.as_ref(), self.new.as_ref());
-        let inputs_of = |state: Option<&'a State>| state.and_then(|state| state.inputs.as_ref());
-        let outputs_of = |state: Option<&'a State>| state.and_then(|state| state.outputs.as_ref());
+        let inputs_of = |state: Option<&State<'a>>| state.and_then(|state| state.inputs);
+        let outputs_of = |state: Option<&State<'a>>| state.and_then(|state| state.outputs);
         let sides = [inputs_of(old), outputs_of(old), inputs_of(new), outputs_of(new)];
         let sides = sides.map(|side| side.map_or(Found::Nothing, |map| find(map, &parts)));
         let twins: Vec<&Value> = sides.iter().filter_map(|side| side.value()).collect();
@@ -188,9 +189,8 @@ impl Metadata {
 
     /// Whether the program asked not to show differences there.
     fn hides(&self, path: &[Part]) -> bool {
-        let states = [&self.old, &self.new].into_iter().flatten();
-        let mut hidden = states.flat_map(|state| state.hide_diffs.iter().flatten());
-        hidden.any(|hidden| path.starts_with(&parts(hidden)))
+        let mut states = [&self.old, &self.new].into_iter().flatten();
+        states.any(|state| state.hidden.iter().any(|hidden| path.starts_with(&parts(hidden))))
     }
 }
 

@@ -207,7 +207,15 @@ impl World {
     /// An agent that is connected.
     async fn agent(&self) -> Sim {
         let id = self.enroll("default").await;
-        let mut sim = Sim { id, boot: "boot-1".to_owned(), slots: 2, plans: true, line: None, images: false };
+        let mut sim = Sim {
+            id,
+            boot: "boot-1".to_owned(),
+            slots: 2,
+            plans: true,
+            plan: plans::TEXT.into(),
+            line: None,
+            images: false,
+        };
         sim.hello(&self.engine, &[]).await;
         sim
     }
@@ -229,6 +237,8 @@ struct Sim {
     slots: u32,
     /// It can make plans and run them.
     plans: bool,
+    /// The plan that it makes.
+    plan: Vec<u8>,
     line: Option<plane::Line>,
     /// It tells digests of images.
     images: bool,
