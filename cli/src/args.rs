@@ -108,6 +108,9 @@ pub enum Command {
     Stack(stack::StackCommand),
     /// List approvals that are asked for.
     Approvals(releases::Approvals),
+    /// Look at one approval.
+    #[command(subcommand)]
+    Approval(releases::ApprovalCommand),
     /// Agree to an approval. When enough people did, its deployment goes on.
     Approve(releases::Decide),
     /// Refuse an approval. Its deployment ends there.
@@ -241,11 +244,17 @@ pub struct VariableSet {
 /// `deploy`
 #[derive(Debug, Clone, Args)]
 pub struct Deploy {
-    /// The project.
-    pub project: String,
+    /// The project. With --local it may be left out.
+    #[arg(required_unless_present = "local")]
+    pub project: Option<String>,
     /// The environment it goes to.
     #[arg(long, value_name = "E")]
     pub env: String,
+    /// Deploy a working tree: the folder as the package, and the `longshore.yaml` in it as it stands there, without applying
+    /// it. Project, revisions and releases stay as they are; protected environments and later phases refuse it. It takes the
+    /// right to apply.
+    #[arg(long, value_name = "DIR", num_args = 0..=1, default_missing_value = ".", conflicts_with_all = ["package", "release"])]
+    pub local: Option<PathBuf>,
     /// Folder, zip, tar, tar.gz or tar.zst to upload and give to the steps as their workspace. Of a folder, what
     /// `.longshoreignore` names (in the syntax of .gitignore) and `.git` stay out.
     #[arg(long, value_name = "PATH")]

@@ -24,6 +24,10 @@ pub struct Wish<'a> {
     pub blocked: Option<&'a str>,
     /// It is not deployed: this is done to its stack.
     pub operation: Option<Operation>,
+    /// It is of a working tree, which no release holds: it has passed nothing, and nobody can promote it.
+    pub local: bool,
+    /// The environment is protected.
+    pub protected: bool,
     /// Not before.
     pub not_before: Option<Timestamp>,
     /// Not after.
@@ -62,6 +66,22 @@ pub enum Denied {
         /// What is missing, for people.
         missing: String,
     },
+    /// A working tree may not go to a protected environment.
+    #[error("environment `{environment}` is protected, and takes no working tree")]
+    LocalProtected {
+        /// The environment.
+        environment: String,
+    },
+    /// A working tree may not go past the first phases.
+    #[error(
+        "a working tree may not go to `{environment}`: phase `{phase}` has to be passed first, and only a release can"
+    )]
+    LocalPhase {
+        /// The environment.
+        environment: String,
+        /// The first phase that has to be passed.
+        phase: String,
+    },
     /// Its time has not come.
     #[error("it is scheduled for {at}")]
     TooEarly {
@@ -83,6 +103,8 @@ impl Denied {
         match self {
             Self::Blocked { .. } => "release_blocked",
             Self::NoPhase { .. } | Self::PhaseNotPassed { .. } => "lifecycle",
+            Self::LocalProtected { .. } => "local_protected",
+            Self::LocalPhase { .. } => "local_phase",
             Self::TooEarly { .. } => "schedule",
             Self::Expired { .. } => "expired",
         }
@@ -100,6 +122,11 @@ impl Denied {
             Self::NoPhase { .. } => "add it to a phase of `lifecycle` and make a new release".to_owned(),
             Self::PhaseNotPassed { .. } => {
                 "deploy it there first: `longshore promote PROJECT --release VERSION` goes to the next phase".to_owned()
+            }
+            Self::LocalProtected { .. } | Self::LocalPhase { .. } => {
+                "apply the project and deploy a release: `longshore apply`, then `longshore deploy PROJECT --env E`; or \
+                 deploy the working tree to an environment of the first phase"
+                    .to_owned()
             }
             Self::TooEarly { .. } => "it begins by itself; cancel it if it is not wanted any more".to_owned(),
             Self::Expired { .. } => "ask for a new deployment".to_owned(),
@@ -126,6 +153,9 @@ pub fn check(wish: &Wish<'_>, now: Timestamp) -> Result<(), Denied> {
     if let Some(at) = wish.expires_at.filter(|at| *at <= now) {
         return Err(Denied::Expired { at });
     }
+    if wish.local && wish.protected {
+        return Err(Denied::LocalProtected { environment: wish.environment.to_owned() });
+    }
     // An operation is on a stack that is there already, so no release goes anywhere.
     if !wish.lifecycle.is_empty() && wish.operation.is_none() {
         let holds = |phase: &Phase| phase.environments.iter().any(|name| name == wish.environment);
@@ -137,6 +167,9 @@ pub fn check(wish: &Wish<'_>, now: Timestamp) -> Result<(), Denied> {
             wish.lifecycle.iter().take(at).find_map(|phase| missing(phase, wish.succeeded).map(|why| (phase, why)));
         if let Some((phase, missing)) = open {
             let (version, phase) = (wish.version.to_owned(), phase.name.clone());
+            if wish.local {
+                return Err(Denied::LocalPhase { environment: wish.environment.to_owned(), phase });
+            }
             return Err(Denied::PhaseNotPassed { version, phase, missing });
         }
     }
@@ -215,6 +248,7 @@ mod tests {
 
     fn wish<'a>(lifecycle: &'a [Phase], environment: &'a str, succeeded: &'a BTreeSet<String>) -> Wish<'a> {
         let (version, operation) = ("1.0.0", None);
+        let (local, protected, not_before, expires_at) = (false, false, None, None);
         Wish {
             lifecycle,
             channel: None,
@@ -223,8 +257,10 @@ mod tests {
             version,
             blocked: None,
             operation,
-            not_before: None,
-            expires_at: None,
+            local,
+            protected,
+            not_before,
+            expires_at,
         }
     }
 
@@ -234,7 +270,9 @@ mod tests {
         let (version, environment) = ("1.0.0".to_owned(), "dev".to_owned());
         for denied in [
             Denied::Blocked { version: version.clone(), reason: String::new() },
-            Denied::NoPhase { environment, channel: None },
+            Denied::NoPhase { environment: environment.clone(), channel: None },
+            Denied::LocalProtected { environment: environment.clone() },
+            Denied::LocalPhase { environment, phase: String::new() },
             Denied::PhaseNotPassed { version, phase: String::new(), missing: String::new() },
             Denied::TooEarly { at },
             Denied::Expired { at },
@@ -281,6 +319,23 @@ mod tests {
         let up = Wish { operation: Some(Operation::Up), ..there };
         assert_eq!(check(&up, now), Ok(()));
         assert!(matches!(check(&Wish { blocked: Some("CVE"), ..up }, now), Err(Denied::Blocked { .. })));
+    }
+
+    #[test]
+    fn a_working_tree_goes_where_nothing_has_to_be_passed_first() {
+        let (lifecycle, none, now) = (lifecycle(), set(&[]), Timestamp::from_micros(50));
+        let to = |environment, protected| {
+            check(&Wish { local: true, protected, ..wish(&lifecycle, environment, &none) }, now)
+        };
+        assert_eq!((to("dev", false), to("qa", false)), (Ok(()), Ok(())));
+        assert!(matches!(to("dev", true), Err(Denied::LocalProtected { .. })));
+        for environment in ["lab", "staging", "eu"] {
+            assert!(matches!(to(environment, false), Err(Denied::LocalPhase { phase, .. }) if phase == "test"));
+        }
+        assert!(matches!(to("elsewhere", false), Err(Denied::NoPhase { .. })));
+        let free = Wish { local: true, ..wish(&[], "any", &none) };
+        assert_eq!(check(&free, now), Ok(()));
+        assert_eq!(check(&Wish { local: false, protected: true, ..free }, now), Ok(()), "a release may");
     }
 
     #[test]

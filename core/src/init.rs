@@ -19,14 +19,16 @@ pub const ACK: u8 = 0x06;
 pub const MAX_OUTPUTS: usize = 256 << 10;
 /// Longest stack settings in bytes that go with a plan.
 pub const MAX_SETTINGS: usize = 16 << 10;
-/// Longest plan in bytes; with the stack's settings, encrypted and in base64 it fits into an exit record beside everything else.
-pub const MAX_PLAN: usize = 700 << 10;
+/// Longest plan in bytes. One that is longer than [`MAX_PACKED_PLAN`] goes packed ([`crate::pack`]).
+pub const MAX_PLAN: usize = 8 << 20;
+/// Longest plan with the stack's settings on its way, in bytes; encrypted and in base64 it fits into an exit record beside everything else.
+pub const MAX_PACKED_PLAN: usize = 700 << 10;
 /// What an encrypted plan is bound to, in place of the name of an output.
 pub const PLAN: &str = "longshore:plan";
 /// Exit code of init itself when it got no hand-over and so ran nothing and left no exit record.
 pub const NOT_STARTED: u8 = 125;
-/// Longest hand-over in bytes; a longer one is refused by init.
-pub const MAX_HANDOVER: u64 = 16 << 20;
+/// Longest hand-over in bytes; a longer one is refused by init. As JSON in JSON a plan takes up to twice its length.
+pub const MAX_HANDOVER: u64 = 24 << 20;
 /// The descriptor number a command finds its event pipe at.
 pub const EVENT_FD: i32 = 3;
 /// What stands in a log where a secret was.
@@ -204,7 +206,8 @@ pub struct ExitRecord {
     /// SHA-256 in hex of the state that a command with [`Stdout::Checkpoint`] printed.
     #[serde(default)]
     pub checkpoint: Option<String>,
-    /// The plan that was made, with the stack's settings, as in [`PlanFile::content`]; encrypted like a secret output whose name is [`PLAN`]; its text as it is, not as JSON.
+    /// The plan that was made, with the stack's settings, as in [`PlanFile::content`]; packed where
+    /// it would not fit otherwise ([`crate::pack`]), and encrypted like a secret output whose name is [`PLAN`]; its text as it is, not as JSON.
     #[serde(default)]
     pub plan: Option<String>,
 }

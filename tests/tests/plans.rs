@@ -20,14 +20,19 @@ fn spec(image: &str, between: &str) -> String {
 
 /// Deploys a program with one berth; answers the deployment and its approval once people are asked.
 fn asked(dev: &Dev, spec: &str, content: &str) -> (String, Value) {
-    assert_eq!(docker(&["image", "inspect", IMAGE]).code, 0, "these tests need `{IMAGE}`: cargo xtask pulumi-image");
-    let dir = dev.dir().join("program");
-    std::fs::create_dir_all(&dir).unwrap();
     let text = format!(
         "name: quay\nruntime: yaml\nconfig:\n  dock:yard:\n    value: /state/yard\nresources:\n  one:\n    type: dock:Berth\n    properties:\n      \
          name: one\n      content: {content}\n      secretOutput: the-hidden-value\n"
     );
-    std::fs::write(dir.join("Pulumi.yaml"), text).unwrap();
+    asked_with(dev, spec, &text)
+}
+
+/// Deploys a program; answers the deployment and its approval once people are asked.
+fn asked_with(dev: &Dev, spec: &str, program: &str) -> (String, Value) {
+    assert_eq!(docker(&["image", "inspect", IMAGE]).code, 0, "these tests need `{IMAGE}`: cargo xtask pulumi-image");
+    let dir = dev.dir().join("program");
+    std::fs::create_dir_all(&dir).unwrap();
+    std::fs::write(dir.join("Pulumi.yaml"), program).unwrap();
     dev.apply(spec);
     dev.set_secret("quay", "passphrase", "pass phrase");
     let id = dev.deploy("quay", &["--package", dir.to_str().unwrap()]);
@@ -47,6 +52,27 @@ fn approval(dev: &Dev, id: &str) -> Value {
 
 fn agree(dev: &Dev, approval: &Value) {
     let _agreed = dev.cli(&["approve", approval["id"].as_str().unwrap(), "--comment", "looks right"]).ok();
+}
+
+#[test]
+fn a_plan_of_more_than_a_mebibyte_runs() {
+    let dev = Dev::start();
+    let berth =
+        |n: u32| format!("  b{n}:\n    type: dock:Berth\n    properties: {{name: b{n}, content: \"${{long}}\"}}\n");
+    let program = format!(
+        "name: quay\nruntime: yaml\nconfig:\n  dock:yard:\n    value: /state/yard\nvariables:\n  long: {}\nresources:\n{}",
+        "abcdefgh".repeat(7_000),
+        (0..24).map(berth).collect::<String>()
+    );
+    let (id, asked) = asked_with(&dev, &spec(IMAGE, ""), &program);
+    let change =
+        asked["plan"]["changes"].as_array().unwrap().iter().find(|change| change["urn"].to_string().contains("b7"));
+    let value = change.unwrap()["values"][0]["new"].as_str().unwrap();
+    assert!(value.ends_with("... [cut: it has 56002 bytes]"), "{value}");
+    agree(&dev, &asked);
+    let shown = dev.end(&id);
+    assert_eq!(shown["state"], "succeeded", "{shown:#}\n{}", String::from_utf8_lossy(&dev.raw(&id)));
+    assert!(dev.state().join("yard/b23").exists());
 }
 
 /// What the provider has made so far.
@@ -82,6 +108,11 @@ fn the_plan_that_was_agreed_to_runs() {
     let (id, second) = asked(&dev, &spec(IMAGE, ""), "y");
     let change = &second["plan"]["changes"][0];
     assert_eq!((&change["op"], &change["properties"][0]), (&"update".into(), &"content".into()), "{second:#}");
+    let values = change["values"].as_array().unwrap();
+    assert_eq!((&values[0]["old"], &values[0]["new"]), (&"\"x\"".into(), &"\"y\"".into()), "{second:#}");
+    let text = dev.cli(&["approval", "show", second["id"].as_str().unwrap()]).ok().text();
+    assert!(text.contains("~ content: \"x\" => \"y\""), "{text}");
+    assert!(!first.to_string().contains("the-hidden-value") && first.to_string().contains("[secret]"), "{first:#}");
     agree(&dev, &second);
     assert_eq!(dev.end(&id)["state"], "succeeded");
     assert_eq!(approval(&dev, &id)["state"], "granted");

@@ -18,14 +18,16 @@ pub struct Events {
     overlong: Option<u64>,
     /// Whether to take the stack's outputs.
     capture: bool,
+    /// Whether to keep what a preview would change with its values.
+    values: bool,
     outputs: Outputs,
 }
 
 impl Events {
-    /// Masks free text with `patterns`; takes the stack's outputs if `capture`.
+    /// Masks free text with `patterns`; takes the stack's outputs if `capture`, and the values that a preview would change if `values`.
     #[must_use]
-    pub fn new(patterns: Patterns, capture: bool) -> Self {
-        Self { patterns, line: Vec::new(), overlong: None, capture, outputs: Outputs::default() }
+    pub fn new(patterns: Patterns, capture: bool, values: bool) -> Self {
+        Self { patterns, line: Vec::new(), overlong: None, capture, values, outputs: Outputs::default() }
     }
 
     /// Takes the next bytes of the pipe.
@@ -69,8 +71,11 @@ impl Events {
 
     fn read(&mut self) -> EngineEvent {
         let patterns = &self.patterns;
-        let event = EngineEvent::parse(&self.line, &mut |text| patterns.mask(text))
+        let mut event = EngineEvent::parse(&self.line, &mut |text| patterns.mask(text))
             .unwrap_or_else(|_| EngineEvent::unreadable(self.line.len() as u64));
+        if self.values {
+            event.add_values(&self.line, &mut |text| patterns.mask(text));
+        }
         if self.capture
             && matches!(event.kind, Kind::ResourceEnd(_))
             && let Some(outputs) = stack_outputs(&self.line)

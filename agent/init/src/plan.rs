@@ -4,7 +4,8 @@
 
 use crate::output_file::{Error, OutputFile};
 use crate::outputs;
-use longshore_core::init::{ExitRecord, MAX_PLAN, MAX_SETTINGS, PLAN, PlanFile};
+use longshore_core::init::{ExitRecord, MAX_PACKED_PLAN, MAX_PLAN, MAX_SETTINGS, PLAN, PlanFile};
+use longshore_core::pack;
 use std::path::Path;
 use zeroize::Zeroizing;
 
@@ -26,14 +27,25 @@ pub fn take(plan: &PlanFile, file: &OutputFile, key: &str, record: &mut ExitReco
     let settings = OutputFile::at(Path::new(&plan.settings)).and_then(|file| file.read(MAX_SETTINGS));
     let settings = settings.map_err(|_| format!("`{}` cannot be kept with the plan", plan.settings))?;
     let text = file.read(MAX_PLAN).map_err(|error| match error {
-        Error::TooLong => format!("the plan has more than the {MAX_PLAN} bytes that can be kept: split the program"),
+        Error::TooLong => {
+            format!(
+                "the plan has more than the {MAX_PLAN} bytes that can be kept; nothing was changed: split the program"
+            )
+        }
         _ => "the plan cannot be read".to_owned(),
     })?;
     if text.is_empty() {
         return Err("pulumi left no plan".to_owned());
     }
     let both = Zeroizing::new([settings.as_slice(), &[0], text.as_slice()].concat());
-    let sealed = outputs::cipher(key).and_then(|cipher| outputs::seal(&cipher, PLAN, &both));
+    let length = both.len();
+    let packed = pack::pack(both, MAX_PACKED_PLAN).map_err(|error| {
+        format!(
+            "the plan has {length} bytes, and {error}: more than the {MAX_PACKED_PLAN} that can be kept; nothing was changed: \
+             split the program"
+        )
+    })?;
+    let sealed = outputs::cipher(key).and_then(|cipher| outputs::seal(&cipher, PLAN, &packed));
     record.plan = Some(sealed.map_err(|error| error.to_string())?);
     Ok(())
 }

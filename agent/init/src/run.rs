@@ -191,8 +191,10 @@ impl Run {
         if self.stop.asked {
             return Err(format!("stopped before `{}` was started", program(command)));
         }
+        // People are shown what they agree to; nobody asks what any other run changes.
+        let values = handover.plan.as_ref().is_some_and(|plan| plan.content.is_none());
         let (mut streams, ends) =
-            Streams::open(command, patterns).map_err(|error| format!("cannot make pipes: {}", error.desc()))?;
+            Streams::open(command, patterns, values).map_err(|error| format!("cannot make pipes: {}", error.desc()))?;
         self.processes.start(command, &handover.env, &handover.cwd, &ends)?;
         // Only the command has them now, so that the pipes end when it does.
         drop(ends);

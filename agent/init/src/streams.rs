@@ -75,8 +75,8 @@ impl std::fmt::Debug for Streams {
 }
 
 impl Streams {
-    /// Makes the pipes a command needs; returns its ends beside them.
-    pub fn open(command: &Command, patterns: &Patterns) -> nix::Result<(Self, Ends)> {
+    /// Makes the pipes a command needs; returns its ends beside them. Events keep values of properties if `values`.
+    pub fn open(command: &Command, patterns: &Patterns, values: bool) -> nix::Result<(Self, Ends)> {
         let mut pipes = Vec::with_capacity(3);
         let mut pipe = |sink| {
             let (reading, writing) = pipe2(OFlag::O_CLOEXEC)?;
@@ -98,7 +98,7 @@ impl Streams {
             true => Sink::Report(patterns.redactor(), Vec::new()),
             false => Sink::Log(Stream::Stderr, patterns.redactor()),
         };
-        let events = || Sink::Events(Events::new(patterns.clone(), command.event_outputs));
+        let events = || Sink::Events(Events::new(patterns.clone(), command.event_outputs, values));
         let ends = Ends {
             stdout: pipe(stdout)?,
             stderr: pipe(stderr)?,

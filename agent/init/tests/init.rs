@@ -2,10 +2,11 @@
 
 mod harness;
 
-use harness::{Init, handover, planning, run, sh, with_file};
+use harness::{Init, handover, opened, planning, run, sh, with_file};
 use longshore_core::engine_event::{EngineEvent, Kind, Op};
 use longshore_core::init::control::Deadlines;
 use longshore_core::init::{Command, Handover, Prepare, Stdout};
+use longshore_core::pack;
 use nix::sys::signal::Signal;
 
 fn text(bytes: &[u8]) -> String {
@@ -250,6 +251,23 @@ fn a_plan_leaves_encrypted_with_the_state_it_started_from() {
 }
 
 #[test]
+fn a_plan_of_several_mebibytes_leaves_packed_and_a_short_one_as_ever() {
+    let long = "yes '{\"goal\": \"update\", \"urn\": \"urn:pulumi:dev::quay\"}' | head -c 5000000 > $PLAN";
+    for (script, length, packed) in [("printf plan > $PLAN", 5, false), (long, 5_000_001, true)] {
+        let (mut handover, _dir) = planning("state", None, None);
+        handover.env.push(("PLAN".into(), handover.plan.as_ref().unwrap().path.clone()));
+        handover.commands[1] = sh(script);
+        let key = handover.outputs_key.clone().unwrap();
+        let left = run(handover);
+        assert_eq!((left.record.code, left.record.error), (Some(0), None));
+        let opened = opened(&key, &left.record.plan.unwrap());
+        assert_eq!(opened.first() == Some(&0xff), packed, "an older controller reads what fits");
+        let whole = pack::unpack(opened, 8 << 20).unwrap();
+        assert_eq!((whole.len(), whole[0]), (length, 0), "no settings, and the plan behind them");
+    }
+}
+
+#[test]
 fn a_plan_runs_only_on_the_state_it_started_from() {
     let (handover, _dir) = planning("state", Some("salt, \0the plan"), Some(STATE));
     let left = run(handover);
@@ -264,9 +282,11 @@ fn a_plan_runs_only_on_the_state_it_started_from() {
 
 #[test]
 fn no_plan_and_one_that_is_too_long_fail() {
-    for (script, says) in
-        [("true", "pulumi left no plan"), ("head -c 800000 /dev/zero > $PLAN", "bytes that can be kept")]
-    {
+    for (script, says) in [
+        ("true", "pulumi left no plan"),
+        ("head -c 8388609 /dev/zero > $PLAN", "more than the 8388608 bytes that can be kept"),
+        ("head -c 800000 /dev/urandom > $PLAN", "more than the 716800 that can be kept"),
+    ] {
         let (mut handover, _dir) = planning("state", None, None);
         handover.env.push(("PLAN".into(), handover.plan.as_ref().unwrap().path.clone()));
         handover.commands[1] = sh(script);

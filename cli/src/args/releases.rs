@@ -56,6 +56,9 @@ pub struct ReleaseList {
     /// Only those of this channel.
     #[arg(long, value_name = "C")]
     pub channel: Option<String>,
+    /// List what was made of working trees by `deploy --local` instead.
+    #[arg(long)]
+    pub local: bool,
     /// Only versions below this one.
     #[arg(long, value_name = "V")]
     pub before: Option<String>,
@@ -117,6 +120,22 @@ pub struct Approvals {
     /// Those of this deployment (`dep_...`), decided ones too; default: all that are pending.
     #[arg(long, value_name = "ID")]
     pub deployment: Option<String>,
+}
+
+/// `approval ...`
+#[derive(Debug, Subcommand)]
+pub enum ApprovalCommand {
+    /// Show one approval, and what the plan that it is bound to would change, with old and new values.
+    ///
+    /// Secrets read `[secret]`, what only the update will tell `[unknown]`.
+    Show(ApprovalId),
+}
+
+/// `approval show`
+#[derive(Debug, Clone, Args)]
+pub struct ApprovalId {
+    /// The approval (`apr_...`).
+    pub id: String,
 }
 
 /// `approve`, `reject`

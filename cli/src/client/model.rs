@@ -32,6 +32,8 @@ pub struct Deployment {
     pub release: Option<String>,
     /// What is done to a stack, if it is no way of a release to the environment.
     pub operation: Option<Operation>,
+    /// The working tree that it is of.
+    pub local: Option<Local>,
     /// Its steps, in order.
     pub steps: Vec<Step>,
 }
@@ -44,6 +46,18 @@ pub struct Operation {
     pub kind: String,
     /// The step whose stack it is on.
     pub step: String,
+}
+
+/// The working tree that a deployment is of.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(default)]
+pub struct Local {
+    /// Digest of its spec.
+    pub spec: String,
+    /// The commit that was checked out.
+    pub commit: Option<String>,
+    /// Whether something differed from it.
+    pub dirty: Option<bool>,
 }
 
 /// One step of a deployment.

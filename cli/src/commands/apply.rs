@@ -21,13 +21,13 @@ use crate::signals::Signals;
 use crate::tasks;
 
 /// What the server has.
-struct Known {
+pub(super) struct Known {
     /// 0: there is no such project.
-    revision: u64,
+    pub(super) revision: u64,
     /// `alice at 2026-11-21 10:00:00Z`.
     made_by: String,
     /// `None`: there is none, or this program does not understand it.
-    spec: Option<Project>,
+    pub(super) spec: Option<Project>,
 }
 
 pub(super) async fn run(context: &Context, args: &Apply) -> Result<Exit, Failure> {
@@ -83,7 +83,7 @@ fn as_it_was(name: &str) -> String {
 }
 
 /// The newest spec on the server.
-async fn known(client: &Client, name: &str) -> Result<Known, Failure> {
+pub(super) async fn known(client: &Client, name: &str) -> Result<Known, Failure> {
     match client.json(&Request::get(&["projects", name, "spec"]), Patience::SHORT).await {
         Ok(answer) => {
             let at = text(&answer, "created_at").map(|at| moment(&at)).unwrap_or_default();
@@ -102,7 +102,12 @@ async fn known(client: &Client, name: &str) -> Result<Known, Failure> {
 }
 
 /// What would change, under a line that says between what.
-fn show(known: &Known, name: &str, changes: Option<&[Change]>, paint: crate::output::paint::Paint) -> String {
+pub(super) fn show(
+    known: &Known,
+    name: &str,
+    changes: Option<&[Change]>,
+    paint: crate::output::paint::Paint,
+) -> String {
     let head = match known.revision {
         0 => format!("project {name} is new:"),
         revision => format!("project {name}, from revision {revision} (by {}) to the file:", known.made_by),

@@ -4,7 +4,7 @@ use longshore_core::id::ApprovalId;
 use serde_json::{Value, json};
 
 use super::people::list_of;
-use super::{Context, deployment_id, text};
+use super::{Context, deployment_id, plan_text, text};
 use crate::args::releases::{Approvals, Decide};
 use crate::client::Request;
 use crate::client::retry::Patience;
@@ -51,17 +51,32 @@ pub(super) async fn approvals(context: &Context, args: &Approvals) -> Result<Exi
 }
 
 /// What a plan would do, as `3 create, 1 update`; what stays as it is is left out.
-fn counts(plan: &Value) -> Option<String> {
+pub(super) fn counts(plan: &Value) -> Option<String> {
     let resources = plan.get("resources")?.as_object()?;
     let changes = resources.iter().filter(|(op, _)| *op != "same").map(|(op, count)| format!("{count} {op}"));
     let changes: Vec<_> = changes.collect();
     Some(if changes.is_empty() { "no changes".to_owned() } else { changes.join(", ") })
 }
 
-pub(super) async fn decide(context: &Context, args: &Decide, verb: &str) -> Result<Exit, Failure> {
-    let id: ApprovalId = args.id.parse().map_err(|error: longshore_core::id::InvalidId| {
+fn approval_id(text: &str) -> Result<ApprovalId, Failure> {
+    text.parse().map_err(|error: longshore_core::id::InvalidId| {
         Failure::usage(error.to_string()).next("`longshore approvals` shows the ids")
-    })?;
+    })
+}
+
+pub(super) async fn show(context: &Context, id: &str) -> Result<Exit, Failure> {
+    let id = approval_id(id)?.to_string();
+    let shown = context.client()?.json(&Request::get(&["approvals", &id]), Patience::SHORT).await?;
+    if context.output.is_json() {
+        context.output.json(&shown)?;
+    } else {
+        context.output.text(&plan_text::approval(&shown, context.output.paint()))?;
+    }
+    Ok(Exit::Done)
+}
+
+pub(super) async fn decide(context: &Context, args: &Decide, verb: &str) -> Result<Exit, Failure> {
+    let id = approval_id(&args.id)?;
     let request = Request::post(&["approvals", &id.to_string(), verb]).json(&json!({ "comment": args.comment }));
     let answer = context.client()?.json(&request, Patience::SHORT).await;
     let answer = answer.map_err(|error| Failure::from(error).untouched(format!("approval {id} is as it was")))?;

@@ -4,6 +4,7 @@ use std::cell::RefCell;
 
 use serde_json::{Value, json};
 
+use super::deploy_local::Tree;
 use super::wait::Wait;
 use super::{Context, deployment, package, show};
 use crate::args::Deploy;
@@ -21,7 +22,7 @@ use crate::signals::Signals;
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum Stage {
     Preparing,
-    Asking,
+    Asking(String),
     Accepted(String),
 }
 
@@ -31,14 +32,22 @@ pub(super) async fn run(context: &Context, args: &Deploy) -> Result<Exit, Failur
     let stage = RefCell::new(Stage::Preparing);
     tokio::select! {
         result = work(context, args, &stage) => result,
-        exit = signals.next() => Err(interrupted(exit, &stage.borrow(), args)),
+        exit = signals.next() => Err(interrupted(exit, &stage.borrow())),
     }
 }
 
 async fn work(context: &Context, args: &Deploy, stage: &RefCell<Stage>) -> Result<Exit, Failure> {
     let client = context.client()?;
     let mut progress = Progress::new(context.output);
-    let uploaded = match &args.package {
+    let tree = match &args.local {
+        Some(folder) => Some(Tree::read(context, args, folder).await?),
+        None => None,
+    };
+    if let Some(tree) = &tree {
+        tree.tell(context, &client).await?;
+    }
+    let package = tree.as_ref().map(Tree::folder).or(args.package.as_deref());
+    let uploaded = match package {
         Some(path) => Some(
             package::upload(&client, &mut progress, path)
                 .await
@@ -47,13 +56,14 @@ async fn work(context: &Context, args: &Deploy, stage: &RefCell<Stage>) -> Resul
         ),
         None => None,
     };
-    stage.replace(Stage::Asking);
-    let id = ask(&client, args, uploaded.as_deref()).await?;
+    let project = tree.as_ref().map(|tree| &tree.project).or(args.project.as_ref()).cloned().unwrap_or_default();
+    stage.replace(Stage::Asking(project.clone()));
+    let id = ask(&client, args, (&project, tree.as_ref(), uploaded.as_deref())).await?;
     stage.replace(Stage::Accepted(id.clone()));
     if !args.wait {
         return accepted(context, &id);
     }
-    progress.message(&format!("deployment {id} of {} to {} is accepted", args.project, args.env));
+    progress.message(&format!("deployment {id} of {project} to {} is accepted", args.env));
     let shown = Wait::new(context, &mut progress, args.unknown_after)
         .follow(&client, &id)
         .await
@@ -62,10 +72,17 @@ async fn work(context: &Context, args: &Deploy, stage: &RefCell<Stage>) -> Resul
 }
 
 /// Asks for the deployment; a repeated request is known by its operation id.
-async fn ask(client: &Client, args: &Deploy, package: Option<&str>) -> Result<String, Failure> {
-    let mut body = json!({ "project": args.project, "environment": args.env, "operation_id": clock::operation_id() });
+async fn ask(
+    client: &Client,
+    args: &Deploy,
+    (project, tree, package): (&str, Option<&Tree>, Option<&str>),
+) -> Result<String, Failure> {
+    let mut body = json!({ "project": project, "environment": args.env, "operation_id": clock::operation_id() });
     if let Some(sha256) = package {
         body["package"] = json!(sha256);
+    }
+    if let Some(tree) = tree {
+        body["local"] = tree.body();
     }
     for (name, value) in [
         ("release", &args.release),
@@ -96,7 +113,7 @@ async fn ask(client: &Client, args: &Deploy, package: Option<&str>) -> Result<St
         } else {
             "nothing was deployed, unless the answer was lost"
         };
-        let next = format!("see what was accepted: `longshore deployment list --project {}`", args.project);
+        let next = format!("see what was accepted: `longshore deployment list --project {project}`");
         Failure::from(error).untouched(untouched).next(next)
     })?;
     let id = answer.get("deployment").and_then(Value::as_str);
@@ -154,12 +171,12 @@ pub(super) fn goes_on(failure: Failure, id: &str) -> Failure {
         .next(format!("follow it: `longshore logs {id} -f`; how it stands: `longshore deployment show {id}`"))
 }
 
-fn interrupted(exit: Exit, stage: &Stage, args: &Deploy) -> Failure {
+fn interrupted(exit: Exit, stage: &Stage) -> Failure {
     match stage {
         Stage::Preparing => Failure::new(exit, "interrupted").untouched("nothing was deployed"),
-        Stage::Asking => Failure::new(exit, "interrupted while the deployment was being asked for")
+        Stage::Asking(project) => Failure::new(exit, "interrupted while the deployment was being asked for")
             .untouched("it may have been accepted or not")
-            .next(format!("`longshore deployment list --project {}` shows it if it was", args.project)),
+            .next(format!("`longshore deployment list --project {project}` shows it if it was")),
         Stage::Accepted(id) => Failure::new(exit, "interrupted")
             .untouched(format!("deployment {id} goes on"))
             .next(format!("follow it: `longshore logs {id} -f`; stop it: `longshore cancel {id}`")),
@@ -172,28 +189,13 @@ mod tests {
 
     #[test]
     fn an_interrupt_says_what_goes_on() {
-        let args = Deploy {
-            project: "shop".to_owned(),
-            env: "dev".to_owned(),
-            package: None,
-            release: None,
-            channel: None,
-            variables: Vec::new(),
-            not_before: None,
-            expires_at: None,
-            priority: 0,
-            skip: Vec::new(),
-            guided: false,
-            wait: true,
-            unknown_after: std::time::Duration::ZERO,
-        };
-        let said = |stage| interrupted(Exit::Interrupted, &stage, &args);
+        let said = |stage| interrupted(Exit::Interrupted, &stage);
         let accepted = said(Stage::Accepted("dep_1".to_owned()));
         assert_eq!(accepted.exit.code(), 130);
         assert!(
             accepted.to_string().contains("dep_1 goes on") && accepted.to_string().contains("longshore cancel dep_1")
         );
         assert!(said(Stage::Preparing).to_string().contains("nothing was deployed"));
-        assert!(said(Stage::Asking).to_string().contains("may have been accepted"));
+        assert!(said(Stage::Asking("shop".to_owned())).to_string().contains("may have been accepted"));
     }
 }

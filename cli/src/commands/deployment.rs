@@ -60,9 +60,10 @@ fn row(deployment: Deployment) -> [Cell; 7] {
         (None, release) => release.map(|version| format!("release {version}")),
     };
     let took = between(deployment.created_at.as_deref(), deployment.ended_at.as_deref());
+    let mark = if deployment.local.is_some() { " (local)" } else { "" };
     [
         deployment.id.into(),
-        deployment.project.into(),
+        format!("{}{mark}", deployment.project).into(),
         deployment.environment.into(),
         Cell::optional(what),
         Cell::State(deployment.state),

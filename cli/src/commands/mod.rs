@@ -7,6 +7,7 @@ mod approval;
 mod audit;
 mod cancel;
 mod deploy;
+mod deploy_local;
 mod deployment;
 mod explain;
 mod join_token;
@@ -16,6 +17,7 @@ mod log_text;
 mod logs;
 mod package;
 mod people;
+mod plan_text;
 mod release;
 mod roles;
 mod secrets;
@@ -31,6 +33,7 @@ use clap::CommandFactory as _;
 use longshore_core::id::DeploymentId;
 use serde_json::{Value, json};
 
+use crate::args::releases::ApprovalCommand;
 use crate::args::{Cli, Command, DeploymentCommand, Global, JoinTokenCommand, VariableCommand};
 use crate::client::Client;
 use crate::exit::Exit;
@@ -78,6 +81,7 @@ pub async fn run(cli: Cli, output: Output) -> Result<Exit, Failure> {
         Command::Stack(command) => stack::run(&context, &command).await,
         Command::Rollback(args) => release::rollback(&context, &args).await,
         Command::Approvals(args) => approval::approvals(&context, &args).await,
+        Command::Approval(ApprovalCommand::Show(args)) => approval::show(&context, &args.id).await,
         Command::Approve(args) => approval::decide(&context, &args, "grant").await,
         Command::Reject(args) => approval::decide(&context, &args, "reject").await,
         Command::Explain(args) => explain::deployment(&context, &args).await,

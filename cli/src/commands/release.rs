@@ -163,7 +163,8 @@ async fn releases(context: &Context, args: &ReleaseList) -> Result<Exit, Failure
     let request = Request::get(&["projects", &args.project, "releases"])
         .query("limit", Some(args.limit))
         .query("channel", args.channel.as_deref())
-        .query("before", args.before.as_deref());
+        .query("before", args.before.as_deref())
+        .query("local", args.local.then_some(true));
     let head = ["VERSION", "CHANNEL", "REVISION", "MADE", "BY", "BLOCKED"];
     list_of(context, &request, "releases", (head, "no releases"), |row| {
         let cell = |name| Cell::optional(text(row, name));

@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 
 use serde_json::{Map, Value};
 
-use crate::client::model::{Deployment, Step};
+use crate::client::model::{Deployment, Local, Step};
 use crate::output::paint::Paint;
 use crate::output::table::{Cell, one_line, table};
 use crate::output::time::{between, moment, size};
@@ -29,6 +29,7 @@ pub(super) fn deployment(deployment: &Deployment, paint: Paint) -> String {
     field(&mut text, "created", deployment.created_at.as_deref().map(moment));
     field(&mut text, "took", between(deployment.created_at.as_deref(), deployment.ended_at.as_deref()));
     field(&mut text, "reason", deployment.reason.clone());
+    field(&mut text, "local", deployment.local.as_ref().map(local));
     field(&mut text, "begun by", deployment.parent.clone());
     field(&mut text, "waits for", deployment.waits_for());
     if !deployment.steps.is_empty() {
@@ -36,6 +37,14 @@ pub(super) fn deployment(deployment: &Deployment, paint: Paint) -> String {
     }
     text.push_str(&details(deployment, paint));
     text
+}
+
+/// `spec 0123456789ab, commit 0123456789ab with changes`
+fn local(local: &Local) -> String {
+    let short = |text: &str| text.get(..12).unwrap_or(text).to_owned();
+    let changes = if local.dirty == Some(true) { " with changes" } else { "" };
+    let commit = local.commit.as_ref().map(|commit| format!(", commit {}{changes}", short(commit))).unwrap_or_default();
+    format!("of a working tree: spec {}{commit}", short(&local.spec))
 }
 
 fn field(text: &mut String, name: &str, value: Option<String>) {

@@ -10,6 +10,7 @@
 
 mod address;
 mod run;
+mod tree;
 
 use std::fs::File;
 use std::io::Read as _;
@@ -19,6 +20,7 @@ use longshore_core::spec;
 
 pub use address::Address;
 use run::{Git, Settings};
+pub use tree::{State, state};
 
 use crate::exit::Exit;
 use crate::failure::Failure;

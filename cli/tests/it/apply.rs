@@ -119,3 +119,59 @@ fn at_a_terminal_it_is_asked_and_only_what_was_shown_is_done() {
         assert_eq!(fake.lines(), lines);
     }
 }
+
+#[test]
+fn a_working_tree_is_deployed_as_it_stands() {
+    let (folder, path) = folder(&SPEC.replace("hello", "goodbye"));
+    let git = |args: &[&str]| {
+        let mut command = std::process::Command::new("git");
+        command.current_dir(folder.path()).env("GIT_CONFIG_GLOBAL", "/dev/null").env("GIT_CONFIG_NOSYSTEM", "1");
+        let done = command.args(["-c", "user.name=a", "-c", "user.email=a@b"]).args(args).output().unwrap();
+        assert!(done.status.success(), "{}", told(&done));
+        String::from_utf8(done.stdout).unwrap().trim().to_owned()
+    };
+    git(&["init", "--quiet"]);
+    git(&["add", "--all"]);
+    git(&["commit", "--quiet", "-m", "one"]);
+    let commit = git(&["rev-parse", "HEAD"]);
+    let dir = folder.path().to_str().unwrap();
+    let accepted = || Reply::json(202, r#"{"deployment":"dep_1"}"#);
+    for dirty in [false, true] {
+        if dirty {
+            std::fs::write(folder.path().join("new.txt"), "new").unwrap();
+        }
+        let fake = Fake::start([known(SPEC), Reply::json(200, ""), accepted()]);
+        let done = fake.run(&["deploy", "--local", dir, "--env", "dev"]);
+        assert_eq!(done.status.code(), Some(0), "{}", told(&done));
+        let changes = if dirty { " with changes" } else { "" };
+        assert!(told(&done).starts_with(&format!(
+            "working tree `{dir}` (commit {}{changes}); the project stays as it is\nproject shop, from revision 4",
+            commit.get(..12).unwrap()
+        )));
+        assert!(told(&done).contains("  ~ step one\n      - run: echo hello\n      + run: echo goodbye\n"));
+        let sent = fake.seen().pop().unwrap().json();
+        assert_eq!((&sent["project"], &sent["release"]), (&json!("shop"), &Value::Null));
+        let local = json!({ "spec": std::fs::read_to_string(&path).unwrap(), "commit": commit, "dirty": dirty });
+        assert_eq!(sent["local"], local);
+        assert!(fake.lines()[1].starts_with(&format!("HEAD packages/{}", sent["package"].as_str().unwrap())));
+    }
+}
+
+#[test]
+fn a_working_tree_that_cannot_be_deployed_is_not_sent() {
+    let (folder, path) = folder(SPEC);
+    let dir = folder.path().to_str().unwrap();
+    let fake = Fake::start([Reply::problem(404, "not_found", "there is none", "")]);
+    let other = fake.run(&["deploy", "pay", "--local", dir, "--env", "dev"]);
+    assert_eq!(other.status.code(), Some(2), "{}", told(&other));
+    assert!(told(&other).contains("is of project `shop`, not of `pay`"), "{}", told(&other));
+    assert_eq!(fake.run(&["deploy", "--local", dir, "--package", dir, "--env", "dev"]).status.code(), Some(2));
+    let new = fake.run(&["deploy", "--local", dir, "--env", "dev"]);
+    assert_eq!(new.status.code(), Some(5), "{}", told(&new));
+    assert!(told(&new).contains("there is no project `shop` on the server\nunchanged: nothing was deployed"));
+    std::fs::write(&path, SPEC.replace("run:", "rum:")).unwrap();
+    let bad = fake.run(&["deploy", "--local", dir, "--env", "dev"]);
+    assert_eq!(bad.status.code(), Some(2));
+    assert!(told(&bad).contains("longshore.yaml:9: steps[0].rum"), "{}", told(&bad));
+    assert_eq!(fake.lines(), ["GET projects/shop/spec"]);
+}

@@ -18,7 +18,7 @@ use super::Api;
 use super::auth::{Actor, Who};
 use super::extract::{Asked, Id, Optional, Strict};
 use super::problem::{Problem, ProblemView};
-use crate::engine::{self, DeploymentView, EventView, ExplainView, Need, NewDeployment, Subject};
+use crate::engine::{self, DeploymentView, EventView, ExplainView, Need, NewDeployment, NewLocal, Subject};
 use crate::store::rows::DeploymentFilter;
 
 /// Longest operation id.
@@ -41,6 +41,9 @@ pub(super) struct CreateDeployment {
     /// Channel of the release that is made on the spot; without one the default channel.
     #[serde(default)]
     channel: Option<String>,
+    /// The working tree that it is of, instead of the project as it was applied. Nothing but this deployment uses it.
+    #[serde(default)]
+    local: Option<CreateLocal>,
     /// Values of the variables that the spec asks for (`prompt`).
     #[serde(default)]
     variables: BTreeMap<String, String>,
@@ -61,6 +64,20 @@ pub(super) struct CreateDeployment {
     guided: bool,
     /// Made by the client, unique: a repeated request with the same one makes no second deployment.
     operation_id: String,
+}
+
+/// A working tree.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct CreateLocal {
+    /// Text of its `longshore.yaml`.
+    spec: String,
+    /// The commit that is checked out, 7 to 64 hex digits; for people.
+    #[serde(default)]
+    commit: Option<String>,
+    /// Whether something differs from the commit; for people.
+    #[serde(default)]
+    dirty: Option<bool>,
 }
 
 /// What was accepted.
@@ -165,11 +182,15 @@ pub(super) async fn create(
         let detail = format!("`operation_id`: it has {} bytes; 1 to {MAX_OPERATION} are taken", operation_id.len());
         return Err(Problem::new(StatusCode::UNPROCESSABLE_ENTITY, "invalid", detail));
     }
+    let local = body.local.map(|local| NewLocal { spec: local.spec, commit: local.commit, dirty: local.dirty });
     let subject = match &release {
         Some(version) => Subject::Release(version.clone()),
         None => Subject::New { channel: body.channel.clone(), version: None },
     };
-    let permitted = children(&api, &who, "deployment.create", (&project, &subject), &[&environment]).await?;
+    let permitted = match &local {
+        Some(local) => children_of_tree(&api, &who, (&project, &environment), local).await?,
+        None => children(&api, &who, "deployment.create", (&project, &subject), &[&environment]).await?,
+    };
     let not_before = instant("not_before", body.not_before.as_deref())?;
     let expires_at = instant("expires_at", body.expires_at.as_deref())?;
     let new = NewDeployment {
@@ -177,6 +198,7 @@ pub(super) async fn create(
         environment,
         package,
         release,
+        local,
         variables,
         priority,
         not_before,
@@ -211,6 +233,24 @@ pub(super) async fn children(
         }
     }
     Ok(below.projects)
+}
+
+/// What a working tree takes more than a release: it changes what runs, as an `apply` does, so it takes the right to apply.
+async fn children_of_tree(
+    api: &Api,
+    who: &engine::Actor,
+    (project, environment): (&str, &str),
+    local: &NewLocal,
+) -> Result<BTreeSet<String>, Problem> {
+    let object = format!("project/{project}");
+    let action = "deployment.create_local";
+    api.engine.authorize(who, Need::new(Permission::Administer, action, &object).at(Some(project), None)).await?;
+    let below = api.engine.below_local(project, local).await?;
+    for child in &below {
+        let need = Need::new(Permission::Deploy, action, &object);
+        api.engine.authorize(who, need.at(Some(child), Some(environment))).await?;
+    }
+    Ok(below)
 }
 
 fn instant(field: &str, text: Option<&str>) -> Result<Option<Timestamp>, Problem> {

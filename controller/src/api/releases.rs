@@ -17,6 +17,7 @@ use super::deployments::children;
 use super::extract::{Asked, Strict};
 use super::problem::{Problem, ProblemView};
 use crate::engine::{Need, NewRelease, Promoted, ReleaseView, RolledBack, Subject};
+use crate::store::rows::ReleaseFilter;
 
 /// A release to make.
 #[derive(Debug, Deserialize, ToSchema)]
@@ -41,6 +42,8 @@ pub(super) struct ListReleases {
     limit: Option<u32>,
     /// Only those of this channel.
     channel: Option<String>,
+    /// What was made of working trees, instead of releases.
+    local: Option<bool>,
     /// Only versions below this one.
     before: Option<String>,
 }
@@ -102,7 +105,9 @@ pub(super) async fn list(
     Asked(asked): Asked<ListReleases>,
 ) -> Result<Json<Vec<ReleaseView>>, Problem> {
     let limit = asked.limit.unwrap_or_default();
-    Ok(Json(api.engine.releases(&project, (asked.channel, asked.before), limit).await?))
+    let which =
+        ReleaseFilter { channel: asked.channel, before: asked.before, limit, local: asked.local.unwrap_or_default() };
+    Ok(Json(api.engine.releases(&project, which).await?))
 }
 
 /// One release and what it holds.

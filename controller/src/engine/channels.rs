@@ -50,11 +50,11 @@ pub(super) async fn choose(
 async fn newest(tx: &mut dyn Tx, project: &ProjectRow, channel: Option<&Channel>) -> Result<Option<Version>> {
     let before = channel.and_then(Channel::end).map(version::sort_key);
     // Most often it is the first one.
-    let mut filter = ReleaseFilter { before, limit: 1, channel: None };
+    let mut filter = ReleaseFilter { before, limit: 1, ..ReleaseFilter::default() };
     loop {
         let page = tx.releases(project.id, &filter).await?;
         let Some(last) = page.last() else { return Ok(None) };
-        filter = ReleaseFilter { before: Some(last.sort_key.clone()), limit: 0, channel: None };
+        filter = ReleaseFilter { before: Some(last.sort_key.clone()), ..ReleaseFilter::default() };
         let mut versions = page.iter().filter_map(|row| version::parse(&row.version).ok());
         if let Some(found) = versions.find(|version| channel.is_none_or(|channel| channel.admits(version).is_ok())) {
             return Ok(Some(found));

@@ -18,12 +18,13 @@ use super::context::Values;
 use super::cx::Cx;
 use super::flow::{begin, may_begin};
 use super::found::Found;
+use super::local::{self, Tree};
 use super::operations;
 use super::pins::check_permitted;
 use super::program::{FILES, MAX_BYTES, Program};
 use super::{Engine, Error, NewDeployment, Result, cloud as accounts, releases};
 use crate::store::Tx;
-use crate::store::rows::{DeploymentRow, Owner, ProjectRow, StepRow, VariableRow, VariableValue};
+use crate::store::rows::{DeploymentRow, LocalRow, Owner, ProjectRow, StepRow, VariableRow, VariableValue};
 
 /// Longest operation id of a client.
 const MAX_OPERATION: usize = 128;
@@ -44,14 +45,19 @@ impl Engine {
             ));
         }
         check_times(&new)?;
+        let tree = match &new.local {
+            Some(local) => Some(self.working_tree(&new.project, local).await?),
+            None => None,
+        };
+        let mark = tree.as_ref().map(|tree| tree.row.clone());
         let wish = new.clone();
         let before = self
             .read(move |tx| Box::pin(async move { Ok(tx.deployment_by_operation(&wish.operation_id).await?) }))
             .await?;
         if let Some(before) = before {
-            return same(&before, &new);
+            return same(&before, &new, mark.as_ref());
         }
-        let (found, new) = self.find(new).await?;
+        let (found, new) = self.find(new, tree).await?;
         let id = self.clock().deployment_id();
         let mut row = self.row(id, &new, &found, by)?;
         row.stacks = self.check_steps(&row, &found).await?;
@@ -65,9 +71,9 @@ impl Engine {
     }
 
     /// What the rows say, and the wish with what it did not say.
-    async fn find(&self, mut new: NewDeployment) -> Result<(Found, NewDeployment)> {
+    async fn find(&self, mut new: NewDeployment, tree: Option<Tree>) -> Result<(Found, NewDeployment)> {
         let wish = new.clone();
-        let found = self.read(move |tx| Box::pin(async move { Found::by(tx, &wish).await })).await?;
+        let found = self.read(move |tx| Box::pin(async move { Found::by(tx, &wish, tree).await })).await?;
         for (name, value) in &found.before {
             new.variables.entry(name.clone()).or_insert_with(|| value.clone());
         }
@@ -110,6 +116,7 @@ impl Engine {
             guided: new.guided,
             skip: left_out(&found.spec, &new.skip)?,
             operation: found.operation.clone(),
+            local: found.local.clone(),
         })
     }
 
@@ -243,22 +250,21 @@ async fn accept(
 ) -> Result<DeploymentId> {
     let id = row.deployment.id;
     if let Some(before) = tx.deployment_by_operation(&row.operation_id).await? {
-        return same(&before, new);
+        return same(&before, new, row.local.as_ref());
     }
     if found.release.is_none() {
         let project = project(tx, &row.project_name).await?;
         if project.revision != row.revision {
             return Err(stale(&row.project_name));
         }
-        let release = releases::on_the_spot(
-            tx,
-            cx,
-            &project,
-            (&found.spec, &found.channel),
-            row.package.clone(),
-            &row.created_by,
-        )
-        .await?;
+        let (package, by) = (row.package.clone(), row.created_by.as_str());
+        let release = match &row.local {
+            Some(local) => {
+                let of = (&found.spec, found.channel.as_str(), local.spec.as_str());
+                releases::of_working_tree(tx, cx, &project, of, (package, by)).await?
+            }
+            None => releases::on_the_spot(tx, cx, &project, (&found.spec, &found.channel), package, by).await?,
+        };
         // Whoever deploys it has decided where it goes first.
         cx.after.promote.remove(&release.id);
         (row.release, row.version) = (release.id, release.version);
@@ -276,8 +282,15 @@ async fn accept(
         tx.insert_step(&StepRow::queued(id, index, &step.name)).await?;
     }
     (cx.after.dispatch, cx.after.timers) = (true, true);
-    let detail = json!({ "project": row.project_name, "release": row.version, "revision": row.revision, "environment": row.environment, "package": row.package, "locks": row.locks, "operation": row.operation.as_ref().map(|operation| &operation.what) });
-    cx.event(tx, "deployment.created", Some(id), detail).await?;
+    let mut detail = json!({ "project": row.project_name, "release": row.version, "revision": row.revision, "environment": row.environment, "package": row.package, "locks": row.locks, "operation": row.operation.as_ref().map(|operation| &operation.what) });
+    let action = match &row.local {
+        Some(local) => {
+            detail["local"] = json!(local);
+            "deployment.created_local"
+        }
+        None => "deployment.created",
+    };
+    cx.event(tx, action, Some(id), detail).await?;
     begun_by(tx, cx, &row).await?;
     if denied.is_none() && may_begin(tx, &row, cx.now).await? {
         begin(tx, cx, &row).await?;
@@ -305,9 +318,15 @@ pub(super) async fn gate(
         version: &row.version,
         blocked: release.blocked.as_deref(),
         operation: row.operation.as_ref().map(|operation| operation.what.operation),
+        local: false,
+        protected: false,
         not_before: row.not_before,
         expires_at: row.expires_at,
     };
+    if row.local.is_some() {
+        let applied = local::applied(tx, &row.project_name).await?;
+        return Ok(longshore_core::gate::check(&local::bound(wish, row, (&applied, &release.channel), spec), now).err());
+    }
     Ok(longshore_core::gate::check(&wish, now).err())
 }
 
@@ -374,11 +393,12 @@ pub(super) async fn project(tx: &mut dyn Tx, name: &str) -> Result<ProjectRow> {
     })
 }
 
-fn same(before: &DeploymentRow, new: &NewDeployment) -> Result<DeploymentId> {
+fn same(before: &DeploymentRow, new: &NewDeployment, local: Option<&LocalRow>) -> Result<DeploymentId> {
     let what = before.operation.as_ref().map(|operation| operation.what.operation);
     let same = before.project_name == new.project
         && what == new.operation.as_ref().map(|operation| operation.operation)
         && before.environment == new.environment
+        && before.local.as_ref().map(|local| &local.spec) == local.map(|local| &local.spec)
         && new.package.as_ref().is_none_or(|package| before.package.as_ref() == Some(package))
         && new.release.as_ref().is_none_or(|version| *version == before.version);
     if same {

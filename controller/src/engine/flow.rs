@@ -24,10 +24,20 @@ use crate::store::rows::{DeploymentRow, JobRow, ReservationRow, StepRow};
 
 /// The spec that a deployment goes by.
 pub(super) async fn spec_of(tx: &mut dyn Tx, row: &DeploymentRow) -> Result<Project> {
-    let revision = tx.revision(row.project, row.revision).await?;
-    let spec = revision.map(|revision| revision.spec);
-    let spec =
-        spec.ok_or_else(|| Error::Internal(format!("revision {} of `{}` is missing", row.revision, row.project_name)))?;
+    // An operation may be on what a working tree left.
+    let own = row.local.is_some() || row.operation.is_some();
+    let held = if own { tx.release_by_id(row.release).await?.and_then(|release| release.local) } else { None };
+    let spec = match held {
+        Some(spec) => Some(spec),
+        None if row.local.is_some() => None,
+        None => tx.revision(row.project, row.revision).await?.map(|revision| revision.spec),
+    };
+    let spec = spec.ok_or_else(|| {
+        Error::Internal(format!(
+            "the spec of `{}` {} (revision {}) is missing",
+            row.project_name, row.version, row.revision
+        ))
+    })?;
     Ok(match &row.operation {
         Some(operation) => operation.what.process(&spec, &row.environment),
         None => spec,

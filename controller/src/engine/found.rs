@@ -6,10 +6,11 @@ use longshore_core::spec::Project;
 
 use super::create::project;
 use super::libraries::newest_rows;
+use super::local::{self, Tree};
 use super::operations::{self, NewOperation};
 use super::{Error, NewDeployment, Result, channels, releases};
 use crate::store::Tx;
-use crate::store::rows::{OperationRow, ProjectRow, ReleaseRow, VariableRow};
+use crate::store::rows::{LocalRow, OperationRow, ProjectRow, ReleaseRow, VariableRow};
 
 /// What the rows say about a wish.
 pub(super) struct Found {
@@ -21,18 +22,24 @@ pub(super) struct Found {
     pub(super) channel: String,
     pub(super) spec: Project,
     pub(super) variables: Vec<VariableRow>,
+    /// Of a working tree, if so.
+    pub(super) local: Option<LocalRow>,
     /// Values that were asked for by name before, and count where the wish says nothing.
     pub(super) before: BTreeMap<String, String>,
 }
 
 impl Found {
     /// Finds what a wish is about, and that it has such an environment.
-    pub(super) async fn by(tx: &mut dyn Tx, new: &NewDeployment) -> Result<Self> {
+    pub(super) async fn by(tx: &mut dyn Tx, new: &NewDeployment, tree: Option<Tree>) -> Result<Self> {
+        if tree.is_some() && new.release.is_some() {
+            let hint = "leave one of them out".to_owned();
+            return Err(Error::invalid("local", "a working tree is no release", hint));
+        }
         let project = project(tx, &new.project).await?;
         let found = match (&new.operation, &new.release) {
             (Some(operation), _) => Self::of_stack(tx, project, new, operation).await?,
             (None, Some(version)) => Self::of_release(tx, project, new, version).await?,
-            (None, None) => Self::of_project(tx, project, new).await?,
+            (None, None) => Self::of_project(tx, project, new, tree).await?,
         };
         if found.spec.environment(&new.environment).is_none() {
             let known: Vec<_> =
@@ -61,12 +68,13 @@ impl Found {
             operation: Some(on.operation),
             spec: on.spec,
             variables: on.variables,
+            local: None,
             before: on.before,
         })
     }
 
     async fn of_release(tx: &mut dyn Tx, project: ProjectRow, new: &NewDeployment, version: &str) -> Result<Self> {
-        let release = releases::find(tx, &project, version).await?;
+        let release = releases::find_to_deploy(tx, &project, version).await?;
         if new.package.is_some() && new.package != release.package {
             let message = format!("release `{version}` holds its own package, which no deployment changes");
             let hint = "leave the package out, or make a new release with it".to_owned();
@@ -79,11 +87,12 @@ impl Found {
         }
         let (spec, variables) =
             (releases::held_spec(tx, &release).await?, releases::held_variables(tx, &release).await?);
-        let (channel, before) = (release.channel.clone(), BTreeMap::new());
-        Ok(Self { project, release: Some(release), operation: None, channel, spec, variables, before })
+        let (channel, release) = (release.channel.clone(), Some(release));
+        Ok(Self { project, release, operation: None, channel, spec, variables, local: None, before: BTreeMap::new() })
     }
 
-    async fn of_project(tx: &mut dyn Tx, project: ProjectRow, new: &NewDeployment) -> Result<Self> {
+    /// The project as it was applied, or a working tree of it.
+    async fn of_project(tx: &mut dyn Tx, project: ProjectRow, new: &NewDeployment, tree: Option<Tree>) -> Result<Self> {
         let spec = tx.revision(project.id, project.revision).await?.map(|revision| revision.spec);
         let spec =
             spec.ok_or_else(|| Error::Internal(format!("the newest revision of `{}` is missing", new.project)))?;
@@ -93,8 +102,20 @@ impl Found {
             let hint = Some("upload it first with PUT /api/v1/packages/SHA256".to_owned());
             return Err(Error::NotFound { kind: "package", name: sha256.clone(), hint });
         }
+        let wanted = new.channel.as_deref();
+        let (spec, channel, local) = match tree {
+            Some(tree) => {
+                local::check_environment(&spec, &new.environment)?;
+                let channel = channels::asked_about(&tree.spec, wanted)?.to_owned();
+                (tree.spec, channel, Some(tree.row))
+            }
+            None => {
+                let channel = channels::choose(tx, &project, &spec, (wanted, None)).await?.channel;
+                (spec, channel, None)
+            }
+        };
         let variables = newest_rows(tx, &project, &spec).await?;
-        let channel = channels::choose(tx, &project, &spec, (new.channel.as_deref(), None)).await?.channel;
-        Ok(Self { project, release: None, operation: None, channel, spec, variables, before: BTreeMap::new() })
+        let (release, operation, before) = (None, None, BTreeMap::new());
+        Ok(Self { project, release, operation, channel, spec, variables, local, before })
     }
 }

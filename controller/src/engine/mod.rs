@@ -29,6 +29,7 @@ mod http;
 mod images;
 mod libraries;
 mod live;
+mod local;
 mod offers;
 mod operations;
 mod people;
@@ -85,6 +86,7 @@ pub use error::Error;
 pub use explain::{ExplainView, VariableExplained};
 pub use libraries::LibraryView;
 pub use live::{Change, Changes};
+pub use local::NewLocal;
 pub use operations::{NewOperation, OperationView};
 pub use people::NewJoinToken;
 pub use pins::Below;
@@ -94,8 +96,8 @@ pub use rotate::{DataKeyView, RotationView, SecretsView};
 pub use tokens::NewToken;
 pub use view::{
     AgentView, AppliedView, ApprovalView, AttemptView, AuditPage, AuditView, ChildReleaseView, DeploymentView,
-    EventView, GrantView, HeldPackageView, LockView, LogView, PlanView, ProgressView, ProjectView, ReleaseStepView,
-    ReleaseView, RoleView, SpecView, StepView, TeamView, TokenView, UserView, VariableView,
+    EventView, GrantView, HeldPackageView, LocalView, LockView, LogView, PlanView, ProgressView, ProjectView,
+    ReleaseStepView, ReleaseView, RoleView, SpecView, StepView, TeamView, TokenView, UserView, VariableView,
 };
 
 type Result<T, E = Error> = std::result::Result<T, E>;
@@ -162,6 +164,8 @@ pub struct NewDeployment {
     pub release: Option<String>,
     /// Channel of the release that is made on the spot; `None`: what the rules say.
     pub channel: Option<String>,
+    /// The working tree that it is of; `None`: the project as it was applied, or a release.
+    pub local: Option<NewLocal>,
     /// Values of the variables that are asked for.
     pub variables: BTreeMap<String, String>,
     /// Greater ones begin first; 0 is usual.

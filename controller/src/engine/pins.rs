@@ -10,10 +10,10 @@ use longshore_core::id::ReleaseId;
 use longshore_core::spec::{Action, Mode, Project, Step, check_version};
 use longshore_core::variables::{self, Place};
 
-use super::channels::{Subject, choose};
+use super::channels::{Subject, asked_about, choose};
 use super::context::Values;
 use super::create::{project, set_value};
-use super::releases::find;
+use super::releases::find_to_deploy;
 use super::{Engine, Error, Result};
 use crate::store::Tx;
 use crate::store::rows::{ProjectRow, ReleaseFilter, ReleaseRow, VariableRow};
@@ -45,7 +45,7 @@ impl Engine {
                 let project = project(tx, &name).await?;
                 let (channel, version) = match subject {
                     Subject::Release(version) => {
-                        let release = find(tx, &project, &version).await?;
+                        let release = find_to_deploy(tx, &project, &version).await?;
                         let projects = projects(tx, &release.children).await?;
                         return Ok(Below { projects, automatic: BTreeSet::new() });
                     }
@@ -66,6 +66,15 @@ impl Engine {
     }
 }
 
+/// The projects that a deployment of a working tree deploys too.
+pub(super) async fn below_local(tx: &mut dyn Tx, name: &str, spec: &Project) -> Result<BTreeSet<String>> {
+    let project = project(tx, name).await?;
+    let set = tx.variables(project.id).await?;
+    let channel = asked_about(spec, None)?;
+    let pins = pins(tx, &project, (spec, channel), &set).await?;
+    projects(tx, &pins).await
+}
+
 /// Chooses the releases of other projects that a release of this spec in a channel holds.
 pub(super) async fn pins(
     tx: &mut dyn Tx,
@@ -84,7 +93,7 @@ pub(super) async fn pins(
         let release = match &asked.version {
             Some(template) => {
                 let version = version_of((spec, channel), step, template, set)?;
-                find(tx, &child, &version).await?
+                find_to_deploy(tx, &child, &version).await?
             }
             None => {
                 let newest = newest(tx, &child, asked.channel.as_deref()).await?;

@@ -10,13 +10,15 @@ use aws_lc_rs::digest::{SHA256, digest};
 use longshore_core::approval::{Approval, ApprovalState, Event};
 use longshore_core::engine_event::{Change, Summary};
 use longshore_core::id::{ApprovalId, DeploymentId};
-use longshore_core::init::{ExitRecord, PLAN};
+use longshore_core::init::{ExitRecord, MAX_PLAN, MAX_SETTINGS, PLAN};
 use longshore_core::job::{self, Job};
 use longshore_core::offer::{OfferStep, Plan};
+use longshore_core::pack;
 use longshore_core::secret::Secret;
 use longshore_core::spec::{self, Action, DEFAULT_EXPIRY, Project, Step};
 use longshore_core::step::{index_of, is_preview, preview_slot};
 use serde_json::json;
+use zeroize::Zeroizing;
 
 use super::approve::decide;
 use super::cascade::stale;
@@ -69,7 +71,8 @@ pub(super) fn preview(cx: &Cx, row: &DeploymentRow, spec: &Project, approval: u3
 /// A plan that a preview left.
 #[derive(Debug)]
 pub(super) struct Made {
-    plan: Secret,
+    /// As it came, and so as it is kept: packed where it is long.
+    plan: Zeroizing<Vec<u8>>,
     digest: String,
     checkpoint: String,
     image: String,
@@ -89,16 +92,22 @@ impl Engine {
         let none = || "the preview left no plan; the agent may be too old: upgrade it, then deploy again".to_owned();
         let (sealed, checkpoint) = record.plan.as_ref().zip(record.checkpoint.clone()).ok_or_else(none)?;
         let opened = self.opened(start, PLAN, sealed).map_err(|error| error.to_string())?;
-        let plan = text("plan", &opened).map_err(|error| error.to_string())?;
+        let plan = unpacked(&opened).map_err(|error| error.to_string())?;
         Ok(Made {
             digest: hex::encode(digest(&SHA256, plan.expose().as_bytes()).as_ref()),
-            plan,
+            plan: opened,
             checkpoint,
             image: start.image_digest.clone(),
             resources,
             changes: summary.map(|summary| summary.planned.clone()).unwrap_or_default(),
         })
     }
+}
+
+/// A plan with the stack's settings as text.
+fn unpacked(kept: &Zeroizing<Vec<u8>>) -> Result<Secret> {
+    let whole = pack::unpack(kept.clone(), MAX_PLAN + MAX_SETTINGS + 1);
+    text("plan", &whole.map_err(|error| Error::Internal(format!("a plan cannot be read: {error}")))?)
 }
 
 /// Asks people, and keeps the plan that they are asked about.
@@ -127,7 +136,7 @@ pub(super) async fn ask(
     let mut detail = json!({ "approval": id, "step": step.name, "needs": asked.needs, "teams": asked.teams });
     if let (Some(made), Some(planned)) = (made, planned(spec, own).and_then(|index| u32::try_from(index).ok())) {
         compare(tx, cx, deployment, planned, &made).await?;
-        let sealed = cx.vault.seal(&plan_aad(id), made.plan.expose().as_bytes())?;
+        let sealed = cx.vault.seal(&plan_aad(id), &made.plan)?;
         let Made { digest, checkpoint, image, resources, changes, .. } = made;
         detail["plan"] = json!({ "digest": digest, "checkpoint": checkpoint, "image": image, "resources": resources });
         let created_at = cx.now;
@@ -170,7 +179,7 @@ pub(super) async fn order(
         return Ok(Err(format!("approval `{id}` is void: {why}; nothing was started; deploy again for a new plan")));
     }
     let Some(row) = agreed(tx, deployment, index_of(slot)).await? else { return Ok(Ok(Plan::None)) };
-    let plan = text("plan", &vault.open(&plan_aad(row.approval), &row.sealed)?)?;
+    let plan = unpacked(&vault.open(&plan_aad(row.approval), &row.sealed)?)?;
     Ok(Ok(Plan::Run { plan, checkpoint: row.checkpoint }))
 }
 

@@ -32,12 +32,7 @@ impl Engine {
     /// # Errors
     /// [`Error::Spec`] with every mistake; a conflict when there is another revision by now.
     pub async fn apply_project_if(&self, text: &[u8], if_revision: Option<u64>, by: &str) -> Result<AppliedView> {
-        let mut spec = spec::parse_bytes(text).map_err(Error::Spec)?;
-        if !spec.libraries.is_empty() || spec.steps.iter().any(|step| !step.accounts.is_empty()) {
-            let text = String::from_utf8_lossy(text);
-            spec = spec::parse_with(&text, Some(&self.outside().await?)).map_err(Error::Spec)?;
-        }
-        let digest = hex::encode(aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, &spec.digest_input()).as_ref());
+        let (spec, digest) = self.read_spec(text).await?;
         let (id, created_by) = (self.clock().project_id(), by.to_owned());
         self.change(by, move |tx, cx| {
             Box::pin(async move {
@@ -73,6 +68,17 @@ impl Engine {
             })
         })
         .await
+    }
+
+    /// A spec with what it names on the server, and its digest.
+    pub(super) async fn read_spec(&self, text: &[u8]) -> Result<(Project, String)> {
+        let mut spec = spec::parse_bytes(text).map_err(Error::Spec)?;
+        if !spec.libraries.is_empty() || spec.steps.iter().any(|step| !step.accounts.is_empty()) {
+            let text = String::from_utf8_lossy(text);
+            spec = spec::parse_with(&text, Some(&self.outside().await?)).map_err(Error::Spec)?;
+        }
+        let digest = hex::encode(aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, &spec.digest_input()).as_ref());
+        Ok((spec, digest))
     }
 
     /// All projects by name.

@@ -56,7 +56,7 @@ impl Engine {
         self.read(move |tx| {
             Box::pin(async move {
                 let project = project(tx, &name).await?;
-                let release = releases::find(tx, &project, &version).await?;
+                let release = releases::find_to_deploy(tx, &project, &version).await?;
                 let spec = held_spec(tx, &release).await?;
                 let lifecycle = spec.lifecycle_of(&release.channel);
                 if lifecycle.is_empty() {
@@ -229,7 +229,7 @@ impl Engine {
                         let mut found = BTreeSet::new();
                         for project in tx.projects().await? {
                             for channel in channels_of(tx, &project).await? {
-                                let filter = ReleaseFilter { before: None, limit: NEWEST, channel };
+                                let filter = ReleaseFilter { limit: NEWEST, channel, ..ReleaseFilter::default() };
                                 found.extend(tx.releases(project.id, &filter).await?.into_iter().map(|row| row.id));
                             }
                         }
@@ -252,7 +252,8 @@ impl Engine {
                     let release = tx.release_by_id(id).await?.ok_or_else(|| Error::not_found("release", &id))?;
                     let spec = held_spec(tx, &release).await?;
                     let lifecycle = spec.lifecycle_of(&release.channel);
-                    if release.blocked.is_some() || lifecycle.iter().all(|phase| phase.mode == Mode::Manual) {
+                    let manual = lifecycle.iter().all(|phase| phase.mode == Mode::Manual);
+                    if release.local.is_some() || release.blocked.is_some() || manual {
                         return Ok(None);
                     }
                     let succeeded = reached(tx, id, lifecycle).await?;

@@ -12,7 +12,9 @@ use longshore_core::time::Timestamp;
 use super::dispatch::busy;
 use super::flow::ahead;
 use super::live::Changes;
-use super::view::{AgentView, AttemptView, DeploymentView, EventView, LockView, LogView, ProgressView, StepView};
+use super::view::{
+    AgentView, AttemptView, DeploymentView, EventView, LocalView, LockView, LogView, ProgressView, StepView,
+};
 use super::{Engine, Result, StepLog, guide, operations};
 use crate::store::Tx;
 use crate::store::rows::{
@@ -214,6 +216,13 @@ impl Engine {
             .into_iter()
             .map(|step| StepView { child: child(step.index), ..self.step_view(step, &starts, canceling) });
         let steps = shown_steps.collect();
+        let local = row.local.map(|local| LocalView {
+            spec: local.spec,
+            package: row.package,
+            revision: row.revision,
+            commit: local.commit,
+            dirty: local.dirty,
+        });
         DeploymentView {
             id: deployment.id.to_string(),
             project: row.project_name,
@@ -229,6 +238,7 @@ impl Engine {
             guided: row.guided,
             parent: row.parent.map(|(parent, _)| parent.to_string()),
             operation,
+            local,
             steps,
         }
     }

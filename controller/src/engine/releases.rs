@@ -20,6 +20,8 @@ use crate::store::rows::{ProjectRow, ReleaseFilter, ReleaseRow, VariableRow};
 
 /// Longest reason.
 const MAX_REASON: usize = 2_000;
+/// What the version of something made of a working tree begins with.
+const LOCAL: &str = "local-";
 
 /// A release that is asked for.
 #[derive(Debug, Clone, Default)]
@@ -79,17 +81,15 @@ impl Engine {
         .await
     }
 
-    /// Releases of a project, or of one of its channels, newest version first, without what they hold.
+    /// Releases of a project, or of one of its channels, newest version first, without what they hold; with `local` what was made of
+    /// working trees instead. `before` is a version.
     ///
     /// # Errors
     /// When there is no such project; a version to begin before that is none.
-    pub async fn releases(
-        &self,
-        name: &str,
-        (channel, before): (Option<String>, Option<String>),
-        limit: u32,
-    ) -> Result<Vec<ReleaseView>> {
-        let before = match before {
+    pub async fn releases(&self, name: &str, filter: ReleaseFilter) -> Result<Vec<ReleaseView>> {
+        let before = match filter.before.clone() {
+            // In the order of their making, which is that of their words.
+            Some(text) if filter.local => Some(text),
             Some(text) => Some(version::sort_key(&parsed(&text, "before")?)),
             None => None,
         };
@@ -97,7 +97,7 @@ impl Engine {
         self.read(move |tx| {
             Box::pin(async move {
                 let project = project(tx, &name).await?;
-                let filter = ReleaseFilter { before, limit, channel };
+                let filter = ReleaseFilter { before, ..filter };
                 let rows = tx.releases(project.id, &filter).await?;
                 if rows.is_empty()
                     && let Some(channel) = &filter.channel
@@ -156,6 +156,20 @@ pub(super) async fn find(tx: &mut dyn Tx, project: &ProjectRow, version: &str) -
     })
 }
 
+/// As [`find`], for what may be deployed again: what was made of a working tree may not.
+pub(super) async fn find_to_deploy(tx: &mut dyn Tx, project: &ProjectRow, version: &str) -> Result<ReleaseRow> {
+    let release = find(tx, project, version).await?;
+    if release.local.is_some() {
+        let message = format!("`{version}` was made of a working tree for one deployment, and is no release");
+        let hint = format!(
+            "apply the project and make a release: `longshore apply`, `longshore release create {}`",
+            project.name
+        );
+        return Err(Error::refused("local_release", message, hint));
+    }
+    Ok(release)
+}
+
 /// Values that were set on the server, at the versions that a release holds.
 pub(super) async fn held_variables(tx: &mut dyn Tx, release: &ReleaseRow) -> Result<Vec<VariableRow>> {
     let mut rows = Vec::new();
@@ -167,6 +181,9 @@ pub(super) async fn held_variables(tx: &mut dyn Tx, release: &ReleaseRow) -> Res
 
 /// The spec that a release holds.
 pub(super) async fn held_spec(tx: &mut dyn Tx, release: &ReleaseRow) -> Result<Project> {
+    if let Some(spec) = &release.local {
+        return Ok(spec.clone());
+    }
     let revision = tx.revision(release.project, release.revision).await?;
     let missing = || Error::Internal(format!("revision {} of `{}` is missing", release.revision, release.project_name));
     Ok(revision.ok_or_else(missing)?.spec)
@@ -179,16 +196,24 @@ fn digest(project: &ProjectRow, package: Option<&str>, variables: &[i64], pins: 
     if let Some(held) = held.as_object_mut().filter(|_| !pins.is_empty()) {
         held.insert("children".to_owned(), json!(pins));
     }
-    hex::encode(aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, held.to_string().as_bytes()).as_ref())
+    sha256(&held.to_string())
+}
+
+fn sha256(text: &str) -> String {
+    hex::encode(aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, text.as_bytes()).as_ref())
 }
 
 /// Versions of all variables that count for a project now, its libraries' among them.
 async fn frozen(tx: &mut dyn Tx, project: &ProjectRow) -> Result<Vec<i64>> {
     let revision = tx.revision(project.id, project.revision).await?;
     let missing = || Error::Internal(format!("the newest revision of `{}` is missing", project.name));
-    let spec = revision.ok_or_else(missing)?.spec;
-    let rows = newest_rows(tx, project, &spec).await?;
-    check_names(&spec, &rows)?;
+    frozen_for(tx, project, &revision.ok_or_else(missing)?.spec).await
+}
+
+/// Versions of all variables that count for a spec of a project now.
+async fn frozen_for(tx: &mut dyn Tx, project: &ProjectRow, spec: &Project) -> Result<Vec<i64>> {
+    let rows = newest_rows(tx, project, spec).await?;
+    check_names(spec, &rows)?;
     Ok(rows.iter().map(|row| row.id).collect())
 }
 
@@ -213,6 +238,43 @@ pub(super) async fn on_the_spot(
             make(tx, cx, project, Made { package, chosen, pins }, by).await
         }
     }
+}
+
+/// What holds the spec of a working tree, for the one deployment of it.
+pub(super) async fn of_working_tree(
+    tx: &mut dyn Tx,
+    cx: &mut Cx,
+    project: &ProjectRow,
+    (spec, channel, spec_digest): (&Project, &str, &str),
+    (package, by): (Option<String>, &str),
+) -> Result<ReleaseRow> {
+    let set = newest_rows(tx, project, spec).await?;
+    let (variables, children) = (frozen_for(tx, project, spec).await?, pins(tx, project, (spec, channel), &set).await?);
+    let held = json!({ "local": spec_digest, "package": package, "variables": variables, "children": children });
+    let id = cx.clock.release_id();
+    // No version that anybody can give, and in the order of making.
+    let version = format!("{LOCAL}{}", id.to_string().trim_start_matches("rel_"));
+    let row = ReleaseRow {
+        id,
+        project: project.id,
+        project_name: project.name.clone(),
+        sort_key: version.clone(),
+        version,
+        revision: project.revision,
+        package,
+        digest: sha256(&held.to_string()),
+        variables,
+        children,
+        channel: channel.to_owned(),
+        blocked: None,
+        local: Some(spec.clone()),
+        created_at: cx.now,
+        created_by: by.to_owned(),
+    };
+    if tx.insert_release(&row).await? {
+        return Ok(row);
+    }
+    Err(Error::Internal(format!("`{}` is there already", row.version)))
 }
 
 /// What a release is made of.
@@ -244,6 +306,7 @@ async fn make(tx: &mut dyn Tx, cx: &mut Cx, project: &ProjectRow, of: Made, by: 
         variables,
         children: pins,
         blocked: None,
+        local: None,
         created_at: cx.now,
         created_by: by.to_owned(),
     };
@@ -277,6 +340,7 @@ fn bare(row: ReleaseRow) -> ReleaseView {
         steps: Vec::new(),
         variables: Vec::new(),
         blocked: row.blocked,
+        local: row.local.is_some(),
         created_at: row.created_at.to_string(),
         created_by: row.created_by,
     }

@@ -4,7 +4,7 @@ mod people;
 
 use std::collections::BTreeMap;
 
-use longshore_core::engine_event::Change;
+use longshore_core::engine_event::{Change, PropertyChange};
 use serde::Serialize;
 use utoipa::ToSchema;
 
@@ -44,8 +44,25 @@ pub struct DeploymentView {
     pub parent: Option<String>,
     /// What is done to a stack, where it is no way of a release to the environment.
     pub operation: Option<OperationView>,
+    /// The working tree that it is of, if so.
+    pub local: Option<LocalView>,
     /// In order.
     pub steps: Vec<StepView>,
+}
+
+/// The working tree that a deployment is of.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
+pub struct LocalView {
+    /// SHA-256 in hex over its spec.
+    pub spec: String,
+    /// SHA-256 in hex of its package.
+    pub package: Option<String>,
+    /// The project's applied revision at that time, which was not used.
+    pub revision: u64,
+    /// The commit that was checked out, as the client said.
+    pub commit: Option<String>,
+    /// Whether something differed from the commit, as the client said.
+    pub dirty: Option<bool>,
 }
 
 /// One approval.
@@ -109,11 +126,44 @@ pub struct ChangeView {
     pub op: String,
     /// Names of the properties that differ; none where everything is new or goes.
     pub properties: Vec<String>,
+    /// Properties with what they are and would be; none where an older agent made the plan, and for the technical steps of a replacement.
+    pub values: Vec<PropertyView>,
+    /// How many more differ whose values were left out: there are too many, or they are too long.
+    pub values_left_out: u64,
+}
+
+/// What a preview would do to one property. Values are text: strings in quotes, and `[secret]`, `[unknown]` (only the update will
+/// tell) and `[hidden]` (the program asked for that) without; a value that was cut says how long it is.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
+pub struct PropertyView {
+    /// Its path, such as `tags.owner`.
+    pub property: String,
+    /// `add`, `update`, `delete`; `other` for a word that this version does not know.
+    pub kind: String,
+    /// Whether the resource is replaced for it.
+    pub replaces: bool,
+    /// What it is; `null`: nothing, or Pulumi does not say.
+    pub old: Option<String>,
+    /// What it would be; `null`: nothing, or Pulumi does not say.
+    pub new: Option<String>,
 }
 
 impl PlanView {
     fn of_change(change: Change) -> ChangeView {
-        ChangeView { urn: change.urn, op: change.op.as_str().to_owned(), properties: change.properties }
+        let value = |value: PropertyChange| PropertyView {
+            property: value.property,
+            kind: value.kind.word().to_owned(),
+            replaces: value.kind.replaces(),
+            old: value.old,
+            new: value.new,
+        };
+        ChangeView {
+            urn: change.urn,
+            op: change.op.as_str().to_owned(),
+            properties: change.properties,
+            values: change.values.into_iter().map(value).collect(),
+            values_left_out: change.values_left_out,
+        }
     }
 
     /// As it is shown.
@@ -184,6 +234,8 @@ pub struct ReleaseView {
     pub steps: Vec<ReleaseStepView>,
     /// Variables as they were frozen. Not in lists.
     pub variables: Vec<VariableView>,
+    /// Made of a working tree for one deployment: nothing else deploys it.
+    pub local: bool,
     /// Why it may not be deployed, if so.
     pub blocked: Option<String>,
     /// RFC 3339 in UTC, milliseconds.

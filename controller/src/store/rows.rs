@@ -17,7 +17,7 @@ use longshore_core::step::{SkippedBy, StepState};
 use longshore_core::time::Timestamp;
 use serde::{Deserialize, Serialize};
 
-pub use releases::{ApprovalFilter, ApprovalRow, Images, PlanRow, ReleaseFilter, ReleaseRow, VoteRow};
+pub use releases::{ApprovalFilter, ApprovalRow, Images, LocalRow, PlanRow, ReleaseFilter, ReleaseRow, VoteRow};
 
 /// The one row that says which installation this is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -237,6 +237,8 @@ pub struct DeploymentRow {
     pub guided: bool,
     /// Indices of the steps that are not to be run.
     pub skip: BTreeSet<u32>,
+    /// Of a working tree, if so: its spec is held by its release.
+    pub local: Option<LocalRow>,
     /// It is no way of a release to an environment: this is done to a stack of it.
     pub operation: Option<OperationRow>,
 }

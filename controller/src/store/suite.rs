@@ -86,6 +86,7 @@ fn release(n: u8, version: &str) -> ReleaseRow {
         children: BTreeMap::from([(3, release_id(9))]),
         digest: format!("digest-{n}"),
         blocked: None,
+        local: None,
         created_at: at(2),
         created_by: "anna".to_owned(),
     }
@@ -123,6 +124,7 @@ fn deployment(n: u8) -> DeploymentRow {
         guided: n == 1,
         skip: BTreeSet::from([4]),
         operation: None,
+        local: None,
     }
 }
 

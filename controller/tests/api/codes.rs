@@ -71,7 +71,9 @@ fn every_word_in_the_sources_is_in_the_list_and_the_other_way_round() {
     }
     // The words of core: of the gate, and of channels.
     used.extend(["channel_ambiguous", "channel_refuses", "no_channel"].map(str::to_owned));
-    used.extend(["release_blocked", "lifecycle", "schedule", "expired"].map(str::to_owned));
+    used.extend(
+        ["release_blocked", "lifecycle", "local_phase", "local_protected", "schedule", "expired"].map(str::to_owned),
+    );
     let known: BTreeSet<String> = CODES.iter().map(|code| (*code).to_owned()).collect();
     assert_eq!(used, known, "words in the sources, and in core/src/problem.rs");
 }

@@ -159,6 +159,42 @@ async fn a_role_holds_in_its_place_only() {
 }
 
 #[tokio::test]
+async fn a_working_tree_takes_the_right_to_apply_and_to_deploy() {
+    let server = server().await;
+    let tree = spec("shop").replace("echo hello", "echo mine");
+    let ask = |token: &str, spec: &str| {
+        json!({ "project": "shop", "environment": "dev", "operation_id": token,
+            "local": { "spec": spec, "commit": "c0ffee1", "dirty": false } })
+    };
+    let dan = person(&server, "dan", &[("deployer", Some("shop"), None)]).await;
+    let problem = by(&server, &dan, "POST", "/deployments", &ask(&dan, &tree)).await.problem(403, "forbidden");
+    assert!(problem["detail"].as_str().unwrap().contains("`dan` may not"), "{problem}");
+    assert!(
+        audit(&server).await.iter().any(|line| line["action"] == "deployment.create_local" && line["actor"] == "dan")
+    );
+    let here = person(&server, "here", &[("admin", Some("shop"), Some("dev"))]).await;
+    by(&server, &here, "POST", "/deployments", &ask(&here, &tree)).await.problem(403, "forbidden");
+    let eve = person(&server, "eve", &[("admin", Some("shop"), None)]).await;
+    let made = by(&server, &eve, "POST", "/deployments", &ask(&eve, &tree)).await.ok(202);
+    let shown = get(&server, &eve, &format!("/deployments/{}", made["deployment"].as_str().unwrap())).await.ok(200);
+    assert_eq!((&shown["local"]["commit"], &shown["local"]["dirty"]), (&json!("c0ffee1"), &json!(false)));
+    assert_eq!(get(&server, &eve, "/deployments").await.ok(200)[0]["local"], shown["local"]);
+    assert_eq!(get(&server, &eve, "/projects/shop/releases").await.ok(200), json!([]));
+    assert_eq!(get(&server, &eve, "/projects/shop/releases?local=true").await.ok(200)[0]["version"], shown["release"]);
+    // Another project through its children.
+    server.apply("other", &spec("other")).await.ok(200);
+    server.post("/projects/other/releases", &json!({})).await.ok(201);
+    let below = tree
+        .replace("    run: echo mine\n", "    run: echo mine\n  - {name: below, deploy-release: {project: other}}\n");
+    by(&server, &eve, "POST", "/deployments", &ask("below", &below)).await.problem(403, "forbidden");
+    let mut bad = ask("bad", "steps: 1");
+    by(&server, &eve, "POST", "/deployments", &bad).await.problem(422, "bad_spec");
+    bad = ask("bad", &tree);
+    bad["local"]["commit"] = json!("main");
+    by(&server, &eve, "POST", "/deployments", &bad).await.problem(422, "invalid");
+}
+
+#[tokio::test]
 async fn a_child_is_no_way_around_a_role() {
     let server = server().await;
     server.apply("other", &spec("other")).await.ok(200);

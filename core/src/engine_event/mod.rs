@@ -4,7 +4,8 @@
 //! source of the vocabulary). init reads each line into an [`EngineEvent`] before it reaches a disk: kinds,
 //! operations, severities, results and numbers become values of closed types, which no secret can
 //! touch, and only what is free text is masked. So a password that reads `create` or `3` cannot change
-//! a count. Inputs and outputs of resources are left out altogether: Pulumi hides only those marked secret.
+//! a count. Inputs and outputs of resources are left out, since Pulumi hides only those marked secret; of a preview that people
+//! are to agree to, the values that would change are kept, masked and cut ([`EngineEvent::add_values`]).
 //!
 //! Invariant: an event serialises to less than half a spool record ([`crate::spool::MAX_PAYLOAD`]); longer
 //! texts are cut.
@@ -14,12 +15,14 @@ mod raw;
 mod summary;
 #[cfg(test)]
 mod tests;
+mod values;
 mod words;
 
 pub use outputs::stack_outputs;
 pub use raw::Error;
 pub use summary::{Change, MAX_CHANGES, MAX_ERRORS, Summary};
-pub use words::{Enforcement, Op, Outcome, ProgressKind, Severity};
+pub use values::{MAX_VALUE, PropertyChange};
+pub use words::{DiffKind, Enforcement, Op, Outcome, ProgressKind, Severity};
 
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -131,6 +134,17 @@ pub struct Resource {
     /// Names of the properties that differ, at most [`MAX_DIFFS`].
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub diffs: Vec<String>,
+    /// What they are and would be; in previews that people are to agree to alone.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub values: Vec<PropertyChange>,
+    /// How many more differ.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub values_left_out: u64,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde asks with a reference")]
+fn is_zero(number: &u64) -> bool {
+    *number == 0
 }
 
 /// The engine's own account of a run.
@@ -152,6 +166,17 @@ impl EngineEvent {
     /// Reads one line of an event log. `mask` gets each free text whole and returns what may be kept of it.
     pub fn parse(line: &[u8], mask: &mut dyn FnMut(&str) -> String) -> Result<Self, Error> {
         raw::parse(line, mask)
+    }
+
+    /// Adds the values that would change, if the event is of a preview that would change something. `line` and `mask` are those that
+    /// the event was read from and with.
+    pub fn add_values(&mut self, line: &[u8], mask: &mut dyn FnMut(&str) -> String) {
+        if let Kind::ResourceStart(resource) = &mut self.kind
+            && resource.planning
+            && resource.op != Op::Same
+        {
+            (resource.values, resource.values_left_out) = values::read(line, mask);
+        }
     }
 
     /// Stands for a line of so many bytes that [`EngineEvent::parse`] refused.

@@ -144,6 +144,8 @@ impl Masked<'_> {
             type_token: self.name(&type_token),
             planning: step.planning,
             diffs: diffs.unwrap_or_default().iter().take(MAX_DIFFS).map(|name| self.name(name)).collect(),
+            values: Vec::new(),
+            values_left_out: 0,
         }
     }
 }

@@ -1,6 +1,6 @@
 //! What a step's events come to.
 
-use super::{Enforcement, EngineEvent, Kind, Op, Outcome, ProgressKind, Resource, Severity, Totals};
+use super::{Enforcement, EngineEvent, Kind, Op, Outcome, ProgressKind, PropertyChange, Resource, Severity, Totals};
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -15,6 +15,8 @@ const MAX_DOWNLOADS: usize = 1024;
 pub const MAX_CHANGES: usize = 500;
 /// Longest texts of all changes together, in bytes.
 const MAX_CHANGE_TEXT: usize = 256 << 10;
+/// Longest values of all changes together, in bytes.
+const MAX_VALUE_TEXT: usize = 128 << 10;
 
 /// What a preview would do to one resource.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -25,6 +27,12 @@ pub struct Change {
     pub op: Op,
     /// Names of the properties that differ, masked.
     pub properties: Vec<String>,
+    /// Properties with what they are and would be, masked and cut; none from an agent that does not tell.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub values: Vec<PropertyChange>,
+    /// How many more differ whose values were left out.
+    #[serde(default, skip_serializing_if = "super::is_zero")]
+    pub values_left_out: u64,
 }
 
 /// The sum of a step's events, updated one at a time and bounded in size.
@@ -49,6 +57,8 @@ pub struct Summary {
     pub planned: Vec<Change>,
     /// Bytes of their texts.
     pub(crate) planned_text: usize,
+    /// Bytes of their values.
+    pub(crate) planned_values: usize,
     /// Ids of the plugin downloads seen.
     pub(crate) downloads: BTreeSet<String>,
 }
@@ -79,7 +89,15 @@ impl Summary {
         if self.planned.len() < MAX_CHANGES && self.planned_text + size <= MAX_CHANGE_TEXT {
             self.planned_text += size;
             let (urn, op, properties) = (resource.urn.clone(), resource.op, resource.diffs.clone());
-            self.planned.push(Change { urn, op, properties });
+            let (mut values, mut values_left_out) = (resource.values.clone(), resource.values_left_out);
+            let size = values.iter().map(PropertyChange::size).sum::<usize>();
+            if self.planned_values + size <= MAX_VALUE_TEXT {
+                self.planned_values += size;
+            } else {
+                values_left_out += values.len() as u64;
+                values.clear();
+            }
+            self.planned.push(Change { urn, op, properties, values, values_left_out });
         }
     }
 

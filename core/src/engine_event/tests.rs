@@ -47,6 +47,8 @@ fn inputs_and_outputs_of_resources_are_not_kept() {
         type_token: "dock:index:Berth".into(),
         planning: true,
         diffs: vec!["size".into()],
+        values: vec![],
+        values_left_out: 0,
     };
     assert_eq!(event.kind, Kind::ResourceEnd(want));
 }
@@ -141,7 +143,10 @@ fn what_a_preview_would_change_is_kept_and_bounded() {
         summary.add(&read(&line(op, urn, planning), &["hunter2"]));
     }
     let properties = vec!["content".to_owned()];
-    assert_eq!(summary.planned, [Change { urn: "[secret]".to_owned(), op: Op::Update, properties }]);
+    assert_eq!(
+        summary.planned,
+        [Change { urn: "[secret]".to_owned(), op: Op::Update, properties, values: vec![], values_left_out: 0 }]
+    );
     for _ in 0..2 * MAX_CHANGES {
         summary.add(&read(&line("create", &"u".repeat(1000), true), &[]));
     }

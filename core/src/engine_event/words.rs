@@ -144,3 +144,40 @@ words! {
         None = "none",
     }
 }
+
+words! {
+    /// What would happen to a property of a resource.
+    DiffKind {
+        /// It is new.
+        Add = "add",
+        /// It is new, and the resource is replaced for it.
+        AddReplace = "add-replace",
+        /// It goes.
+        Delete = "delete",
+        /// It goes, and the resource is replaced for it.
+        DeleteReplace = "delete-replace",
+        /// It gets another value.
+        Update = "update",
+        /// It gets another value, and the resource is replaced for it.
+        UpdateReplace = "update-replace",
+    }
+}
+
+impl DiffKind {
+    /// `add`, `delete`, `update` or `other`.
+    #[must_use]
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Add | Self::AddReplace => "add",
+            Self::Delete | Self::DeleteReplace => "delete",
+            Self::Update | Self::UpdateReplace => "update",
+            Self::Other => "other",
+        }
+    }
+
+    /// Whether the resource is replaced for it.
+    #[must_use]
+    pub fn replaces(self) -> bool {
+        matches!(self, Self::AddReplace | Self::DeleteReplace | Self::UpdateReplace)
+    }
+}

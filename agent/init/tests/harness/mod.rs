@@ -2,6 +2,11 @@
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot play the agent has failed")]
 
+use base64::Engine as _;
+use base64::prelude::BASE64_STANDARD;
+use chacha20poly1305::Nonce;
+use chacha20poly1305::aead::{Aead as _, Payload};
+use longshore_core::init::PLAN;
 use longshore_core::init::control::{Deadlines, EXIT, SIZE};
 use longshore_core::init::{ACK, Command, ExitRecord, Handover, PlanFile, Stdout};
 use longshore_core::spool::{Decoder, Stream, Whole};
@@ -18,6 +23,7 @@ use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::Path;
 use std::process::{Child, Stdio};
 use tempfile::TempDir;
+use zeroize::Zeroizing;
 
 /// What a step left behind.
 pub(crate) struct Left {
@@ -77,6 +83,15 @@ pub(crate) fn planning(state: &str, content: Option<&str>, checkpoint: Option<&s
     let (content, checkpoint) = (content.map(str::to_owned), checkpoint.map(str::to_owned));
     handover.plan = Some(PlanFile { path, settings, content, checkpoint });
     (handover, dir)
+}
+
+/// What was encrypted with a key in hex, as a plan is.
+pub(crate) fn opened(key: &str, sealed: &str) -> Zeroizing<Vec<u8>> {
+    let sealed = BASE64_STANDARD.decode(sealed).unwrap();
+    let (nonce, body) = sealed.split_at(12);
+    let payload = Payload { msg: body, aad: PLAN.as_bytes() };
+    let nonce: [u8; 12] = nonce.try_into().unwrap();
+    Zeroizing::new(longshore_init::outputs::cipher(key).unwrap().decrypt(&Nonce::from(nonce), payload).unwrap())
 }
 
 impl Init {

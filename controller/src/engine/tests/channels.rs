@@ -62,7 +62,10 @@ async fn the_version_decides_about_the_channel_and_none_is_made_that_fits_nowher
         assert!(words.contains(part), "{part}: {words}");
     }
     let of = async |channel: Option<&str>| {
-        let found = world.engine.releases("shop", (channel.map(str::to_owned), None), 0).await;
+        let found = world
+            .engine
+            .releases("shop", ReleaseFilter { channel: channel.map(str::to_owned), ..ReleaseFilter::default() })
+            .await;
         found.map(|rows| rows.into_iter().map(|row| row.version).collect::<Vec<_>>())
     };
     assert_eq!(of(None).await.unwrap(), ["2.0.0-rc1", "1.5.0-x", "1.0.1", "1.0.0"], "nothing else was made");

@@ -1,4 +1,4 @@
-//! The controller is killed after every change of a deployment with an approval, a group, tries and a check. Whatever the agent
+//! The controller is killed after every change of a deployment with an approval, a group, tries, a check and a child. Whatever the agent
 //! was answered last it asks again, as if the answer had been lost, and is answered the same.
 
 use std::sync::atomic::Ordering;
@@ -118,24 +118,43 @@ impl Way {
         self.finish(&end, 4, 0, None).await;
     }
 
-    /// Everything that people see of its end.
-    async fn end(&self) -> (String, Vec<String>) {
+    /// A deployment of another project, which runs one step.
+    async fn child(&mut self) -> DeploymentId {
+        let view = self.world.until_it(self.id, |view| view.steps[5].child.is_some()).await;
+        let child = view.steps[5].child.as_ref().unwrap().parse().unwrap();
+        self.acknowledged(None).await;
+        let offer = self.offer().await;
+        assert_eq!((offer.deployment, offer.project.as_str()), (child, "base"));
+        self.start(&offer, 0).await;
+        self.finish(&offer, 0, 0, None).await;
+        child
+    }
+
+    /// Everything that people see of its end and of its child's.
+    async fn end(&self, child: DeploymentId) -> (String, Vec<String>) {
         let view = self.world.until(self.id, "succeeded").await;
         for step in &view.steps {
             let good = step.attempts.iter().filter(|start| start.state == "succeeded").count();
             assert_eq!(
                 good,
-                usize::from(!["go", "up"].contains(&step.name.as_str())),
+                usize::from(!["go", "up", "below"].contains(&step.name.as_str())),
                 "one good end of `{}`",
                 step.name
             );
         }
-        assert_eq!(self.granted.len(), view.steps.iter().map(|step| step.attempts.len()).sum::<usize>());
+        let children = DeploymentFilter { project: Some("base".to_owned()), ..DeploymentFilter::default() };
+        let children = self.world.engine.deployments(children).await.unwrap();
+        let ids: Vec<_> = children.iter().map(|view| (view.id.clone(), view.release.as_str())).collect();
+        assert_eq!(ids, [(child.to_string(), "0.0.1")], "one child, of the release that is held");
+        let starts = view.steps.iter().chain(&children[0].steps).map(|step| step.attempts.len()).sum::<usize>();
+        assert_eq!(self.granted.len(), starts);
         assert_eq!(self.world.engine.locks().await.unwrap(), []);
         assert!(self.world.engine.agents().await.unwrap()[0].attempts.is_empty());
-        let timeline = self.world.engine.timeline(self.id).await.unwrap();
+        let mut timeline = self.world.engine.timeline(self.id).await.unwrap();
+        timeline.extend(self.world.engine.timeline(child).await.unwrap());
         let of_steps = |event: &EventView| event.action.starts_with("step.") || event.action.starts_with("deployment.");
-        (standing(&view), timeline.into_iter().filter(of_steps).map(|event| event.action).collect())
+        let stands = format!("{}; {}", standing(&view), standing(&children[0]));
+        (stands, timeline.into_iter().filter(of_steps).map(|event| event.action).collect())
     }
 }
 
@@ -145,14 +164,21 @@ async fn way(killed_after: u32) -> (u32, (String, Vec<String>)) {
     let steps = format!(
         "  - {{name: go, approval: {{needs: 1}}}}\n  - name: both\n    parallel:\n      \
          - {{name: a, image: tiny, run: 'true', retries: {{max: 1, backoff: 1s}}}}\n      - {{name: b, image: tiny, run: 'true'}}\n  \
-         - {{name: up, http: {{url: '{}'}}, retries: {{max: 2, backoff: 2s}}}}\n  - {{name: end, image: tiny, run: 'true'}}\n",
+         - {{name: up, http: {{url: '{}'}}, retries: {{max: 2, backoff: 2s}}}}\n  - {{name: end, image: tiny, run: 'true'}}\n  - {{name: below, deploy-release: {{project: base}}}}\n",
         listener.url
     );
+    let base =
+        "version: 1\nproject: base\nenvironments: [{name: dev}]\nsteps: [{name: one, image: tiny, run: 'true'}]\n";
+    world.engine.apply_project(base.as_bytes(), "anna").await.unwrap();
+    world.engine.create_release("base", NewRelease::default(), "anna").await.unwrap();
     world.steps(&steps).await;
     let mut way = Way::begin(world, killed_after).await;
+    // What is held was chosen before this one.
+    way.world.engine.create_release("base", NewRelease::default(), "anna").await.unwrap();
     way.first_half().await;
     way.second_half(&listener).await;
-    let end = way.end().await;
+    let child = way.child().await;
+    let end = way.end(child).await;
     assert!(outside.shut_down(Duration::from_secs(20)).await);
     (way.point, end)
 }
@@ -160,8 +186,11 @@ async fn way(killed_after: u32) -> (u32, (String, Vec<String>)) {
 #[tokio::test]
 async fn whenever_it_is_killed_it_goes_on_from_the_same_place_to_the_same_end() {
     let (points, wanted) = way(u32::MAX).await;
-    assert_eq!(wanted.0, "go:succeeded a:succeeded b:succeeded up:succeeded end:succeeded");
-    assert!(points >= 18, "{points}");
+    assert_eq!(
+        wanted.0,
+        "go:succeeded a:succeeded b:succeeded up:succeeded end:succeeded below:succeeded; one:succeeded"
+    );
+    assert!(points >= 23, "{points}");
     for killed_after in 0..points {
         let (_, end) = way(killed_after).await;
         assert_eq!(end, wanted, "killed after {killed_after} of {points}");

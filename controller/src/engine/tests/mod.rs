@@ -13,6 +13,7 @@ mod groups;
 mod guided;
 mod images;
 mod libraries;
+mod local;
 mod operations;
 mod people;
 mod plans;
@@ -37,7 +38,7 @@ use serde_json::json;
 
 use super::plane::{self, Confirm, Confirmed, Hello, Said, Verdict};
 use super::*;
-use crate::store::rows::{AgentRow, DeploymentFilter, ToAgent};
+use crate::store::rows::{AgentRow, DeploymentFilter, ReleaseFilter, ToAgent};
 use crate::store::sqlite::Sqlite;
 
 /// A step of two, so that there is a time between them.
@@ -225,8 +226,16 @@ impl World {
     /// An agent that is connected.
     async fn agent(&self) -> Sim {
         let id = self.enroll("default").await;
-        let mut sim =
-            Sim { id, boot: "boot-1".to_owned(), slots: 2, plans: true, operations: true, line: None, images: false };
+        let mut sim = Sim {
+            id,
+            boot: "boot-1".to_owned(),
+            slots: 2,
+            plans: true,
+            operations: true,
+            plan: plans::TEXT.into(),
+            line: None,
+            images: false,
+        };
         sim.hello(&self.engine, &[]).await;
         sim
     }
@@ -249,6 +258,8 @@ struct Sim {
     /// It can make plans and run them.
     plans: bool,
     operations: bool,
+    /// The plan that it makes.
+    plan: Vec<u8>,
     line: Option<plane::Line>,
     /// It tells digests of images.
     images: bool,

@@ -5,6 +5,7 @@ use chacha20poly1305::aead::{Aead as _, KeyInit as _, Payload};
 use longshore_core::engine_event::EngineEvent;
 use longshore_core::init::PLAN;
 use longshore_core::offer::{Action, Operation, OutputsKey, Plan};
+use longshore_core::pack;
 use longshore_core::step::preview_slot;
 
 use super::*;
@@ -12,7 +13,7 @@ use super::*;
 const SPEC: &str = "version: 1\nproject: shop\nenvironments: [{name: dev}]\nvariables: {key: {secret: true}}\nsteps:\n  \
     - {name: go, approval: {plan: infra}}\n  \
     - {name: infra, image: tiny, pulumi: {operation: up, backend: 'file:///state'}, env: {KEY: '${{ secrets.key }}'}, retries: {max: 2}}\n";
-const TEXT: &str = "{\"resourcePlans\":\"canary-plan\"}";
+pub(super) const TEXT: &str = "{\"resourcePlans\":\"canary-plan\"}";
 /// The approval's first step, and the first try of what it guards.
 const PREVIEW: u32 = preview_slot(0);
 const UP: u32 = 1;
@@ -30,9 +31,9 @@ async fn planned_by(world: &mut World, spec: &str) -> DeploymentId {
     world.engine.create_deployment(wish, "anna").await.unwrap()
 }
 
-fn sealed(key: &OutputsKey, text: &str) -> String {
+fn sealed(key: &OutputsKey, text: &[u8]) -> String {
     let cipher = chacha20poly1305::ChaCha20Poly1305::new(&chacha20poly1305::Key::from(key.0));
-    let payload = Payload { msg: text.as_bytes(), aad: PLAN.as_bytes() };
+    let payload = Payload { msg: text, aad: PLAN.as_bytes() };
     let body = cipher.encrypt(&chacha20poly1305::Nonce::from([5; 12]), payload).unwrap();
     base64::engine::general_purpose::STANDARD.encode([&[5; 12][..], &body].concat())
 }
@@ -40,7 +41,9 @@ fn sealed(key: &OutputsKey, text: &str) -> String {
 fn summary(lines: &[&str]) -> Box<Summary> {
     let mut summary = Summary::default();
     for line in lines {
-        summary.add(&EngineEvent::parse(line.as_bytes(), &mut str::to_owned).unwrap());
+        let mut event = EngineEvent::parse(line.as_bytes(), &mut str::to_owned).unwrap();
+        event.add_values(line.as_bytes(), &mut str::to_owned);
+        summary.add(&event);
     }
     Box::new(summary)
 }
@@ -81,10 +84,10 @@ impl Sim {
         let Action::Pulumi(action) = &grant.action else { panic!("{grant:?}") };
         assert_eq!((action.operation, &action.plan), (Operation::Preview, &Plan::Save));
         assert_eq!(grant.env[0].0, "KEY", "as the step itself has it");
-        let plan = Some(sealed(&grant.outputs_key, TEXT));
+        let plan = Some(sealed(&grant.outputs_key, &self.plan));
         let record = ExitRecord { plan, checkpoint: Some(checkpoint.to_owned()), ..code(0) };
         let events = [
-            r#"{"resourcePreEvent":{"metadata":{"op":"update","urn":"urn:one","type":"t","diffs":["content"]},"planning":true}}"#,
+            r#"{"resourcePreEvent":{"metadata":{"op":"update","urn":"urn:one","type":"t","diffs":["content"],"old":{"inputs":{"content":"x"}},"new":{"inputs":{"content":"y"}}},"planning":true}}"#,
             r#"{"summaryEvent":{"resourceChanges":{"update":1},"isPreview":true,"result":"succeeded"}}"#,
         ];
         assert_eq!(self.ended(world, offer.fence, slot, record, &events).await, None);
@@ -127,6 +130,9 @@ async fn people_are_asked_about_a_plan_and_that_plan_runs() {
     assert_eq!((plan.image.as_str(), plan.digest.len()), ("sha256:1", 64));
     assert_eq!((plan.changes[0].urn.as_str(), plan.changes[0].op.as_str()), ("urn:one", "update"));
     assert_eq!(plan.changes[0].properties, ["content"]);
+    let value = &plan.changes[0].values[0];
+    assert_eq!((value.property.as_str(), value.kind.as_str(), value.replaces), ("content", "update", false));
+    assert_eq!((value.old.as_deref(), value.new.as_deref()), (Some("\"x\""), Some("\"y\"")));
     world.restart().await;
     sim.hello(&world.engine, &[]).await;
     assert_eq!(agree(&world, id).await.state, "granted");
@@ -141,6 +147,37 @@ async fn people_are_asked_about_a_plan_and_that_plan_runs() {
     world.until(id, "succeeded").await;
     let rows = std::fs::read(world.folder.path().join("db-wal")).unwrap();
     assert!(!rows.windows(11).any(|bytes| bytes == b"canary-plan"), "a plan in the rows");
+}
+
+#[tokio::test]
+async fn a_packed_plan_runs_as_the_text_that_it_was() {
+    let mut world = World::new().await;
+    let mut sim = world.agent().await;
+    let id = planned(&mut world).await;
+    let whole = format!("settings\0{}", TEXT.repeat(100_000));
+    let digest = crate::hex::encode(aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, whole.as_bytes()).as_ref());
+    sim.plan = pack::pack(whole.clone().into_bytes().into(), 700 << 10).unwrap().to_vec();
+    assert!(sim.plan.len() < whole.len());
+    sim.preview(&world).await;
+    world.restart().await;
+    sim.hello(&world.engine, &[]).await;
+    assert_eq!(agree(&world, id).await.plan.unwrap().digest, digest, "of the plan, however it came");
+    let offer = sim.up(&world).await;
+    let Action::Pulumi(action) = sim.grant(&world.engine, offer.fence, UP).await.action else { panic!("no pulumi") };
+    let (plan, checkpoint) = (Secret::new(whole), "state-1".to_owned());
+    assert_eq!(action.plan, Plan::Run { plan, checkpoint });
+}
+
+#[tokio::test]
+async fn a_packed_plan_that_grows_too_long_is_none() {
+    let mut world = World::new().await;
+    let mut sim = world.agent().await;
+    let id = planned(&mut world).await;
+    sim.plan = pack::pack(vec![b'x'; 9 << 20].into(), 700 << 10).unwrap().to_vec();
+    sim.preview(&world).await;
+    let view = world.until(id, "failed").await;
+    assert!(view.reason.unwrap().contains("it is damaged, or has more than"), "nobody is asked");
+    assert_eq!(world.engine.approvals(Some(id)).await.unwrap(), []);
 }
 
 #[tokio::test]
@@ -250,7 +287,8 @@ async fn nobody_is_asked_about_a_preview_that_a_cancel_came_too_late_for() {
     sim.accept(&world.engine, offer.fence).await;
     let key = sim.grant(&world.engine, offer.fence, PREVIEW).await.outputs_key;
     world.engine.cancel(id, "anna").await.unwrap();
-    let record = ExitRecord { plan: Some(sealed(&key, TEXT)), checkpoint: Some("state-1".to_owned()), ..code(0) };
+    let record =
+        ExitRecord { plan: Some(sealed(&key, TEXT.as_bytes())), checkpoint: Some("state-1".to_owned()), ..code(0) };
     let events = [r#"{"summaryEvent":{"resourceChanges":{"create":1},"isPreview":true,"result":"succeeded"}}"#];
     sim.ended(&world, offer.fence, PREVIEW, record, &events).await;
     world.until(id, "canceled").await;

@@ -35,8 +35,16 @@ async fn without_an_agent_it_says_which_predicate_rejects() {
     let words = world.view(id).await.waiting_for.unwrap();
     assert!(words.contains("pool `default`"), "{words}");
     let gpu = world.enroll("gpu").await;
-    let mut sim =
-        Sim { id: gpu, boot: "boot-1".to_owned(), slots: 1, plans: true, operations: true, line: None, images: false };
+    let mut sim = Sim {
+        id: gpu,
+        boot: "boot-1".to_owned(),
+        slots: 1,
+        plans: true,
+        operations: true,
+        plan: plans::TEXT.into(),
+        line: None,
+        images: false,
+    };
     sim.hello(&world.engine, &[]).await;
     let view = world.view(id).await;
     assert_eq!(view.state, "queued");
@@ -47,8 +55,16 @@ async fn without_an_agent_it_says_which_predicate_rejects() {
 async fn a_full_agent_gets_the_next_job_when_one_has_ended() {
     let mut world = World::new().await;
     let id = world.enroll("default").await;
-    let mut sim =
-        Sim { id, boot: "boot-1".to_owned(), slots: 1, plans: true, operations: true, line: None, images: false };
+    let mut sim = Sim {
+        id,
+        boot: "boot-1".to_owned(),
+        slots: 1,
+        plans: true,
+        operations: true,
+        plan: plans::TEXT.into(),
+        line: None,
+        images: false,
+    };
     sim.hello(&world.engine, &[]).await;
     let (_, offer) = world.running(&mut sim).await;
     let second = world.deploy_to("live").await;
@@ -78,8 +94,16 @@ async fn a_declined_offer_goes_back_to_the_queue() {
 async fn a_slot_is_free_when_the_agent_says_so() {
     let mut world = World::new().await;
     let id = world.enroll("default").await;
-    let mut sim =
-        Sim { id, boot: "boot-1".to_owned(), slots: 1, plans: true, operations: true, line: None, images: false };
+    let mut sim = Sim {
+        id,
+        boot: "boot-1".to_owned(),
+        slots: 1,
+        plans: true,
+        operations: true,
+        plan: plans::TEXT.into(),
+        line: None,
+        images: false,
+    };
     sim.hello(&world.engine, &[]).await;
     let (_, offer) = world.running(&mut sim).await;
     sim.say(&world.engine, Said::Heartbeat { free: 0, facts: None, engine: true }).await.unwrap();

@@ -5,7 +5,9 @@ use std::collections::BTreeMap;
 use longshore_core::approval::Approval;
 use longshore_core::engine_event::Change;
 use longshore_core::id::{ApprovalId, DeploymentId, ProjectId, ReleaseId};
+use longshore_core::spec::Project;
 use longshore_core::time::Timestamp;
+use serde::{Deserialize, Serialize};
 
 /// A release. Nothing of it but `blocked` ever changes.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -34,10 +36,23 @@ pub struct ReleaseRow {
     pub digest: String,
     /// Why it may not be deployed, if so.
     pub blocked: Option<String>,
+    /// The spec of a working tree, for the one deployment of it; `None`: a release, whose spec is that of its revision.
+    pub local: Option<Project>,
     /// When it was made.
     pub created_at: Timestamp,
     /// Who made it.
     pub created_by: String,
+}
+
+/// What is known of the working tree that a deployment is of.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LocalRow {
+    /// SHA-256 in hex over its spec, as a revision has it.
+    pub spec: String,
+    /// The commit that was checked out, as the client said.
+    pub commit: Option<String>,
+    /// Whether something differed from the commit, as the client said.
+    pub dirty: Option<bool>,
 }
 
 /// An image's digest, as a release has it. Set once.
@@ -46,6 +61,8 @@ pub type Images = BTreeMap<String, String>;
 /// Which releases to list, newest version first.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct ReleaseFilter {
+    /// Those of working trees, instead of those that can be deployed.
+    pub local: bool,
     /// Older than this sort key.
     pub before: Option<String>,
     /// In this channel; `None`: in all.

@@ -9,7 +9,7 @@ use sqlx::sqlite::{SqliteConnection, SqliteRow};
 use sqlx::{QueryBuilder, query};
 
 use super::column::{
-    count, int, json, opt_micros, opt_parsed, opt_text, opt_time, parsed, text, time, to_int, to_json, word,
+    count, int, json, opt_json, opt_micros, opt_parsed, opt_text, opt_time, parsed, text, time, to_int, to_json, word,
 };
 use crate::store::Error;
 use crate::store::rows::{DeploymentFilter, DeploymentRow, EventRow, OperationRow};
@@ -60,6 +60,7 @@ fn deployment_row(row: &SqliteRow) -> Result<DeploymentRow> {
             }),
             None => None,
         },
+        local: opt_json(row, "local")?,
     })
 }
 
@@ -67,9 +68,9 @@ pub(super) async fn insert_deployment(c: &mut SqliteConnection, row: &Deployment
     query(
         "INSERT INTO deployment (id, project, project_name, revision, environment, package, operation_id, variables, \
          secrets, state, reason, cancel_asked, created_at, created_by, ended_at, release, version, step_variables, locks, stacks, \
-         priority, not_before, expires_at, begun_at, parent, parent_step, guided, skip, operation, operation_step, basis) \
+         priority, not_before, expires_at, begun_at, parent, parent_step, guided, skip, operation, operation_step, basis, local) \
          VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21, $22, $23, $24, \
-         $25, $26, $27, $28, $29, $30, $31)",
+         $25, $26, $27, $28, $29, $30, $31, $32)",
     )
     .bind(row.deployment.id.to_string())
     .bind(row.project.to_string())
@@ -102,6 +103,7 @@ pub(super) async fn insert_deployment(c: &mut SqliteConnection, row: &Deployment
     .bind(row.operation.as_ref().map(|operation| operation.what.operation.as_str()))
     .bind(row.operation.as_ref().map(|operation| operation.what.step.clone()))
     .bind(row.operation.as_ref().and_then(|operation| operation.basis).map(|id| id.to_string()))
+    .bind(row.local.as_ref().map(|local| to_json("local", local)).transpose()?)
     .execute(c)
     .await?;
     Ok(())

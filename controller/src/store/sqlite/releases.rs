@@ -7,7 +7,7 @@ use longshore_core::time::Timestamp;
 use sqlx::sqlite::{SqliteConnection, SqliteRow};
 use sqlx::{QueryBuilder, query};
 
-use super::column::{count, json, opt_text, parsed, text, time, to_int, to_json};
+use super::column::{count, json, opt_json, opt_text, parsed, text, time, to_int, to_json};
 use crate::store::Error;
 use crate::store::rows::{Images, ReleaseFilter, ReleaseRow};
 
@@ -30,6 +30,7 @@ fn release_row(row: &SqliteRow) -> Result<ReleaseRow> {
         children: json(row, "children")?,
         digest: text(row, "digest")?,
         blocked: opt_text(row, "blocked")?,
+        local: opt_json(row, "local")?,
         created_at: time(row, "created_at")?,
         created_by: text(row, "created_by")?,
     })
@@ -38,7 +39,7 @@ fn release_row(row: &SqliteRow) -> Result<ReleaseRow> {
 pub(super) async fn insert_release(c: &mut SqliteConnection, row: &ReleaseRow) -> Result<bool> {
     let done = query(
         "INSERT INTO release (id, project, project_name, version, sort_key, revision, package, variables, digest, blocked, \
-         created_at, created_by, children, channel) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14) \
+         created_at, created_by, children, channel, local) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15) \
          ON CONFLICT (project, version) DO NOTHING",
     )
     .bind(row.id.to_string())
@@ -55,6 +56,7 @@ pub(super) async fn insert_release(c: &mut SqliteConnection, row: &ReleaseRow) -
     .bind(&row.created_by)
     .bind(to_json("children", &row.children)?)
     .bind(&row.channel)
+    .bind(row.local.as_ref().map(|spec| to_json("local", spec)).transpose()?)
     .execute(c)
     .await?;
     Ok(done.rows_affected() == 1)
@@ -97,6 +99,7 @@ pub(super) async fn releases(
     if let Some(channel) = &filter.channel {
         sql.push(" AND channel = ").push_bind(channel.clone());
     }
+    sql.push(if filter.local { " AND local IS NOT NULL" } else { " AND local IS NULL" });
     if let Some(before) = &filter.before {
         sql.push(" AND sort_key < ").push_bind(before.clone());
     }
@@ -175,7 +178,7 @@ pub(super) async fn last_good(
 ) -> Result<Option<ReleaseId>> {
     let row = query(
         "SELECT deployment.release FROM deployment JOIN release ON release.id = deployment.release \
-         WHERE deployment.project = $1 AND environment = $2 AND state = 'succeeded' AND blocked IS NULL AND operation IS NULL \
+         WHERE deployment.project = $1 AND environment = $2 AND state = 'succeeded' AND blocked IS NULL AND operation IS NULL AND release.local IS NULL \
          AND deployment.release IS NOT (SELECT release FROM deployment WHERE project = $1 AND environment = $2 \
          AND begun_at IS NOT NULL AND operation IS NULL ORDER BY begun_at DESC, rowid DESC LIMIT 1) \
          ORDER BY begun_at DESC, deployment.rowid DESC LIMIT 1",

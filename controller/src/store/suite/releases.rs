@@ -3,13 +3,15 @@
 use std::collections::BTreeSet;
 
 use longshore_core::approval::{Approval, ApprovalState};
-use longshore_core::engine_event::{Change, Op};
+use longshore_core::engine_event::{Change, DiffKind, Op, PropertyChange};
 use longshore_core::id::ApprovalId;
 use longshore_core::operation::StackOperation;
 use longshore_core::spec::Operation;
 
 use super::*;
-use crate::store::rows::{ApprovalFilter, ApprovalRow, OperationRow, PlanRow, ReleaseFilter, ReservationRow, VoteRow};
+use crate::store::rows::{
+    ApprovalFilter, ApprovalRow, LocalRow, OperationRow, PlanRow, ReleaseFilter, ReservationRow, VoteRow,
+};
 
 pub(super) async fn a_release_is_made_once_and_images_are_pinned_once(store: &Arc<dyn Store>) {
     filled(store).await;
@@ -29,6 +31,13 @@ pub(super) async fn a_release_is_made_once_and_images_are_pinned_once(store: &Ar
         assert_eq!(tx.releases(project_id(), &of("beta")).await?, std::slice::from_ref(&beta));
         assert_eq!(tx.releases(project_id(), &of("default")).await?[..2], [ten, one.clone()]);
         assert_eq!(tx.releases(project_id(), &of("other")).await?, []);
+        let spec = longshore_core::spec::parse("version: 1\nproject: shop\nenvironments: [{name: dev}]\nsteps: [{name: one, image: i, run: true}]\n").unwrap();
+        let (version, sort_key) = ("local-1".to_owned(), "local-1".to_owned());
+        let local = ReleaseRow { version, sort_key, local: Some(spec), ..release(5, "9.0.0") };
+        assert!(tx.insert_release(&local).await?);
+        assert_eq!(tx.releases(project_id(), &ReleaseFilter::default()).await?.len(), 4, "it is in no list");
+        let filter = ReleaseFilter { local: true, ..ReleaseFilter::default() };
+        assert_eq!(tx.releases(project_id(), &filter).await?, std::slice::from_ref(&local));
         tx.block_release(one.id, Some("CVE")).await?;
         assert_eq!(tx.release_by_id(one.id).await?.unwrap().blocked.as_deref(), Some("CVE"));
         tx.pin_image(one.id, ("tiny", "sha256:1"), at(5)).await?;
@@ -50,7 +59,10 @@ pub(super) async fn what_succeeded_where_is_known(store: &Arc<dyn Store>) {
         assert!(tx.succeeded_in(release_id(0), "live").await? && !tx.succeeded_in(release_id(0), "dev").await?);
         assert_eq!(tx.last_good(project_id(), "live").await?, None, "what is there now is nothing to go back to");
         assert!(tx.insert_release(&release(7, "7.0.0")).await?);
-        tx.insert_deployment(&DeploymentRow { release: release_id(7), ..deployment(5) }).await?;
+        let local = LocalRow { spec: "ab".to_owned(), commit: Some("c0ffee1".to_owned()), dirty: Some(true) };
+        let row = DeploymentRow { release: release_id(7), local: Some(local), ..deployment(5) };
+        tx.insert_deployment(&row).await?;
+        assert_eq!(tx.deployment(deployment_id(5)).await?, Some(row));
         assert_eq!(tx.under_way(release_id(7)).await?, BTreeSet::from(["live".to_owned()]));
         assert!(tx.begin_deployment(deployment_id(5), at(5)).await?);
         assert_eq!(tx.last_good(project_id(), "live").await?, Some(release_id(0)));
@@ -157,6 +169,8 @@ pub(super) async fn a_person_speaks_once_and_an_approval_is_decided_once(store: 
         assert_eq!(tx.approvals(&ApprovalFilter::default()).await?, []);
         let of = ApprovalFilter { deployment: Some(deployment_id(1)) };
         assert_eq!(tx.approvals(&of).await?[0].approval, to);
+        let (property, kind) = ("p".to_owned(), DiffKind::UpdateReplace);
+        let value = PropertyChange { property, kind, old: None, new: Some("3".to_owned()) };
         let plan = PlanRow {
             approval: row.approval.id,
             deployment: deployment_id(1),
@@ -165,7 +179,7 @@ pub(super) async fn a_person_speaks_once_and_an_approval_is_decided_once(store: 
             checkpoint: "c".to_owned(),
             image: "sha256:1".to_owned(),
             resources: [("create".to_owned(), 3)].into(),
-            changes: vec![Change { urn: "u".to_owned(), op: Op::Create, properties: vec!["p".to_owned()] }],
+            changes: vec![Change { urn: "u".to_owned(), op: Op::Create, properties: vec!["p".to_owned()], values: vec![value], values_left_out: 3 }],
             sealed: vec![0, 1],
             created_at: at(7),
         };
