@@ -30,6 +30,8 @@ pub const CAPABILITY_STEPS_V1: &str = "steps-v1";
 pub const CAPABILITY_IMAGES_V1: &str = "images-v1";
 /// A Pulumi action may leave or run a plan.
 pub const CAPABILITY_PLANS_V1: &str = "plans-v1";
+/// What a step leaves as files is kept (`ShipArtifact`).
+pub const CAPABILITY_ARTIFACTS_V1: &str = "artifacts-v1";
 /// Server name in the controller's certificate on the agent plane; agents verify it whatever address they dial.
 pub const SERVER_NAME: &str = "longshore-controller";
 /// How a Status message starts when the caller's fence is stale.

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use longshore_core::time::Timestamp;
 use longshore_proto::convert::{self, required};
-use longshore_proto::{CAPABILITY_IMAGES_V1, CAPABILITY_PLANS_V1, CAPABILITY_STEPS_V1, v1};
+use longshore_proto::{CAPABILITY_ARTIFACTS_V1, CAPABILITY_IMAGES_V1, CAPABILITY_PLANS_V1, CAPABILITY_STEPS_V1, v1};
 use v1::complete_request::Outcome;
 use v1::session_request::Message as Up;
 use v1::session_response::Message as Down;
@@ -18,7 +18,9 @@ pub(super) fn up(message: Up) -> v1::SessionRequest {
 
 pub(super) fn hello(about: &About, snapshot: &Snapshot, facts: Facts) -> Up {
     Up::Hello(v1::Hello {
-        capabilities: [CAPABILITY_STEPS_V1, CAPABILITY_IMAGES_V1, CAPABILITY_PLANS_V1].map(str::to_owned).into(),
+        capabilities: [CAPABILITY_STEPS_V1, CAPABILITY_IMAGES_V1, CAPABILITY_PLANS_V1, CAPABILITY_ARTIFACTS_V1]
+            .map(str::to_owned)
+            .into(),
         boot_id: about.boot_id.clone(),
         instance_id: about.instance_id.clone(),
         slots: about.slots,

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use longshore_core::fence::Fence;
 use longshore_proto::convert::{self, fence};
-use longshore_proto::{CAPABILITY_IMAGES_V1, CAPABILITY_PLANS_V1, CAPABILITY_STEPS_V1, v1};
+use longshore_proto::{CAPABILITY_ARTIFACTS_V1, CAPABILITY_IMAGES_V1, CAPABILITY_PLANS_V1, CAPABILITY_STEPS_V1, v1};
 use serde_json::json;
 use v1::session_response::Message as Down;
 
@@ -54,7 +54,9 @@ fn facts(host: &v1::HostFacts) -> serde_json::Value {
 
 pub(super) fn welcome(welcome: &Welcome) -> v1::SessionResponse {
     down(Down::Welcome(v1::Welcome {
-        capabilities: [CAPABILITY_STEPS_V1, CAPABILITY_IMAGES_V1, CAPABILITY_PLANS_V1].map(str::to_owned).into(),
+        capabilities: [CAPABILITY_STEPS_V1, CAPABILITY_IMAGES_V1, CAPABILITY_PLANS_V1, CAPABILITY_ARTIFACTS_V1]
+            .map(str::to_owned)
+            .into(),
         heartbeat_seconds: seconds(welcome.heartbeat).max(1),
         max_disconnected_seconds: seconds(welcome.max_disconnected),
         controller_id: welcome.controller.to_string(),

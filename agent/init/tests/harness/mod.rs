@@ -49,6 +49,7 @@ pub(crate) fn handover(commands: Vec<Command>, secrets: &[&str]) -> Handover {
         output_file: None,
         outputs_key: Some("07".repeat(32)),
         plan: None,
+        artifacts: None,
     }
 }
 
