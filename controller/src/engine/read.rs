@@ -9,12 +9,14 @@ use longshore_core::placement::{self, Candidate, Request};
 use longshore_core::step::{StepState, index_of};
 use longshore_core::time::Timestamp;
 
+use super::artifacts::ArtifactCountView;
 use super::dispatch::busy;
 use super::flow::ahead;
 use super::live::Changes;
 use super::view::{AgentView, AttemptView, DeploymentView, EventView, LockView, LogView, ProgressView, StepView};
 use super::{Engine, Result, StepLog, guide};
 use crate::store::Tx;
+use crate::store::artifacts::ArtifactCount;
 use crate::store::rows::{
     ApprovalFilter, ApprovalRow, AttemptRow, DeploymentFilter, DeploymentRow, JobRow, OutputRow, ReservationRow,
     StepAttemptRow, StepRow,
@@ -29,6 +31,7 @@ struct Whole {
     steps: Vec<StepRow>,
     children: Vec<DeploymentRow>,
     starts: Vec<StepAttemptRow>,
+    artifacts: Vec<ArtifactCount>,
 }
 
 /// Everything that waiting depends on.
@@ -52,6 +55,7 @@ async fn whole(tx: &mut dyn Tx, row: DeploymentRow) -> Result<Whole> {
         steps: tx.steps(id).await?,
         children: tx.children_of(id).await?,
         starts: tx.step_attempts(id).await?,
+        artifacts: tx.artifact_counts(id).await?,
     })
 }
 
@@ -185,7 +189,7 @@ impl Engine {
     }
 
     fn view(&self, whole: Whole, queue: Option<&Queue>) -> DeploymentView {
-        let Whole { row, steps, children, starts } = whole;
+        let Whole { row, steps, children, starts, artifacts } = whole;
         let (mut state, mut waiting_for) = (row.deployment.state.as_str(), None);
         if let Some(queue) = queue {
             let asked = steps.iter().find(|step| guide::is_asked(step)).map(guide::words);
@@ -209,9 +213,11 @@ impl Engine {
             let of = |child: &&DeploymentRow| child.parent.is_some_and(|(_, step)| step == index);
             children.iter().find(of).map(|child| child.deployment.id.to_string())
         };
-        let shown_steps = steps
-            .into_iter()
-            .map(|step| StepView { child: child(step.index), ..self.step_view(step, &starts, canceling) });
+        let shown_steps = steps.into_iter().map(|step| StepView {
+            child: child(step.index),
+            artifacts: ArtifactCountView::of(&artifacts, step.index),
+            ..self.step_view(step, &starts, canceling)
+        });
         let steps = shown_steps.collect();
         DeploymentView {
             id: deployment.id.to_string(),
@@ -257,6 +263,7 @@ impl Engine {
             resources: step.resources,
             plugin_downloads: step.plugin_downloads,
             child: None,
+            artifacts: ArtifactCountView::default(),
             log: LogView {
                 bytes: so_far.unwrap_or(step.log_bytes),
                 sha256: step.log_sha256,

@@ -8,6 +8,7 @@ use longshore_core::engine_event::Change;
 use serde::Serialize;
 use utoipa::ToSchema;
 
+use super::artifacts::ArtifactCountView;
 use crate::store::rows::PlanRow;
 
 pub use people::{AuditPage, AuditView, GrantView, RoleView, TeamView, TokenView, UserView};
@@ -208,6 +209,8 @@ pub struct StepView {
     pub plugin_downloads: u64,
     /// `dep_...` of the deployment that a `deploy-release` step began.
     pub child: Option<String>,
+    /// What its tries left as files.
+    pub artifacts: ArtifactCountView,
     /// Its log.
     pub log: LogView,
     /// Starts of it, oldest first.

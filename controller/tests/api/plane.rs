@@ -19,7 +19,7 @@ use tower::ServiceExt as _;
 use crate::agent::{self, Identity, Session, Spool, csr};
 use crate::harness::{Running, Server, spec};
 
-async fn running() -> Running {
+pub(crate) async fn running() -> Running {
     Server::start().await.run()
 }
 
@@ -29,7 +29,7 @@ async fn join_token(server: &Running, body: Value) -> (String, String) {
 }
 
 /// An enrolled agent, and the authority to trust.
-async fn enrolled(server: &Running) -> (Identity, String) {
+pub(crate) async fn enrolled(server: &Running) -> (Identity, String) {
     let (token, ca) = join_token(server, json!({"pool": "default"})).await;
     let mut plane = agent::dial(server.agents, &ca, None).await.unwrap();
     (agent::enroll(&mut plane, &token).await.unwrap(), ca)

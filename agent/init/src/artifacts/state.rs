@@ -53,7 +53,6 @@ impl StateFile {
     }
 
     /// What became of it.
-    #[must_use]
     pub fn finish(self) -> StateSum {
         match self.given_up {
             Some(reason) => Err(reason),
