@@ -22,7 +22,8 @@ fn listed(path: &str, bytes: &[u8], kind: Kind) -> Artifact {
 /// A deployment whose step left a report and a state.
 async fn ended() -> (Running, String) {
     let server = running().await;
-    server.apply("shop", &spec("shop").replace("  token: {secret: true}\n", "  a: b\n")).await.ok(200);
+    let spec = spec("shop").replace("  token: {secret: true}\n", "  a: b\n");
+    server.apply("shop", &spec.replace("  - name: dev\n", "  - name: dev\n  - name: live\n")).await.ok(200);
     let (identity, ca) = enrolled(&server).await;
     let mut session = Session::open(agent::dial(server.agents, &ca, Some(&identity)).await.unwrap()).await.unwrap();
     let ask = json!({"project": "shop", "environment": "dev", "operation_id": "op"});

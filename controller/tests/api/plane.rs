@@ -77,6 +77,7 @@ async fn without_a_certificate_there_is_only_enrolling() {
     let complete = plane.complete(v1::CompleteRequest::default()).await;
     let fetch = plane.fetch_package(v1::FetchPackageRequest::default()).await;
     let ship = plane.ship_log(tokio_stream::empty()).await;
+    let artifact = plane.ship_artifact(tokio_stream::empty()).await;
     let session = plane.session(tokio_stream::empty()).await;
     let tried = [
         ("RenewCertificate", renew.err()),
@@ -84,6 +85,7 @@ async fn without_a_certificate_there_is_only_enrolling() {
         ("Complete", complete.err()),
         ("FetchPackage", fetch.err()),
         ("ShipLog", ship.err()),
+        ("ShipArtifact", artifact.err()),
         ("Session", session.err()),
     ];
     for (rpc, rule) in RULES.iter().filter(|(_, rule)| *rule != Rule::Anyone) {
