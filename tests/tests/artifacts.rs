@@ -1,0 +1,46 @@
+//! Files that steps leave, from the container to the folder of whoever asks for them, over kills of the agent and of the controller.
+
+use std::path::Path;
+use std::process::Command;
+
+use longshore_tests::dev::Dev;
+use longshore_tests::docker::TINY;
+use longshore_tests::process::run;
+
+const CANARY: &str = "Zq7-artifact-canary-4711";
+
+#[test]
+fn what_a_step_and_a_failing_step_left_comes_as_it_was() {
+    let dev = Dev::start();
+    let make = "mkdir -p $LONGSHORE_ARTIFACTS/out; head -c 3000001 /dev/urandom > $LONGSHORE_ARTIFACTS/out/big; \
+        printf '\\000\\377' > \"$LONGSHORE_ARTIFACTS/o d d ä\"; echo \"token $KEY\" > $LONGSHORE_ARTIFACTS/dump; \
+        cp $LONGSHORE_ARTIFACTS/out/big /state/big; ls -A $LONGSHORE_WORKSPACE";
+    dev.apply(&format!(
+        "version: 1\nproject: files\nenvironments: [{{name: dev}}]\nvariables:\n  key: {{secret: true}}\nsteps:\n\
+         \x20 - name: make\n    image: {TINY}\n    network: none\n    profile: locked\n    mounts: [state]\n    env: {{KEY: '${{{{ secrets.key }}}}'}}\n    run: |\n      {make}\n\
+         \x20 - name: fail\n    image: {TINY}\n    network: none\n    run: echo why > $LONGSHORE_ARTIFACTS/report; exit 3\n"
+    ));
+    dev.set_secret("files", "key", CANARY);
+    let id = dev.deploy("files", &[]);
+    let shown = dev.end(&id);
+    let log = String::from_utf8_lossy(&dev.raw(&id)).into_owned();
+    assert_eq!((&shown["state"], log.as_str()), (&"failed".into(), ""), "{shown:#}");
+    assert_eq!(shown["steps"][0]["artifacts"], serde_json::json!({"kept": 2, "left_out": 1}), "{shown:#}");
+    let list = dev.json(&["artifact", "list", &id]);
+    let left = &list["left_out"][0];
+    assert_eq!((&left["path"], &left["reason"], &left["step"]), (&"dump".into(), &"secret".into(), &"make".into()));
+    let to = dev.dir().join("to");
+    let _downloaded = dev.cli(&["artifact", "download", &id, "--to", to.to_str().unwrap()]).ok();
+    let read = |path: &str| std::fs::read(to.join(path)).unwrap();
+    let big = std::fs::read(dev.state().join("big")).unwrap();
+    assert!(big.len() == 3_000_001 && read("make/out/big") == big);
+    assert_eq!((read("make/o d d ä"), read("fail/report")), (b"\0\xff".to_vec(), b"why\n".to_vec()));
+    assert!(!to.join("make/dump").exists());
+    assert_absent_from(&dev.data());
+}
+
+/// No file under `dir` holds the canary.
+fn assert_absent_from(dir: &Path) {
+    let hits = run(Command::new("grep").args(["-rlaF", "--", CANARY]).arg(dir), b"").text();
+    assert_eq!(hits, "", "a secret stands on the disk");
+}
