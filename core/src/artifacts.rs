@@ -223,7 +223,7 @@ mod tests {
 
     #[test]
     fn a_path_stays_below_its_folder() {
-        for good in ["a", "a/b.txt", "..a/b..", "ä/ö", "a b", &"a/".repeat(8).as_str()[..15]] {
+        for good in ["a", "a/b.txt", "..a/b..", "ä/ö", "a b", "a/a/a/a/a/a/a/a/a"] {
             assert!(is_path(good), "{good}");
         }
         let long = "x".repeat(MAX_PATH + 1);

@@ -5,7 +5,8 @@ use std::process::Command;
 
 use longshore_tests::dev::Dev;
 use longshore_tests::docker::TINY;
-use longshore_tests::process::run;
+use longshore_tests::process::{run, wait_for};
+use longshore_tests::{sha256, spec};
 
 const CANARY: &str = "Zq7-artifact-canary-4711";
 
@@ -37,6 +38,32 @@ fn what_a_step_and_a_failing_step_left_comes_as_it_was() {
     assert_eq!((read("make/o d d ä"), read("fail/report")), (b"\0\xff".to_vec(), b"why\n".to_vec()));
     assert!(!to.join("make/dump").exists());
     assert_absent_from(&dev.data());
+}
+
+#[test]
+fn kill_9_of_agent_and_controller_loses_no_file() {
+    let dev = Dev::start();
+    let script = "echo first > $LONGSHORE_ARTIFACTS/a; echo ready; while [ ! -e /state/go ]; do usleep 20000; done; \
+        head -c 9000000 /dev/urandom > $LONGSHORE_ARTIFACTS/big; sha256sum $LONGSHORE_ARTIFACTS/big | cut -c1-64 > /state/sum; exit 5";
+    dev.apply(&spec("killed", script, "", ""));
+    let id = dev.deploy("killed", &[]);
+    dev.await_log(&id, "ready");
+    dev.kill9("agent");
+    dev.kill9("controller");
+    std::fs::write(dev.state().join("go"), "").unwrap();
+    // Once more when the files may be on their way.
+    wait_for("the end of the program", || {
+        std::fs::read_to_string(dev.state().join("sum")).ok().filter(|sum| sum.len() > 64)
+    });
+    dev.kill9("agent");
+    let shown = dev.end(&id);
+    assert_eq!((&shown["state"], &shown["steps"][0]["exit_code"]), (&"failed".into(), &5.into()), "{shown:#}");
+    let to = dev.dir().join("to");
+    let _downloaded = dev.cli(&["artifact", "download", &id, "--to", to.to_str().unwrap(), "--step", "one"]).ok();
+    let sum = std::fs::read_to_string(dev.state().join("sum")).unwrap();
+    assert_eq!(sha256(&std::fs::read(to.join("big")).unwrap()), sum.trim());
+    assert_eq!(std::fs::read(to.join("a")).unwrap(), b"first\n");
+    assert_eq!(dev.json(&["artifact", "list", &id])["left_out"], serde_json::json!([]));
 }
 
 /// No file under `dir` holds the canary.

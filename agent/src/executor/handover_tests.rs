@@ -155,11 +155,11 @@ fn the_state_is_exported_once_before_each_operation_that_writes() {
     assert!(keeping(Operation::Preview, Plan::None).commands.iter().all(|command| command.stdout == Stdout::Log));
     assert!(keeping(Operation::Preview, Plan::Save).commands.iter().all(|command| !command.keeps_state));
     // Each try has a folder of its own; without limits there is none.
-    let orders = &writing[0];
-    assert_eq!(value(orders, "LONGSHORE_ARTIFACTS"), Some("/longshore/artifacts/0/files"));
-    assert_eq!(orders.artifacts, Some(Collect { folder: "/longshore/artifacts/0".to_owned(), limits }));
-    let none = super::tests::orders(pulumi_action(Operation::Up, "."), &[]).unwrap();
-    assert_eq!((value(&none, "LONGSHORE_ARTIFACTS"), none.artifacts), (None, None));
+    let [up, ..] = &writing;
+    assert_eq!(value(up, "LONGSHORE_ARTIFACTS"), Some("/longshore/artifacts/0/files"));
+    assert_eq!(up.artifacts, Some(Collect { folder: "/longshore/artifacts/0".to_owned(), limits }));
+    let none = orders(pulumi_action(Operation::Up, "."), &[]).unwrap();
+    assert_eq!((value(&none, "LONGSHORE_ARTIFACTS"), &none.artifacts), (None, &None));
 }
 
 #[test]

@@ -1,5 +1,7 @@
 //! What a step leaves in its folder, through a whole life of init.
 
+#![expect(clippy::unwrap_used, reason = "helpers of tests")]
+
 use crate::harness::{Init, handover, run, sh};
 use longshore_core::artifacts::{Collect, Kind, Limits, Reason};
 use longshore_core::init::{Command, Handover, Stdout};

@@ -65,7 +65,7 @@ pub(super) struct Target<'a> {
 impl<'a> Target<'a> {
     /// Begins beside the place; one that is dropped leaves nothing. `private`: only for the user's own eyes.
     pub(super) fn open(path: &'a Path, private: bool) -> Result<Self, Failure> {
-        let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or_else(|| Path::new("."));
         let mode = if private { 0o600 } else { 0o666 };
         let made = tempfile::Builder::new()
             .prefix(".longshore-")
