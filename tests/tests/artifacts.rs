@@ -48,6 +48,7 @@ fn kill_9_of_agent_and_controller_loses_no_file() {
     dev.apply(&spec("killed", script, "", ""));
     let id = dev.deploy("killed", &[]);
     dev.await_log(&id, "ready");
+    let old = dev.pid("agent");
     dev.kill9("agent");
     dev.kill9("controller");
     std::fs::write(dev.state().join("go"), "").unwrap();
@@ -55,6 +56,7 @@ fn kill_9_of_agent_and_controller_loses_no_file() {
     wait_for("the end of the program", || {
         std::fs::read_to_string(dev.state().join("sum")).ok().filter(|sum| sum.len() > 64)
     });
+    wait_for("a new agent", || (dev.pid("agent") != old).then_some(()));
     dev.kill9("agent");
     let shown = dev.end(&id);
     assert_eq!((&shown["state"], &shown["steps"][0]["exit_code"]), (&"failed".into(), &5.into()), "{shown:#}");
