@@ -39,7 +39,8 @@ fn files_of_a_step_that_failed_are_kept_too() {
 
 #[test]
 fn what_a_canceled_step_left_is_read_when_its_last_process_is_dead() {
-    let script = r#"trap 'echo late > $FILES/late; exit 1' INT
+    // It is there before the step says that it is ready.
+    let script = r#"trap 'echo late > $FILES/late; exit 1' INT; echo x > $FILES/growing
         (trap '' INT; while :; do echo x >> $FILES/growing; done) &
         cat "$DIR/down" & echo ready > "$DIR/up"; wait $!"#;
     let (handover, dir) = leaving(vec![sh(script)], &[]);
