@@ -144,7 +144,7 @@ impl Files {
             let count = count.min(u64::from(u32::MAX));
             tx.insert_artifact(&row(kind, shown(&path), Fate::LeftOut { reason, count })).await?;
         }
-        Ok(tx.forget_uploads(attempt, slot).await?)
+        Ok(tx.forget_uploads(attempt, Some(slot)).await?)
     }
 }
 

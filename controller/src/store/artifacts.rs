@@ -82,8 +82,8 @@ pub trait Artifacts: Send {
     async fn save_upload(&mut self, row: &UploadRow) -> Result<()>;
     /// What a try has brought.
     async fn uploads(&mut self, attempt: AttemptId, slot: u32) -> Result<Vec<UploadRow>>;
-    /// Forgets what a try has brought.
-    async fn forget_uploads(&mut self, attempt: AttemptId, slot: u32) -> Result<()>;
+    /// Forgets what a try has brought, or without one what the whole attempt has.
+    async fn forget_uploads(&mut self, attempt: AttemptId, slot: Option<u32>) -> Result<()>;
     /// Adds a file.
     async fn insert_artifact(&mut self, row: &ArtifactRow) -> Result<()>;
     /// The files of a deployment, oldest first.

@@ -400,7 +400,9 @@ async fn files_of_steps_are_kept_once_and_counted(store: &Arc<dyn Store>) {
         }
         assert_eq!(tx.uploads(attempt, 0).await?, [upload("a"), upload("b")]);
         assert_eq!(tx.uploads(attempt, 1).await?, []);
-        tx.forget_uploads(attempt, 0).await?;
+        tx.forget_uploads(attempt, Some(1)).await?;
+        assert_eq!(tx.uploads(attempt, 0).await?.len(), 2, "another try's stay");
+        tx.forget_uploads(attempt, None).await?;
         assert_eq!(tx.uploads(attempt, 0).await?, []);
         let out = row(1, "", Fate::LeftOut { reason: Reason::TooMany, count: 5 });
         for row in [row(0, "x", kept()), row(1, "x", kept()), out.clone()] {

@@ -160,3 +160,21 @@ async fn each_try_has_files_of_its_own() {
     assert_eq!(tries, [(1, sha(TEXT)), (2, sha(b"second"))]);
     assert_eq!(world.view(id).await.steps[0].artifacts.kept, 2);
 }
+
+#[tokio::test]
+async fn what_a_lost_attempt_has_brought_is_forgotten() {
+    let mut world = World::new().await;
+    let mut sim = world.agent().await;
+    let (id, offer) = world.running(&mut sim).await;
+    bring(&world.engine, sim.id, offer.fence, 0, TEXT).await.unwrap();
+    let attempt = offer.fence.attempt;
+    let uploads = async || {
+        world.engine.read(move |tx| Box::pin(async move { Ok(tx.uploads(attempt, 0).await?) })).await.unwrap().len()
+    };
+    assert_eq!(uploads().await, 1);
+    // The host was restarted and has nothing of it any more.
+    sim.boot = "boot-2".to_owned();
+    sim.hello(&world.engine, &[]).await;
+    assert_eq!(world.view(id).await.state, "lost");
+    assert_eq!((uploads().await, world.engine.artifacts(id).await.unwrap().artifacts.len()), (0, 0));
+}

@@ -62,10 +62,10 @@ async fn uploads(c: &mut SqliteConnection, attempt: AttemptId, slot: u32) -> Res
         .collect()
 }
 
-async fn forget_uploads(c: &mut SqliteConnection, attempt: AttemptId, slot: u32) -> Result<()> {
-    query("DELETE FROM artifact_upload WHERE attempt = $1 AND slot = $2")
+async fn forget_uploads(c: &mut SqliteConnection, attempt: AttemptId, slot: Option<u32>) -> Result<()> {
+    query("DELETE FROM artifact_upload WHERE attempt = $1 AND slot = coalesce($2, slot)")
         .bind(attempt.to_string())
-        .bind(i64::from(slot))
+        .bind(slot.map(i64::from))
         .execute(c)
         .await?;
     Ok(())
@@ -141,7 +141,7 @@ impl Artifacts for Conn<'_> {
         let done = uploads(self.connection(), attempt, slot).await;
         self.note(done)
     }
-    async fn forget_uploads(&mut self, attempt: AttemptId, slot: u32) -> Result<()> {
+    async fn forget_uploads(&mut self, attempt: AttemptId, slot: Option<u32>) -> Result<()> {
         let done = forget_uploads(self.connection(), attempt, slot).await;
         self.note(done)
     }
