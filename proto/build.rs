@@ -10,7 +10,15 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let out = PathBuf::from(std::env::var("OUT_DIR")?);
     std::fs::write(out.join("descriptors.bin"), descriptors.encode_to_vec())?;
     // Secrets travel in these: no derived Debug may print them.
-    let opaque = ["EnrollRequest", "Grant", "EnvVar", "PulumiAction", "ShipLogRequest", "CompleteRequest"];
+    let opaque = [
+        "EnrollRequest",
+        "Grant",
+        "EnvVar",
+        "PulumiAction",
+        "ShipLogRequest",
+        "ShipArtifactRequest",
+        "CompleteRequest",
+    ];
     tonic_prost_build::configure()
         .build_transport(false)
         .skip_debug(opaque.map(|name| format!(".longshore.agent.v1.{name}")))

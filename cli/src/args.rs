@@ -3,6 +3,7 @@
 //! The texts here are the manual that people read first; `tests/help` holds them as golden files.
 
 pub mod account;
+pub mod artifacts;
 pub mod library;
 mod package;
 pub mod people;
@@ -122,6 +123,9 @@ pub enum Command {
     Deployment(DeploymentCommand),
     /// Print a deployment's log.
     Logs(Logs),
+    /// List and download the files that a deployment's steps left.
+    #[command(subcommand)]
+    Artifact(artifacts::ArtifactCommand),
     /// Ask a deployment to stop: its tool gets one SIGINT and time to end well.
     Cancel(Id),
     /// List the agents.

@@ -5,6 +5,7 @@
 //! and init cannot drift apart: init is embedded in the agent that starts it. A control file, however, may
 //! be read by a *newer* agent after an upgrade, so its layout and [`ExitRecord`] only ever gain fields.
 
+use crate::artifacts::{Artifact, Collect, LeftOut};
 use serde::{Deserialize, Serialize};
 
 /// Where the read-only directory with init and its socket is mounted in every job container.
@@ -60,6 +61,9 @@ pub struct Handover {
     /// The plan that the commands make or run.
     #[serde(default)]
     pub plan: Option<PlanFile>,
+    /// Where the commands may leave files that are kept; `None`: nothing of the kind.
+    #[serde(default)]
+    pub artifacts: Option<Collect>,
 }
 
 /// A plan in the container. It may hold secrets, so its file lies where no disk is.
@@ -143,6 +147,10 @@ pub struct Command {
     /// next command is run only when everybody who does is in [`Handover::over`]; with no lock the step ends here, and well.
     #[serde(default)]
     pub finds_lock: bool,
+    /// What a command with [`Stdout::Checkpoint`] prints is kept as the state that the stack had before
+    /// ([`crate::artifacts::STATE_BEFORE`]), if [`Handover::artifacts`] says so.
+    #[serde(default)]
+    pub keeps_state: bool,
 }
 
 /// What becomes of a command's standard output.
@@ -210,6 +218,12 @@ pub struct ExitRecord {
     /// it would not fit otherwise ([`crate::pack`]), and encrypted like a secret output whose name is [`PLAN`]; its text as it is, not as JSON.
     #[serde(default)]
     pub plan: Option<String>,
+    /// Files that the step left and that are kept. Each lies in [`crate::artifacts::KEPT`] under its index here.
+    #[serde(default)]
+    pub artifacts: Vec<Artifact>,
+    /// Files that it left and that are not kept, and why.
+    #[serde(default)]
+    pub left_out: Vec<LeftOut>,
 }
 
 /// The control file: a small file that agent and init share by descriptor.

@@ -4,9 +4,10 @@
 //! The controller, the agent, PID 1 of a job container and the command line share these types.
 //!
 //! Without features only what PID 1 (`longshore-init`) needs is compiled: redaction, the spool's
-//! frames, engine events, outputs, packed texts and the hand-over between agent and init. `domain` adds ids and state machines, `spec`
+//! frames, engine events, outputs, artifacts, packed texts and the hand-over between agent and init. `domain` adds ids and state machines, `spec`
 //! adds `longshore.yaml`.
 
+pub mod artifacts;
 pub mod engine_event;
 pub mod init;
 pub mod outputs;

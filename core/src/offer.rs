@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use crate::artifacts::Limits;
 use crate::fence::Fence;
 use crate::id::{DeploymentId, JobId};
 use crate::secret::Secret;
@@ -120,6 +121,8 @@ pub struct Grant {
     pub action: Action,
     /// 32 bytes that init encrypts secret outputs with.
     pub outputs_key: OutputsKey,
+    /// How much is kept of what the step leaves as files; `None`: nothing.
+    pub artifacts: Option<Limits>,
 }
 
 /// Key for secret outputs. Not shown.
@@ -246,6 +249,7 @@ mod tests {
             grace: Duration::from_secs(1),
             action: Action::Run { argv: vec![] },
             outputs_key: OutputsKey([7; 32]),
+            artifacts: None,
         };
         let shown = format!("{grant:?}");
         assert!(!shown.contains("hunter2") && !shown.contains("7, 7"), "{shown}");

@@ -14,4 +14,4 @@ macro_rules! opaque {
     )*};
 }
 
-opaque!(EnrollRequest, Grant, EnvVar, PulumiAction, ShipLogRequest, CompleteRequest);
+opaque!(EnrollRequest, Grant, EnvVar, PulumiAction, ShipLogRequest, ShipArtifactRequest, CompleteRequest);

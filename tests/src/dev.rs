@@ -126,6 +126,15 @@ impl Dev {
         run(&mut self.command(args), b"")
     }
 
+    /// Runs a command that answers with JSON.
+    ///
+    /// # Panics
+    /// When it fails or answers something else.
+    #[must_use]
+    pub fn json(&self, args: &[&str]) -> Value {
+        serde_json::from_slice(&self.cli(&[args, &["-o", "json"]].concat()).ok().stdout).unwrap()
+    }
+
     /// Applies a spec.
     pub fn apply(&self, spec: &str) {
         let path = self.dir.path().join("longshore.yaml");

@@ -132,6 +132,53 @@ fn a_cancel_lets_pulumi_save_its_state_and_the_next_up_goes_on() {
     );
 }
 
+/// What was in the stack before a write is kept with the deployment, and is what an export of that time printed.
+#[test]
+fn the_state_before_each_write_is_kept() {
+    let dev = Dev::start();
+    let export = format!(
+        "  - name: export\n    image: {IMAGE}\n    network: none\n    mounts: [state]\n    run: pulumi stack export --stack dev > $LONGSHORE_ARTIFACTS/after.json\n    \
+         env: {{USER: me, PULUMI_BACKEND_URL: \"file:///state\", PULUMI_CONFIG_PASSPHRASE: \"${{{{ secrets.passphrase }}}}\"}}\n"
+    );
+    dev.apply(&spec("before", "up", &export));
+    dev.set_secret("before", "passphrase", "pass phrase");
+    let mut ids = Vec::new();
+    for content in ["one", "two"] {
+        let package = program(&dev, "before", &format!("      content: {content}\n"));
+        let shown = deploy(&dev, "before", &package);
+        let id = shown["id"].as_str().unwrap().to_owned();
+        assert_eq!(shown["state"], "succeeded", "{shown:#}\n{}", String::from_utf8_lossy(&dev.raw(&id)));
+        assert_eq!(shown["steps"][0]["artifacts"], serde_json::json!({"kept": 1, "left_out": 0}), "{shown:#}");
+        let to = dev.dir().join(&id);
+        let names = ["infra/state-before.json", "export/after.json"].map(|name| to.join(name));
+        let args = ["artifact", "download", &id, "state-before.json", "after.json", "--to", to.to_str().unwrap()];
+        let _downloaded = dev.cli(&args).ok();
+        ids.push(names.map(|name| std::fs::read(name).unwrap()));
+    }
+    let [[nothing, after_first], [before_second, after_second]] = ids.try_into().unwrap();
+    assert!(before_second == after_first && after_first != after_second);
+    let resources = |state: &[u8]| {
+        let state: Value = serde_json::from_slice(state).unwrap();
+        state["deployment"]["resources"].as_array().map_or(0, Vec::len)
+    };
+    assert!(resources(&nothing) == 0 && resources(&before_second) > 1, "a new stack has no resources");
+
+    // A value that the program knows as plain and the project as secret is in no state that is kept.
+    let plain = program(&dev, "before", "      content: the-plain-canary\n");
+    let _first = deploy(&dev, "before", &plain);
+    let secret = spec("before", "up", "").replace("variables:\n", "variables:\n  canary: {secret: true}\n");
+    let secret = secret.replacen("    env: {", "    env: {CANARY: \"${{ secrets.canary }}\", ", 1);
+    dev.apply(&secret);
+    dev.set_secret("before", "canary", "the-plain-canary");
+    let shown = deploy(&dev, "before", &plain);
+    let id = shown["id"].as_str().unwrap();
+    assert_eq!(shown["steps"][0]["state"], "succeeded", "{shown:#}\n{}", String::from_utf8_lossy(&dev.raw(id)));
+    let list = dev.json(&["artifact", "list", id]);
+    let left = &list["left_out"][0];
+    assert_eq!((&left["path"], &left["reason"]), (&"state-before.json".into(), &"secret".into()), "{list:#}");
+    assert!(left["message"].as_str().unwrap().contains("make the value a secret to Pulumi"), "{left}");
+}
+
 /// Two projects, one stack: the journal shows that no two attempts ever overlapped.
 #[test]
 fn two_projects_of_one_stack_never_overlap() {

@@ -1,5 +1,6 @@
 //! The control file: deadlines in, exit record out.
 
+use longshore_core::artifacts::{Kind, LeftOut, Reason};
 use longshore_core::init::ExitRecord;
 use longshore_core::init::control::{Deadlines, EXIT, SIZE, SOFT};
 use nix::sys::uio::{pread, pwrite};
@@ -64,6 +65,15 @@ fn fitting(record: &ExitRecord, spooled: bool) -> Option<Vec<u8>> {
     short.outputs.clear();
     short.secret_outputs.clear();
     short.plan = None;
+    if !spooled {
+        // Nowhere else would stand what they are.
+        let count = (short.artifacts.len() + short.left_out.len()) as u64;
+        short.left_out = vec![LeftOut { path: String::new(), kind: Kind::File, reason: Reason::Unreadable, count }];
+        short.left_out.retain(|left_out| left_out.count > 0);
+    } else {
+        short.left_out.clear();
+    }
+    short.artifacts.clear();
     if let Some(error) = &mut short.error {
         error.truncate(error.floor_char_boundary(4096));
     }

@@ -9,8 +9,9 @@
 //! - No command gets a descriptor of init's: they have 0, 1, 2 and, if asked, 3.
 //! - At most one SIGINT is ever forwarded, over all commands.
 //! - Nothing waits without a bound but a command's own end, and that is bounded by the deadlines.
-//! - All processes of the container are dead before their outputs are read and the exit record is written.
+//! - All processes of the container are dead before their outputs and artifacts are read and the exit record is written.
 
+pub mod artifacts;
 pub mod chown;
 pub mod clock;
 pub mod control;

@@ -115,7 +115,7 @@ impl Sources {
     }
 
     /// Every secret that the file names, those included that a later line replaces: another line may hold the same.
-    fn secrets(&self) -> Result<Patterns, Error> {
+    pub fn secrets(&self) -> Result<Patterns, Error> {
         let text = |written: &Written| match &written.value {
             Value::String(text) => Zeroizing::new(text.clone()),
             other => Zeroizing::new(other.to_string()),

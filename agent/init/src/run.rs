@@ -1,8 +1,9 @@
 //! Carrying out a hand-over, from the first command to the exit record.
 
+use crate::artifacts::{self, Folder, StateFile, StateSum};
 use crate::clock;
 use crate::control::Control;
-use crate::lock::{self, Lock};
+use crate::lock;
 use crate::output_file::OutputFile;
 use crate::outputs::{self, Outputs, Sources};
 use crate::plan;
@@ -11,6 +12,7 @@ use crate::processes::{Ended, Processes};
 use crate::signals::{Meaning, Signals};
 use crate::spool::Spool;
 use crate::streams::{Buffers, Captured, Streams};
+use longshore_core::artifacts::Reason;
 use longshore_core::init::control::Deadlines;
 use longshore_core::init::{Command, ExitRecord, Handover, MAX_OUTPUTS, Stdout};
 use longshore_core::outputs::Written;
@@ -80,6 +82,14 @@ struct Stop {
     killed: bool,
 }
 
+/// What is taken from the commands beside their log.
+#[derive(Debug, Default)]
+struct Taken {
+    sources: Sources,
+    /// The state that a command printed to be kept.
+    state: Option<StateSum>,
+}
+
 struct Run {
     signals: Signals,
     processes: Processes,
@@ -103,19 +113,22 @@ impl Run {
         let file = handover.output_file.as_ref().map(|path| OutputFile::make(Path::new(path))).transpose();
         let file = file.map_err(|error| full(&error))?;
         let planned = handover.plan.as_ref().map(plan::lay).transpose()?;
-        let mut sources = self.commands(handover, patterns, record)?;
+        let folder = handover.artifacts.as_ref().map(|collect| Folder::make(collect).ok());
+        let mut taken = Taken::default();
+        let ran = self.commands(handover, patterns, folder.as_ref().and_then(Option::as_ref), &mut taken, record);
+        // Nobody is left who could write to it, nor to the folder.
+        let mut wrong = file.and_then(|file| take(&file, &mut taken.sources).err());
+        if let Some(folder) = folder {
+            leave_files(folder, &taken, patterns, record);
+        }
+        ran?;
         let Some(key) = &handover.outputs_key else {
             return Ok(());
         };
-        // Nobody is left who could write to it.
-        let mut wrong = file.and_then(|file| take(&file, &mut sources).err());
-        let unlocked = sources.unlocked.filter(|_| record.code == Some(0));
-        sources.file.extend(unlocked.map(|did| Written {
-            name: "unlocked".to_owned(),
-            value: did.into(),
-            secret: false,
-        }));
-        if let Err(error) = outputs::keep(&sources, patterns, key, record) {
+        let unlocked = taken.sources.unlocked.filter(|_| record.code == Some(0));
+        let said = |did: bool| Written { name: "unlocked".to_owned(), value: did.into(), secret: false };
+        taken.sources.file.extend(unlocked.map(said));
+        if let Err(error) = outputs::keep(&taken.sources, patterns, key, record) {
             wrong = Some(full(&error));
         }
         let made = handover.plan.as_ref().filter(|plan| plan.content.is_none() && record.code == Some(0));
@@ -133,37 +146,35 @@ impl Run {
         &mut self,
         handover: &Handover,
         patterns: &Patterns,
+        folder: Option<&Folder<'_>>,
+        taken: &mut Taken,
         record: &mut ExitRecord,
-    ) -> Result<Sources, String> {
-        let mut sources = Sources::default();
+    ) -> Result<(), String> {
+        let sources = &mut taken.sources;
         for (index, command) in handover.commands.iter().enumerate() {
             if command.only_with_secret_outputs && !sources.masked.as_ref().is_some_and(Outputs::any_hidden) {
                 continue;
             }
             record.command = index;
             (record.code, record.signal) = (None, None);
-            let captured = self.command(command, handover, patterns)?;
+            let state = folder.filter(|_| command.keeps_state).and_then(|folder| folder.state(patterns));
+            let captured = self.command(command, handover, patterns, state)?;
             match self.processes.ended() {
                 Some(Ended::Code(code)) => record.code = Some(code),
                 Some(Ended::Signal(signal)) => record.signal = Some(signal),
                 None => return Err(format!("`{}` could not be killed", program(command))),
             }
-            if command.finds_lock {
-                match lock::judge(&captured.report, &handover.over)? {
-                    Lock::LeftBehind => {
-                        sources.unlocked = Some(true);
-                        continue;
-                    }
-                    Lock::Free => {
-                        record.code = Some(0);
-                        sources.unlocked = Some(false);
-                        break;
-                    }
-                    // Whatever else went wrong is what its exit code says.
-                    Lock::Other => {}
+            if command.finds_lock
+                && let Some(held) = lock::judge(&captured.report, &handover.over)?
+            {
+                sources.unlocked = Some(held);
+                if held {
+                    continue;
                 }
+                record.code = Some(0);
+                break;
             }
-            sources.masked = captured.events.filter(|_| command.event_outputs).or(sources.masked);
+            sources.masked = captured.events.filter(|_| command.event_outputs).or_else(|| sources.masked.take());
             if record.code != Some(0) {
                 break;
             }
@@ -177,24 +188,33 @@ impl Run {
                 }
                 (Stdout::Checkpoint, _) => {
                     record.checkpoint.clone_from(&captured.checkpoint);
+                    if command.keeps_state && folder.is_some() {
+                        taken.state = captured.state.or(Some(Err(Reason::Unreadable)));
+                    }
                     plan::check(handover.plan.as_ref(), captured.checkpoint.as_deref().unwrap_or_default())?;
                 }
                 _ => {}
             }
         }
-        Ok(sources)
+        Ok(())
     }
 
     /// Runs one command to its end, and to the end of everything it started.
-    fn command(&mut self, command: &Command, handover: &Handover, patterns: &Patterns) -> Result<Captured, String> {
+    fn command(
+        &mut self,
+        command: &Command,
+        handover: &Handover,
+        patterns: &Patterns,
+        state: Option<StateFile>,
+    ) -> Result<Captured, String> {
         self.attend(true);
         if self.stop.asked {
             return Err(format!("stopped before `{}` was started", program(command)));
         }
         // People are shown what they agree to; nobody asks what any other run changes.
         let values = handover.plan.as_ref().is_some_and(|plan| plan.content.is_none());
-        let (mut streams, ends) =
-            Streams::open(command, patterns, values).map_err(|error| format!("cannot make pipes: {}", error.desc()))?;
+        let (mut streams, ends) = Streams::open(command, patterns, (values, state))
+            .map_err(|error| format!("cannot make pipes: {}", error.desc()))?;
         self.processes.start(command, &handover.env, &handover.cwd, &ends)?;
         // Only the command has them now, so that the pipes end when it does.
         drop(ends);
@@ -326,6 +346,14 @@ fn take(file: &OutputFile, sources: &mut Sources) -> Result<(), String> {
     let read = longshore_core::outputs::read(&text);
     sources.file = read.written;
     read.malformed.map_or(Ok(()), |malformed| Err(malformed.to_string()))
+}
+
+/// Says in the record what the step left in its folder; `None`: the folder could not be made.
+fn leave_files(folder: Option<Folder<'_>>, taken: &Taken, patterns: &Patterns, record: &mut ExitRecord) {
+    match (folder, taken.sources.secrets()) {
+        (Some(folder), Ok(own)) => folder.collect(taken.state.as_ref(), &[patterns, &own], record),
+        _ => record.left_out = vec![artifacts::unreadable()],
+    }
 }
 
 /// An error with its cause.

@@ -1,5 +1,6 @@
 //! The pipes of a command, and what becomes of the bytes in them.
 
+use crate::artifacts::{StateFile, StateSum};
 use crate::events::Events;
 use crate::outputs::Outputs;
 use crate::processes::Ends;
@@ -42,6 +43,8 @@ pub struct Captured {
     pub stdout: Option<Zeroizing<Vec<u8>>>,
     /// SHA-256 in hex of standard output, if that is what was asked for.
     pub checkpoint: Option<String>,
+    /// What became of the state that was to be kept.
+    pub state: Option<StateSum>,
     /// The stack's outputs by its events, if they were asked for.
     pub events: Option<Outputs>,
     /// The beginning of standard error, if it says who holds a lock.
@@ -54,7 +57,7 @@ enum Sink {
     Report(Redactor, Vec<u8>),
     Events(Events),
     Capture(Zeroizing<Vec<u8>>),
-    Digest(Box<Sha256>),
+    Digest(Box<Sha256>, Option<Box<StateFile>>),
 }
 
 struct Pipe {
@@ -75,8 +78,13 @@ impl std::fmt::Debug for Streams {
 }
 
 impl Streams {
-    /// Makes the pipes a command needs; returns its ends beside them. Events keep values of properties if `values`.
-    pub fn open(command: &Command, patterns: &Patterns, values: bool) -> nix::Result<(Self, Ends)> {
+    /// Makes the pipes a command needs; returns its ends beside them. Events keep values of properties if `values`; `state`: where a
+    /// checkpoint is kept.
+    pub fn open(
+        command: &Command,
+        patterns: &Patterns,
+        (values, state): (bool, Option<StateFile>),
+    ) -> nix::Result<(Self, Ends)> {
         let mut pipes = Vec::with_capacity(3);
         let mut pipe = |sink| {
             let (reading, writing) = pipe2(OFlag::O_CLOEXEC)?;
@@ -88,7 +96,7 @@ impl Streams {
         };
         let stdout = match command.stdout {
             Stdout::Log => Sink::Log(Stream::Stdout, patterns.redactor()),
-            Stdout::Checkpoint => Sink::Digest(Box::default()),
+            Stdout::Checkpoint => Sink::Digest(Box::default(), state.map(Box::new)),
             Stdout::MaskedOutputs | Stdout::RevealedOutputs => {
                 // Never grows, so nothing of it stays behind in freed memory.
                 Sink::Capture(Zeroizing::new(Vec::with_capacity(MAX_OUTPUTS + 1)))
@@ -158,7 +166,10 @@ impl Streams {
                 }
                 Sink::Events(events) => captured.events = Some(events.finish(spool)),
                 Sink::Capture(bytes) => captured.stdout = Some(bytes),
-                Sink::Digest(sha) => captured.checkpoint = Some(hex(&sha.finalize())),
+                Sink::Digest(sha, state) => {
+                    captured.checkpoint = Some(hex(&sha.finalize()));
+                    captured.state = state.map(|state| state.finish());
+                }
             }
         }
         captured
@@ -191,7 +202,12 @@ impl Sink {
                 report.extend_from_slice(&bytes[..bytes.len().min(room)]);
             }
             Self::Events(events) => events.push(bytes, spool),
-            Self::Digest(sha) => sha.update(bytes),
+            Self::Digest(sha, state) => {
+                sha.update(bytes);
+                if let Some(state) = state {
+                    state.push(bytes);
+                }
+            }
             Self::Capture(captured) => {
                 // One byte more than may be kept shows that it was too much.
                 let room = (MAX_OUTPUTS + 1).saturating_sub(captured.len());

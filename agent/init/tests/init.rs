@@ -1,5 +1,6 @@
 //! init as an ordinary process with the test as its agent: everything but being PID 1.
 
+mod artifacts;
 mod harness;
 
 use harness::{Init, handover, opened, planning, run, sh, with_file};

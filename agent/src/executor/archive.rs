@@ -34,7 +34,7 @@ pub(super) enum Refused {
     NotTaken(#[source] io::Error),
 }
 
-/// Writes `workspace/` and `home/` with the package (tar.zst) in the former as a plain tar.
+/// Writes `workspace/`, `home/` and `artifacts/` with the package (tar.zst) in the first as a plain tar.
 pub(super) fn rewrite(
     package: Option<Box<dyn Read + Send>>,
     owner: Owner,
@@ -44,7 +44,7 @@ pub(super) fn rewrite(
     // The controller has looked at the ratio; the packed length is not known here.
     let limits = Limits { unpacked: most_bytes, entries: MAX_ENTRIES, ..Limits::default() };
     let mut writer = Writer { tar: Builder::new(out), owner, checker: Checker::new(limits, u64::MAX) };
-    for name in ["workspace/", "home/"] {
+    for name in ["workspace/", "home/", "artifacts/"] {
         writer.directory(Path::new(name), 0o755, 0)?;
     }
     if let Some(package) = package {

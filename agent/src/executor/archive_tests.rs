@@ -126,8 +126,8 @@ fn too_much_and_damaged_packages_are_refused() {
 }
 
 #[test]
-fn without_a_package_there_are_the_two_directories() {
+fn without_a_package_there_are_the_three_directories() {
     let mut out = Vec::new();
     rewrite(None, OWNER, 0, &mut out).unwrap();
-    assert_eq!(tar::Archive::new(&out[..]).entries().unwrap().count(), 2);
+    assert_eq!(tar::Archive::new(&out[..]).entries().unwrap().count(), 3);
 }

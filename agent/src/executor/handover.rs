@@ -3,6 +3,7 @@
 //! Order of the environment: the image's own (which init has already), then Longshore's defaults, then the step's, then what
 //! no step may change, because the step's outcome is read from it.
 
+use longshore_core::artifacts::{self, Collect, FILES};
 use longshore_core::init::{Command, Handover, PlanFile, Prepare, Stdout};
 use longshore_core::offer::{Action, Grant, Offer};
 use longshore_core::outputs::VARIABLE;
@@ -18,12 +19,16 @@ use super::{Error, Image, Step, pulumi};
 pub fn handover(step: &Step, offer: &Offer, grant: &Grant, image: &Image) -> Result<Handover, Error> {
     let mut orders = match &grant.action {
         Action::Run { argv } => Orders::run(argv.clone()),
-        Action::Pulumi(action) => pulumi::orders(action, step, offer, image)?,
+        Action::Pulumi(action) => pulumi::orders(action, step, offer, image, grant.artifacts.is_some())?,
     };
     if orders.commands.iter().any(|command| command.argv.is_empty()) {
         return Err(Error::Step { step: step.offer.name.clone(), cause: "has an empty command".to_owned() });
     }
     orders.fixed.extend(facts(step, offer));
+    let folder = super::settings::artifacts(step.offer.index);
+    if grant.artifacts.is_some() {
+        orders.fixed.push((artifacts::VARIABLE.to_owned(), format!("{folder}/{FILES}")));
+    }
     // The upload of a package makes both; without one root makes them itself, see `workspace`.
     let mut prepare: Vec<Prepare> = [WORKSPACE, HOME].map(|path| Prepare::Directory { path: path.to_owned() }).into();
     prepare.append(&mut orders.prepare);
@@ -37,6 +42,7 @@ pub fn handover(step: &Step, offer: &Offer, grant: &Grant, image: &Image) -> Res
         output_file: Some(OUTPUT.to_owned()),
         over: orders.over,
         plan: orders.plan,
+        artifacts: grant.artifacts.map(|limits| Collect { folder, limits }),
         outputs_key: Some(grant.outputs_key.0.iter().map(|byte| format!("{byte:02x}")).collect()),
     })
 }
@@ -66,6 +72,7 @@ impl Orders {
             event_outputs: false,
             only_with_secret_outputs: false,
             finds_lock: false,
+            keeps_state: false,
         };
         let cwd = WORKSPACE.to_owned();
         let commands = vec![command];

@@ -1,6 +1,7 @@
 use super::*;
 use std::time::Duration;
 
+use longshore_core::artifacts::Limits;
 use longshore_core::fence::Fence;
 use longshore_core::offer::{Network, OfferStep, Operation, OutputsKey, Plan, Profile, PulumiAction};
 
@@ -33,6 +34,7 @@ fn grant(action: Action, env: &[(&str, &str)]) -> Grant {
         grace: Duration::from_secs(10),
         action,
         outputs_key: OutputsKey([171; 32]),
+        artifacts: None,
     }
 }
 
@@ -147,6 +149,36 @@ fn a_plan_is_bound_to_the_state_that_is_looked_at_first() {
     assert!(!format!("{run:?} {:?}", run.plan).contains("hunter2"));
     let file = run.plan.unwrap();
     assert_eq!((file.content.as_deref(), file.checkpoint.as_deref()), (Some("hunter2-plan"), Some("ab")));
+}
+
+#[test]
+fn the_state_is_exported_once_before_each_operation_that_writes() {
+    let limits = Limits { file_bytes: 10, total_bytes: 20 };
+    let keeping = |operation, plan| {
+        let Action::Pulumi(action) = pulumi_action(operation, ".") else { panic!() };
+        let offer = offer(Network::Longshore);
+        let action = Action::Pulumi(PulumiAction { plan, ..action });
+        let grant = Grant { artifacts: Some(limits), ..grant(action, &[("LONGSHORE_ARTIFACTS", "/forged")]) };
+        handover(&Step::of(&offer, 0).unwrap(), &offer, &grant, &image(&[])).unwrap()
+    };
+    let run = || Plan::Run { plan: Secret::new("p".to_owned()), checkpoint: "ab".to_owned() };
+    let writing =
+        [Operation::Up, Operation::Refresh, Operation::Destroy].map(|operation| keeping(operation, Plan::None));
+    for orders in writing.iter().chain([&keeping(Operation::Up, run())]) {
+        let words = argv(orders);
+        let export = words.iter().position(|words| words.starts_with("pulumi stack export --stack dev")).unwrap();
+        assert_eq!(words.iter().filter(|words| words.contains("export")).count(), 1, "{words:?}");
+        assert!(orders.commands[export].keeps_state && orders.commands[export].stdout == Stdout::Checkpoint);
+        assert!(orders.commands[export + 1].decides, "right before the operation: {words:?}");
+    }
+    assert!(keeping(Operation::Preview, Plan::None).commands.iter().all(|command| command.stdout == Stdout::Log));
+    assert!(keeping(Operation::Preview, Plan::Save).commands.iter().all(|command| !command.keeps_state));
+    // Each try has a folder of its own; without limits there is none.
+    let [up, ..] = &writing;
+    assert_eq!(value(up, "LONGSHORE_ARTIFACTS"), Some("/longshore/artifacts/0/files"));
+    assert_eq!(up.artifacts, Some(Collect { folder: "/longshore/artifacts/0".to_owned(), limits }));
+    let none = orders(pulumi_action(Operation::Up, "."), &[]).unwrap();
+    assert_eq!((value(&none, "LONGSHORE_ARTIFACTS"), &none.artifacts), (None, &None));
 }
 
 #[test]

@@ -12,6 +12,7 @@
 //! - Nothing here outlives its future: dropping one leaves the engine's objects, which are found again by label.
 
 mod archive;
+mod artifacts;
 mod container;
 mod control;
 mod end;
@@ -39,6 +40,7 @@ use longshore_core::id::{AgentId, AttemptId, JobId};
 use longshore_core::offer::{Offer, OfferStep, Profile};
 use tokio::sync::Mutex;
 
+pub use artifacts::Piece;
 pub use control::{Found, FoundState, Signalled};
 pub use end::End;
 pub use error::{Class, Error};

@@ -20,12 +20,18 @@ const PULUMI_HOME: &str = "/longshore/home/.pulumi";
 /// Where images keep plugins, beside what their own environment says.
 const BAKED_PLUGINS: [&str; 3] = ["/root/.pulumi/plugins", "/home/pulumi/.pulumi/plugins", "/opt/pulumi/plugins"];
 
-/// What init has to do for the action.
-pub(super) fn orders(action: &PulumiAction, step: &Step, offer: &Offer, image: &Image) -> Result<Orders, Error> {
+/// What init has to do for the action. `keep_state`: the stack's state is kept before it is written.
+pub(super) fn orders(
+    action: &PulumiAction,
+    step: &Step,
+    offer: &Offer,
+    image: &Image,
+    keep_state: bool,
+) -> Result<Orders, Error> {
     let cwd = inside_workspace(&action.dir).map_err(|cause| Error::Step { step: step.offer.name.clone(), cause })?;
     Ok(Orders {
         prepare: vec![Prepare::LinkFarm { sources: plugin_sources(image), target: format!("{PULUMI_HOME}/plugins") }],
-        commands: commands(action),
+        commands: commands(action, keep_state),
         plan: plan(action, &cwd),
         over: action.over.clone(),
         cwd,
@@ -34,7 +40,7 @@ pub(super) fn orders(action: &PulumiAction, step: &Step, offer: &Offer, image: &
     })
 }
 
-fn commands(action: &PulumiAction) -> Vec<Command> {
+fn commands(action: &PulumiAction, keep_state: bool) -> Vec<Command> {
     let stack = action.stack.as_str();
     let mut commands = Vec::new();
     if action.install {
@@ -49,8 +55,11 @@ fn commands(action: &PulumiAction) -> Vec<Command> {
         commands.push(command(&["stack", "select", "--create", stack]));
     }
     // Before the preview: when somebody writes the state in between, the plan is void later instead of unsafe.
-    if action.plan != Plan::None {
-        commands.push(Command { stdout: Stdout::Checkpoint, ..command(&["stack", "export", "--stack", stack]) });
+    // The same export is what the stack can be brought back to: when it fails, nothing is written.
+    let keeps_state = keep_state && action.operation.writes();
+    if action.plan != Plan::None || keeps_state {
+        let export = command(&["stack", "export", "--stack", stack]);
+        commands.push(Command { stdout: Stdout::Checkpoint, keeps_state, ..export });
     }
     let event_log = format!("/dev/fd/{EVENT_FD}");
     let mut words = vec![word(action.operation), "--stack", stack, "--event-log", &event_log];
@@ -118,6 +127,7 @@ fn command(words: &[&str]) -> Command {
         event_outputs: false,
         only_with_secret_outputs: false,
         finds_lock: false,
+        keeps_state: false,
     }
 }
 

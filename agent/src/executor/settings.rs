@@ -30,6 +30,8 @@ pub(super) const CREDENTIALS: &str = "/run/longshore";
 pub(super) const OUTPUT: &str = "/run/longshore/output";
 /// The file for a step's plan, in [`CREDENTIALS`] for the same reason.
 pub(super) const PLAN: &str = "/run/longshore/plan.json";
+/// The folders of what steps leave, in [`VOLUME`] beside the workspace; one for each try.
+const ARTIFACTS: &str = "/longshore/artifacts";
 /// Marks containers that only prepare a workspace.
 pub(super) const HELPER_LABEL: &str = "longshore.helper";
 
@@ -50,6 +52,11 @@ pub(super) fn name(attempt: AttemptId, step: u32) -> String {
 /// and neither may touch what the other has.
 pub(super) fn volume(attempt: AttemptId) -> String {
     format!("longshore-{}", attempt.hex())
+}
+
+/// The folder of what one try of a step leaves.
+pub(super) fn artifacts(slot: u32) -> String {
+    format!("{ARTIFACTS}/{slot}")
 }
 
 /// The labels by which a container is known again.

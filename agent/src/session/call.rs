@@ -168,6 +168,10 @@ impl Client {
         Self { decisions: dial::lazy(dialer), bulk: dial::lazy(dialer) }
     }
 
+    pub(super) fn bulk(&self) -> Plane {
+        self.bulk.clone()
+    }
+
     /// Asks for the right to start a step; safe to repeat with the same nonce.
     ///
     /// # Errors

@@ -3,6 +3,7 @@
 //! tonic and the generated types stay in this folder; what leaves it is in core's words. Three connections, so that none
 //! delays another: the control stream's (dialled by its thread), one for decisions, one for log and package bytes.
 
+mod artifact;
 mod call;
 mod dial;
 mod enroll;

@@ -52,6 +52,9 @@ impl<R: Runtime> Attempt<R> {
         };
         let (delivered, end) = tokio::try_join!(ship, oversee)?;
         self.cancel = cancel;
+        if let (Ok(_), End::Exit(record)) = (&delivered, &end) {
+            self.deliver(step, container, record, reporter).await?;
+        }
         Ok(self.ending(delivered, end, started))
     }
 

@@ -6,6 +6,7 @@
 //! Invariants: one attempt is one task and one slot, and the slot is free when the task has ended, however it did; an
 //! attempt is said to be held from before its offer is accepted until nothing of it is left here.
 
+mod artifacts;
 mod attempt;
 mod board;
 mod deadlines;

@@ -8,8 +8,10 @@ use longshore_core::id::AttemptId;
 use longshore_core::init::control::Deadlines;
 use longshore_core::offer::{Grant, Offer};
 
+use tokio::sync::mpsc;
+
 use crate::executor::{
-    self, Created, End, Engine, Error, Executor, Found, Image, PullProgress, Signalled, SpoolWatch, Step,
+    self, Created, End, Engine, Error, Executor, Found, Image, Piece, PullProgress, Signalled, SpoolWatch, Step,
 };
 use crate::shipper::Growth;
 
@@ -67,6 +69,13 @@ pub trait Runtime: Clone + Send + Sync + 'static {
     fn interrupt(&self, container: &str) -> impl Future<Output = Result<Signalled, Error>> + Send;
     /// Kills the container.
     fn kill(&self, container: &str) -> impl Future<Output = Result<Signalled, Error>> + Send;
+    /// Reads the files that an ended step left and that are kept.
+    fn artifacts(
+        &self,
+        container: &str,
+        step: u32,
+        to: mpsc::Sender<Piece>,
+    ) -> impl Future<Output = Result<(), Error>> + Send;
     /// Removes the container.
     fn remove(&self, container: &str) -> impl Future<Output = Result<(), Error>> + Send;
     /// Removes an attempt's volume.
@@ -129,6 +138,9 @@ impl Runtime for Executor {
     }
     async fn kill(&self, container: &str) -> Result<Signalled, Error> {
         Self::kill(self, container).await
+    }
+    async fn artifacts(&self, container: &str, step: u32, to: mpsc::Sender<Piece>) -> Result<(), Error> {
+        Self::artifacts(self, container, step, to).await
     }
     async fn remove(&self, container: &str) -> Result<(), Error> {
         Self::remove(self, container).await

@@ -33,6 +33,8 @@ pub(crate) enum Seen {
         durable: u64,
     },
     Renewed,
+    /// A file came, whole or not, in what it was announced as.
+    Shipped(String),
 }
 
 type SessionTx = mpsc::Sender<Result<v1::SessionResponse, Status>>;
@@ -50,6 +52,10 @@ pub(crate) struct State {
     pub(crate) discard: bool,
     pub(crate) cancel_held: Option<u32>,
     pub(crate) package: Vec<u8>,
+    /// Files that were brought, by digest.
+    pub(crate) artifacts: HashMap<String, Vec<u8>>,
+    /// Answers to the next files; without one a file is taken. `None` in it: never answered.
+    pub(crate) ship: VecDeque<Option<Status>>,
     /// How often a package was asked for.
     pub(crate) fetched: u32,
     /// Seconds between heartbeats; zero: one.
@@ -212,6 +218,14 @@ impl Controller {
         self.wait(|seen| if let Seen::Complete(request) = seen { Some(request.clone()) } else { None }).await
     }
 
+    pub(crate) fn artifact(&self, sha256: &str) -> Option<Vec<u8>> {
+        self.state.lock().unwrap().artifacts.get(sha256).cloned()
+    }
+
+    pub(crate) async fn shipped(&mut self) -> String {
+        self.wait(|seen| if let Seen::Shipped(sha256) = seen { Some(sha256.clone()) } else { None }).await
+    }
+
     pub(crate) async fn answered(&mut self) -> v1::OfferAnswer {
         self.wait(|seen| if let Seen::Said(Up::OfferAnswer(answer)) = seen { Some(answer.clone()) } else { None }).await
     }
@@ -238,8 +252,14 @@ pub(crate) fn grant() -> v1::ConfirmStartResponse {
         grace_seconds: 5,
         action: Some(v1::grant::Action::Run(v1::RunAction { argv: vec!["true".to_owned()] })),
         outputs_key: vec![0; 32],
+        artifacts: Some(v1::ArtifactLimits { file_bytes: 1 << 20, total_bytes: 1 << 20 }),
     };
     v1::ConfirmStartResponse { verdict: Some(v1::confirm_start_response::Verdict::Granted(grant)) }
+}
+
+pub(crate) fn sha256(bytes: &[u8]) -> String {
+    use sha2::Digest as _;
+    sha2::Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 pub(crate) fn refusal(code: v1::refusal::Code) -> v1::ConfirmStartResponse {
@@ -375,6 +395,31 @@ impl AgentPlane for Plane {
             std::task::Poll::Ready(Some(Ok(v1::ShipLogResponse { durable_offset })))
         });
         Ok(Response::new(Box::pin(stream)))
+    }
+
+    async fn ship_artifact(
+        &self,
+        request: Request<Streaming<v1::ShipArtifactRequest>>,
+    ) -> Result<Response<v1::ShipArtifactResponse>, Status> {
+        let mut up = request.into_inner();
+        let Some(first) = up.message().await? else { return Err(Status::invalid_argument("nothing came")) };
+        assert!(first.fence.is_some());
+        self.saw(Seen::Shipped(first.sha256.clone()));
+        let planned = self.state.lock().unwrap().ship.pop_front();
+        match planned {
+            Some(Some(status)) => return Err(status),
+            Some(None) => std::future::pending().await,
+            None => {}
+        }
+        let mut content = first.data;
+        while let Some(more) = up.message().await? {
+            content.extend(more.data);
+        }
+        if content.len() as u64 != first.bytes || sha256(&content) != first.sha256 {
+            return Err(Status::invalid_argument("not what was announced"));
+        }
+        self.state.lock().unwrap().artifacts.insert(first.sha256, content);
+        Ok(Response::new(v1::ShipArtifactResponse {}))
     }
 
     async fn fetch_package(

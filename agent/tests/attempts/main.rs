@@ -4,6 +4,7 @@
 
 #![expect(clippy::unwrap_used, reason = "helpers of tests are outside test functions")]
 
+mod artifacts;
 mod controller;
 mod ends;
 mod restarts;

@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use longshore_agent::executor::{
-    Class, Created, End, Engine, Error, Found, FoundState, Image, Owner, PullProgress, Signalled, Step,
+    Class, Created, End, Engine, Error, Found, FoundState, Image, Owner, Piece, PullProgress, Signalled, Step,
 };
 use longshore_agent::shipper::Growth;
 use longshore_agent::supervisor::Runtime;
@@ -19,7 +19,7 @@ use longshore_core::init::ExitRecord;
 use longshore_core::init::control::Deadlines;
 use longshore_core::offer::{Grant, Offer};
 use longshore_core::spool::{Header, Stream};
-use tokio::sync::watch;
+use tokio::sync::{mpsc, watch};
 
 #[derive(Debug, Clone)]
 pub(crate) struct Container {
@@ -40,6 +40,10 @@ pub(crate) struct FakeRuntime {
     /// What was unpacked.
     pub(crate) unpacked: Arc<Mutex<Vec<u8>>>,
     changes: watch::Sender<u64>,
+    /// What lies in the folder of kept files, for every step.
+    pub(crate) kept: Arc<Mutex<Vec<Vec<u8>>>>,
+    /// So many readings of it break off in the middle.
+    pub(crate) breaks: Arc<Mutex<u32>>,
     /// Images are there as long as this is true.
     pub(crate) images: watch::Sender<bool>,
 }
@@ -52,6 +56,8 @@ impl FakeRuntime {
             volumes: Arc::default(),
             unpacked: Arc::default(),
             changes: watch::Sender::new(0),
+            kept: Arc::default(),
+            breaks: Arc::default(),
             images: watch::Sender::new(true),
         }
     }
@@ -119,7 +125,11 @@ impl FakeRuntime {
 
     /// The job ends.
     pub(crate) fn exit(&self, fence: Fence, step: u32, code: i32) {
-        let record = ExitRecord { code: Some(code), ..ExitRecord::default() };
+        self.exit_with(fence, step, ExitRecord { code: Some(code), ..ExitRecord::default() });
+    }
+
+    /// The job ends and leaves this record.
+    pub(crate) fn exit_with(&self, fence: Fence, step: u32, record: ExitRecord) {
         self.append(fence, step, Stream::Exit, &serde_json::to_vec(&record).unwrap());
         self.change(&name(fence.attempt, step), |container| {
             container.record = Some(record);
@@ -261,6 +271,27 @@ impl Runtime for FakeRuntime {
     async fn kill(&self, container: &str) -> Result<Signalled, Error> {
         self.change(container, |container| container.found.state = FoundState::Ended);
         Ok(Signalled::Sent)
+    }
+    async fn artifacts(&self, container: &str, _: u32, to: mpsc::Sender<Piece>) -> Result<(), Error> {
+        assert_eq!(self.containers.lock().unwrap()[container].found.state, FoundState::Ended);
+        let kept = self.kept.lock().unwrap().clone();
+        for (index, file) in kept.iter().enumerate() {
+            let broken = {
+                let mut breaks = self.breaks.lock().unwrap();
+                *breaks = breaks.saturating_sub(1);
+                *breaks > 0
+            };
+            // Whoever reads may have hung up.
+            drop(to.send(Piece::File { index, bytes: file.len() as u64 }).await);
+            let until = if broken { file.len() / 2 } else { file.len() };
+            for chunk in file[..until].chunks(1000) {
+                drop(to.send(Piece::Data(bytes::Bytes::copy_from_slice(chunk))).await);
+            }
+            if broken {
+                return Err(Error::Engine { what: "read".to_owned(), detail: "cut".to_owned() });
+            }
+        }
+        Ok(())
     }
     async fn remove(&self, container: &str) -> Result<(), Error> {
         self.containers.lock().unwrap().remove(container);

@@ -288,6 +288,7 @@ pub(crate) fn grant(plan: &Plan) -> Grant {
         grace: Duration::from_secs(10),
         action: Action::Run { argv },
         outputs_key: OutputsKey([7; 32]),
+        artifacts: Some(longshore_core::artifacts::Limits { file_bytes: 8 << 20, total_bytes: 8 << 20 }),
     }
 }
 

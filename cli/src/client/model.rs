@@ -82,10 +82,22 @@ pub struct Step {
     pub plugin_downloads: Option<u64>,
     /// The deployment that it began.
     pub child: Option<String>,
+    /// What it left as files.
+    pub artifacts: Option<Artifacts>,
     /// Its log.
     pub log: Option<Log>,
     /// Tries, in order.
     pub attempts: Vec<Attempt>,
+}
+
+/// How many files a step left.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(default)]
+pub struct Artifacts {
+    /// Those that are kept.
+    pub kept: u64,
+    /// Those that are not.
+    pub left_out: u64,
 }
 
 /// How long a step's log is.

@@ -4,6 +4,7 @@ mod account;
 mod agents;
 mod apply;
 mod approval;
+mod artifact;
 mod audit;
 mod cancel;
 mod deploy;
@@ -91,6 +92,7 @@ pub async fn run(cli: Cli, output: Output) -> Result<Exit, Failure> {
         Command::Deployment(DeploymentCommand::Top(args)) => deployment::top(&context, &args).await,
         Command::Deployment(DeploymentCommand::Guide(args)) => deployment::guide(&context, &args).await,
         Command::Logs(args) => logs::run(&context, &args).await,
+        Command::Artifact(command) => artifact::run(&context, &command).await,
         Command::Cancel(args) => cancel::run(&context, &args).await,
         Command::Agents => agents::run(&context).await,
         Command::Locks => locks::run(&context).await,

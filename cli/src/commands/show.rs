@@ -105,6 +105,12 @@ pub(super) fn details(deployment: &Deployment, paint: Paint) -> String {
         if let Some(downloads) = step.plugin_downloads.filter(|downloads| *downloads > 0) {
             let _never_fails = write!(text, "\n{}: {downloads} plugins were downloaded", step.name);
         }
+        let files = step.artifacts.as_ref().filter(|files| files.kept + files.left_out > 0);
+        if let Some(files) = files {
+            let left = if files.left_out > 0 { format!(", {} left out", files.left_out) } else { String::new() };
+            let _never_fails =
+                write!(text, "\n{}: {} files kept{left} (`longshore artifact list`)", step.name, files.kept);
+        }
         if step.attempts.len() > 1 {
             let _never_fails = write!(text, "\n{}: {} attempts", step.name, step.attempts.len());
         }
@@ -138,7 +144,7 @@ mod tests {
             "created_at": "2026-11-21T10:00:00.000Z", "ended_at": "2026-11-21T10:00:12.300Z", "release": "1.4.0",
             "steps": [
                 {"name": "infra", "state": "succeeded", "exit_code": 0, "signal": null, "outputs": {"url": "http://x", "password": "[secret]", "ports": [1, 2]},
-                 "resources": {"same": 0, "create": 3, "weird": 1}, "plugin_downloads": 0, "log": {"bytes": 1434, "sha256": "00", "truncated": false},
+                 "resources": {"same": 0, "create": 3, "weird": 1}, "plugin_downloads": 0, "artifacts": {"kept": 2, "left_out": 1}, "log": {"bytes": 1434, "sha256": "00", "truncated": false},
                  "attempts": [{"id": "att_1", "agent": "agt_1", "container": "c", "state": "succeeded", "started_at": "2026-11-21T10:00:01.000Z", "ended_at": "2026-11-21T10:00:09.000Z"}]},
                 {"name": "smoke", "state": "failed", "exit_code": 7, "signal": null, "outputs": {}, "resources": null, "plugin_downloads": null, "log": null, "attempts": []}
             ]
@@ -158,6 +164,7 @@ STEP   STATE      EXIT  TOOK  RESOURCES          LOG      AGENT
 infra  succeeded  0     8.0s  create 3, weird 1  1.4 KiB  agt_1
 smoke  failed     7     -     -                  -        -
 
+infra: 2 files kept, 1 left out (`longshore artifact list`)
 outputs of infra
   password = [secret]
   ports = [1,2]

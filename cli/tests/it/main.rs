@@ -4,6 +4,7 @@
 #![expect(clippy::unwrap_used, reason = "helpers of tests")]
 
 mod apply;
+mod artifacts;
 mod client;
 mod commands;
 mod dev;

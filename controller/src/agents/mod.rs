@@ -1,5 +1,6 @@
 //! The agent plane: gRPC requests to calls of the engine and back. Decides nothing.
 
+mod artifact;
 mod log;
 pub mod rules;
 mod serve;

@@ -22,6 +22,7 @@ pub const RULES: &[(&str, Rule)] = &[
     ("Complete", Rule::OwnAttempt),
     ("ShipLog", Rule::OwnAttempt),
     ("FetchPackage", Rule::OwnAttempt),
+    ("ShipArtifact", Rule::OwnAttempt),
 ];
 
 #[cfg(test)]

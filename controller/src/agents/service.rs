@@ -9,7 +9,7 @@ use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status, Streaming};
 
 use super::status::{invalid, status};
-use super::{Peer, log, session, wire};
+use super::{Peer, artifact, log, session, wire};
 use crate::engine::Engine;
 use crate::engine::plane::{Error, Join};
 use crate::identity::{Ca, TokenKind};
@@ -113,6 +113,14 @@ impl AgentPlane for Service {
         let agent = self.caller(&request).await?;
         let acks = log::ship(self.engine.clone(), agent, request.into_inner()).await?;
         Ok(Response::new(ReceiverStream::new(acks)))
+    }
+
+    async fn ship_artifact(
+        &self,
+        request: Request<Streaming<v1::ShipArtifactRequest>>,
+    ) -> Answer<v1::ShipArtifactResponse> {
+        let agent = self.caller(&request).await?;
+        artifact::ship(self.engine.clone(), agent, request.into_inner()).await.map(Response::new)
     }
 
     async fn fetch_package(&self, request: Request<v1::FetchPackageRequest>) -> Answer<Self::FetchPackageStream> {

@@ -7,6 +7,7 @@
 mod accounts;
 mod agents;
 mod approvals;
+mod artifacts;
 mod audit;
 mod auth;
 mod deployments;
@@ -172,6 +173,8 @@ fn described() -> OpenApiRouter<Api> {
         .routes(routes!(variables::explain))
         .routes(routes!(deployments::timeline))
         .routes(routes!(logs::log))
+        .routes(routes!(artifacts::list))
+        .routes(routes!(artifacts::get))
         .routes(routes!(events::events))
         .routes(routes!(agents::list))
         .routes(routes!(agents::revoke))

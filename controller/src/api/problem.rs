@@ -170,7 +170,9 @@ impl From<blobs::Error> for Problem {
         let message = error.to_string();
         match &error {
             Error::Digest(_) => Self::new(StatusCode::UNPROCESSABLE_ENTITY, "invalid", message),
-            Error::Mismatch { .. } => Self::new(StatusCode::UNPROCESSABLE_ENTITY, "digest_mismatch", message),
+            Error::Mismatch { .. } | Error::Length { .. } => {
+                Self::new(StatusCode::UNPROCESSABLE_ENTITY, "digest_mismatch", message)
+            }
             Error::TooLarge { .. } => Self::new(StatusCode::PAYLOAD_TOO_LARGE, "too_large", message),
             Error::Cut(_) => Self::new(StatusCode::BAD_REQUEST, "upload_cut", message),
             Error::Archive(_) | Error::EntryTooLarge { .. } => {

@@ -103,6 +103,8 @@ pub const RULES: &[Rule] = &[
     rule(("POST", "/api/v1/deployments/{id}/steps/{step}/guide"), ("deployment.guide", "deployment/{id}"), (Deploy, Deployment)),
     rule(("GET", "/api/v1/deployments/{id}/timeline"), ("deployment.show", "deployment/{id}"), (View, Deployment)),
     rule(("GET", "/api/v1/deployments/{id}/log"), ("log.read", "deployment/{id}"), (View, Deployment)),
+    rule(("GET", "/api/v1/deployments/{id}/artifacts"), ("artifact.list", "deployment/{id}"), (View, Deployment)),
+    rule(("GET", "/api/v1/deployments/{id}/artifacts/{artifact}"), ("artifact.read", "deployment/{id}"), (View, Deployment)),
     rule(("GET", "/api/v1/deployments/{id}/events"), ("log.read", "deployment/{id}"), (View, Deployment)),
 
     rule(("GET", "/api/v1/deployments/{id}/explain"), ("deployment.show", "deployment/{id}"), (View, Deployment)),

@@ -1,4 +1,4 @@
-//! Packages by content: `packages/ab/<sha256>`, each a zstd-compressed tar.
+//! Packages by content: `packages/ab/<sha256>`, each a zstd-compressed tar; and, in a folder of their own, files that steps left.
 //!
 //! Invariants: what has a name here is whole, durable, has the digest that it is named by, and unpacks without reaching
 //! outside of the folder it is unpacked to ([`longshore_core::archive`]); an upload that was cut, wrong or hostile leaves nothing.
@@ -38,6 +38,14 @@ pub enum Error {
         expected: String,
         /// Of what came.
         found: String,
+    },
+    /// A file of another length than was announced.
+    #[error("what was received has {found} bytes or more, not {expected}: the upload was damaged; nothing was stored")]
+    Length {
+        /// In the request.
+        expected: u64,
+        /// Of what came until it was clear.
+        found: u64,
     },
     /// More than is taken.
     #[error(
@@ -167,8 +175,8 @@ impl Blobs {
         let incoming = self.root.join(INCOMING);
         let temporary = tempfile::NamedTempFile::new_in(&incoming).map_err(io_error("create a file in", &incoming))?;
         let file = temporary.reopen().map_err(io_error("open", temporary.path()))?;
-        let bytes = self.receive(sha256, tokio::fs::File::from_std(file), temporary.path(), body).await?;
         let limits = self.limits;
+        let bytes = receive(sha256, limits.packed, tokio::fs::File::from_std(file), temporary.path(), body).await?;
         let work = move || -> Result<bool, Error> {
             archive::check(temporary.as_file(), bytes, limits)?;
             keep(temporary, &path)
@@ -177,31 +185,29 @@ impl Blobs {
         Ok(Stored { bytes, new })
     }
 
-    async fn receive(
+    /// Stores a file of this length as it comes in, whatever it holds. It is durable when this answers; one that is there is compared
+    /// all the same, since whoever brings it has to have it.
+    ///
+    /// # Errors
+    /// [`Error`]; in each case nothing is left of it.
+    pub async fn put_file(
         &self,
         sha256: &str,
-        mut file: tokio::fs::File,
-        path: &Path,
-        mut body: impl Stream<Item = Result<Bytes, axum::Error>> + Unpin,
-    ) -> Result<u64, Error> {
-        let limit = self.limits.packed;
-        let mut bytes = 0;
-        let mut hash = digest::Context::new(&digest::SHA256);
-        while let Some(chunk) = body.next().await {
-            let chunk = chunk.map_err(Error::Cut)?;
-            bytes += chunk.len() as u64;
-            if bytes > limit {
-                return Err(Error::TooLarge { limit });
-            }
-            hash.update(&chunk);
-            file.write_all(&chunk).await.map_err(io_error("write", path))?;
+        bytes: u64,
+        body: impl Stream<Item = Result<Bytes, axum::Error>> + Unpin,
+    ) -> Result<(), Error> {
+        let path = self.path_of(sha256)?;
+        let incoming = self.root.join(INCOMING);
+        let temporary = tempfile::NamedTempFile::new_in(&incoming).map_err(io_error("create a file in", &incoming))?;
+        let file = temporary.reopen().map_err(io_error("open", temporary.path()))?;
+        let received = receive(sha256, bytes, tokio::fs::File::from_std(file), temporary.path(), body).await;
+        match received {
+            Ok(found) if found == bytes => {}
+            Ok(found) => return Err(Error::Length { expected: bytes, found }),
+            Err(Error::TooLarge { limit }) => return Err(Error::Length { expected: limit, found: limit + 1 }),
+            Err(error) => return Err(error),
         }
-        let found = hex::encode(hash.finish().as_ref());
-        if found != sha256 {
-            return Err(Error::Mismatch { expected: sha256.to_owned(), found });
-        }
-        file.sync_all().await.map_err(io_error("sync", path))?;
-        Ok(bytes)
+        self.tasks.blocking(move || keep(temporary, &path).map(drop)).await.map_err(|_| Error::Stopping)?
     }
 
     /// A file of a package; `None` when the package or the file is not there, or when it is no file.
@@ -218,6 +224,33 @@ impl Blobs {
         };
         self.tasks.blocking(work).await.map_err(|_| Error::Stopping)?
     }
+}
+
+/// Writes what comes in to a file and makes it durable; answers its length, once its digest is the one that was announced.
+async fn receive(
+    sha256: &str,
+    limit: u64,
+    mut file: tokio::fs::File,
+    path: &Path,
+    mut body: impl Stream<Item = Result<Bytes, axum::Error>> + Unpin,
+) -> Result<u64, Error> {
+    let mut bytes = 0;
+    let mut hash = digest::Context::new(&digest::SHA256);
+    while let Some(chunk) = body.next().await {
+        let chunk = chunk.map_err(Error::Cut)?;
+        bytes += chunk.len() as u64;
+        if bytes > limit {
+            return Err(Error::TooLarge { limit });
+        }
+        hash.update(&chunk);
+        file.write_all(&chunk).await.map_err(io_error("write", path))?;
+    }
+    let found = hex::encode(hash.finish().as_ref());
+    if found != sha256 {
+        return Err(Error::Mismatch { expected: sha256.to_owned(), found });
+    }
+    file.sync_all().await.map_err(io_error("sync", path))?;
+    Ok(bytes)
 }
 
 fn io_error(what: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Error {

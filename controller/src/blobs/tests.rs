@@ -184,3 +184,30 @@ async fn a_restart_forgets_half_uploads() {
     Blobs::open(store.root.path().join("packages"), Limits::default(), Tasks::new()).unwrap();
     assert_eq!(store.files(), 0);
 }
+
+#[tokio::test]
+async fn a_file_is_kept_as_it_was_announced_or_not_at_all() {
+    let store = store(Limits { packed: 3, ..Limits::default() });
+    let text = b"whatever a step wrote".as_slice();
+    let put = async |sha256: &str, bytes: u64, body: &[u8], cut: bool| {
+        let mut chunks: Vec<_> = body.chunks(5).map(|chunk| Ok(Bytes::copy_from_slice(chunk))).collect();
+        if cut {
+            chunks.push(Err(axum::Error::new(io::Error::other("gone"))));
+        }
+        store.blobs.put_file(sha256, bytes, stream::iter(chunks)).await
+    };
+    let (digest, length) = (sha(text), text.len() as u64);
+    let long = [text, b"!"].concat();
+    assert!(matches!(put(&digest, length, &long, false).await, Err(Error::Length { .. })));
+    assert!(matches!(put(&digest, length + 1, text, false).await, Err(Error::Length { .. })));
+    assert!(matches!(put(&digest, length, &text[1..], false).await, Err(Error::Mismatch { .. })));
+    assert!(matches!(put(&digest, length, text, true).await, Err(Error::Cut(_))));
+    assert!(matches!(put("../x", length, text, false).await, Err(Error::Digest(_))));
+    assert_eq!(store.files(), 0);
+    for _ in 0..2 {
+        put(&digest, length, text, false).await.unwrap();
+    }
+    assert_eq!(std::fs::read(store.blobs.path_of(&digest).unwrap()).unwrap(), text);
+    assert!(put(&digest, length, &text[1..], false).await.is_err(), "whoever brings it has to have it");
+    assert_eq!(store.files(), 1);
+}

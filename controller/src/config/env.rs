@@ -28,6 +28,8 @@ fn set(file: &mut File, key: &str, value: &str) -> Result<(), String> {
         "CANCEL_GRACE" => file.cancel_grace = Some(value.parse()?),
         "SHUTDOWN_GRACE" => file.shutdown_grace = Some(value.parse()?),
         "MAX_PACKAGE_BYTES" => file.max_package_bytes = Some(parse(value, "a number of bytes")?),
+        "MAX_ARTIFACT_BYTES" => file.max_artifact_bytes = Some(parse(value, "a number of bytes")?),
+        "MAX_STEP_ARTIFACT_BYTES" => file.max_step_artifact_bytes = Some(parse(value, "a number of bytes")?),
         "API__LISTEN" => file.api.listen = Some(parse(value, "an address with a port")?),
         "API__TLS_CERT" => file.api.tls_cert = Some(value.into()),
         "API__TLS_KEY" => file.api.tls_key = Some(value.into()),

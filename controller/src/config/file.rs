@@ -37,6 +37,8 @@ pub(super) struct File {
     pub(super) cancel_grace: Option<Span>,
     pub(super) shutdown_grace: Option<Span>,
     pub(super) max_package_bytes: Option<u64>,
+    pub(super) max_artifact_bytes: Option<u64>,
+    pub(super) max_step_artifact_bytes: Option<u64>,
     pub(super) api: Api,
     pub(super) agents: Agents,
     pub(super) log: Log,

@@ -10,6 +10,7 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use longshore_core::artifacts::Limits;
 use rustls_pki_types::ServerName;
 
 use crate::engine::Settings;
@@ -176,6 +177,10 @@ fn check(file: File) -> Result<Config, Error> {
     }
     let engine =
         check_engine(&file.lease, &file.heartbeat, &file.max_disconnected, &file.cancel_grace, &api.public_url)?;
+    let engine = Settings {
+        artifacts: check_artifacts(&engine, file.max_artifact_bytes, file.max_step_artifact_bytes)?,
+        ..engine
+    };
     let log = check_log(file.log)?;
     let secrets = check_secrets(file.secrets)?;
     Ok(Config {
@@ -245,6 +250,25 @@ fn check_engine(
     let grace = grace.map_or(default.grace, |d| d.0);
     check_range("cancel_grace", grace, Duration::from_secs(1), Duration::from_secs(24 * 3_600))?;
     Ok(Settings { lease, heartbeat, max_disconnected, grace, url: url.to_owned(), ..default })
+}
+
+/// How much is kept of what a step leaves; 0 for all of it: nothing.
+fn check_artifacts(default: &Settings, file: Option<u64>, total: Option<u64>) -> Result<Option<Limits>, Error> {
+    let default = default.artifacts.unwrap_or(Limits { file_bytes: 0, total_bytes: 0 });
+    let total_bytes = total.unwrap_or(default.total_bytes);
+    if total_bytes == 0 {
+        return Ok(None);
+    }
+    let file_bytes = file.unwrap_or_else(|| default.file_bytes.min(total_bytes));
+    if file_bytes == 0 || file_bytes > total_bytes {
+        return Err(field(
+            "max_artifact_bytes",
+            format!(
+                "`{file_bytes}` is not between 1 and `max_step_artifact_bytes` ({total_bytes}); to keep nothing set that to 0"
+            ),
+        ));
+    }
+    Ok(Some(Limits { file_bytes, total_bytes }))
 }
 
 fn check_range(name: &'static str, value: Duration, least: Duration, most: Duration) -> Result<(), Error> {

@@ -15,6 +15,11 @@ fn a_data_directory_is_enough() {
     assert_eq!(config.api.public_url, "http://127.0.0.1:8440");
     assert_eq!((config.engine.lease, config.engine.heartbeat), (LEASE, Duration::from_secs(5)));
     assert_eq!(config.max_package_bytes, 1 << 30);
+    assert_eq!(config.engine.artifacts, Settings::default().artifacts);
+    let none = [("LONGSHORE_CONTROLLER__MAX_STEP_ARTIFACT_BYTES", "0")];
+    assert_eq!(load(SMALL, &none).unwrap().engine.artifacts, None);
+    let few = load(&format!("max_step_artifact_bytes = 1000\n{SMALL}"), &[]).unwrap().engine.artifacts;
+    assert_eq!(few, Some(Limits { file_bytes: 1000, total_bytes: 1000 }));
 }
 
 #[test]
@@ -63,6 +68,8 @@ fn what_does_not_go_together_names_the_field() {
     for (text, word) in [
         ("", "`data_dir`"),
         ("max_package_bytes = 0\ndata_dir = \"/d\"", "`max_package_bytes`"),
+        ("max_artifact_bytes = 0\ndata_dir = \"/d\"", "`max_artifact_bytes`"),
+        ("max_artifact_bytes = 5\nmax_step_artifact_bytes = 4\ndata_dir = \"/d\"", "`max_artifact_bytes`"),
         ("data_dir = \"/d\"\nlease = \"0s\"", "`lease`"),
         ("data_dir = \"/d\"\nlease = \"5s\"\nheartbeat = \"10s\"", "`heartbeat`"),
         ("data_dir = \"/d\"\n[api]\ntls_cert = \"/c\"", "`api.tls_key`"),

@@ -74,6 +74,8 @@ pub(super) async fn on_attempt(
                 settled(tx, cx, next.deployment, None).await?;
             }
             attempt::Effect::Over(outcome) => {
+                // What was brought and no end names is nobody's.
+                tx.forget_uploads(next.id, None).await?;
                 let row =
                     tx.job(next.job).await?.ok_or_else(|| Error::Internal(format!("job `{}` is missing", next.job)))?;
                 on_job(tx, cx, &row, &job::Event::AttemptOver(outcome)).await?;

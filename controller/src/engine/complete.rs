@@ -19,6 +19,7 @@ use longshore_core::time::Timestamp;
 use longshore_proto::convert::{Completion, Ending};
 use serde_json::json;
 
+use super::artifacts::Files;
 use super::cascade::{move_step, on_attempt};
 use super::confirm::{cannot_go_on, spec_step, step_row};
 use super::context::output_aad;
@@ -46,6 +47,8 @@ struct Ended {
     made: Option<Made>,
     /// What has moved since people agreed to the step's plan.
     moved: Option<String>,
+    /// What it left as files.
+    files: Files,
 }
 
 /// What a report is about.
@@ -152,6 +155,7 @@ impl Engine {
         ended.moved = failed.and_then(|plan| plans::moved(&plan, record, summary));
         (ended.step.exit_code, ended.step.signal) = (record.code, record.signal);
         ended.step.log_truncated = record.dropped > 0;
+        ended.files = Files::of(record);
         if let Some(summary) = summary {
             ended.step.resources = summary.changes().iter().map(|(op, count)| (word(op), *count)).collect();
             ended.step.plugin_downloads = summary.plugin_downloads();
@@ -218,7 +222,8 @@ impl Engine {
                         ended.made = None;
                         ended.end(End::Canceled, "canceled; its preview had ended by itself".to_owned());
                     }
-                    let Ended { mut step, verdict, made, moved } = ended;
+                    let Ended { mut step, verdict, made, moved, files } = ended;
+                    files.keep(tx, (step.deployment, row.attempt.id, again.slot), cx.now).await?;
                     let now = step_row(tx, &row.attempt, again.slot).await?;
                     let mut event = match &made {
                         Some(_) => StepEvent::Opened,
@@ -377,7 +382,7 @@ fn verdict(record: &ExitRecord, digest: &Digest, judged: Judged<'_>) -> Verdict 
 fn ended(mut step: StepRow, verdict: Verdict, digest: &Digest) -> Ended {
     (step.log_bytes, step.log_sha256) = (digest.bytes, digest.sha256.clone());
     step.reason.clone_from(&verdict.reason);
-    Ended { step, verdict, made: None, moved: None }
+    Ended { step, verdict, made: None, moved: None, files: Files::default() }
 }
 
 async fn going_on(tx: &mut dyn Tx, attempt: &Attempt) -> Result<Option<u32>> {

@@ -68,9 +68,10 @@ impl Work {
         }
     }
 
-    fn grant(self, grace: Duration, key: [u8; 32]) -> Grant {
+    fn grant(self, settings: &super::Settings, key: [u8; 32]) -> Grant {
         let Self { env, secrets, timeout, action } = self;
-        Grant { env, secrets, timeout, grace, action, outputs_key: OutputsKey(key) }
+        let (grace, artifacts) = (settings.grace, settings.artifacts);
+        Grant { env, secrets, timeout, grace, action, outputs_key: OutputsKey(key), artifacts }
     }
 }
 
@@ -99,7 +100,7 @@ impl Engine {
             let work = work.map_err(|Refused { reason, .. }| {
                 EngineError::Internal(format!("a granted step cannot be rendered any more: {reason}"))
             })?;
-            return Ok(Confirmed::Granted(Box::new(work.grant(self.settings().grace, key))));
+            return Ok(Confirmed::Granted(Box::new(work.grant(self.settings(), key))));
         }
         match row.attempt.state {
             State::Ended { outcome: Outcome::Canceled { .. } } => return Ok(Confirmed::Canceled),
@@ -206,7 +207,7 @@ impl Engine {
             })
             .await;
         match granted {
-            Ok(()) => Ok(Confirmed::Granted(Box::new(work.grant(self.settings().grace, key)))),
+            Ok(()) => Ok(Confirmed::Granted(Box::new(work.grant(self.settings(), key)))),
             Err(Error::Engine(EngineError::Attempt(attempt::Rejected::Canceled(_)))) => {
                 self.end_canceled(agent, fence).await
             }

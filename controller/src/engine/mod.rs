@@ -7,6 +7,7 @@
 mod access;
 mod accounts;
 mod approve;
+mod artifacts;
 mod audit;
 mod cascade;
 mod channels;
@@ -80,6 +81,7 @@ use sessions::Sessions;
 pub use access::{Actor, Need};
 pub(crate) use accounts::ADMIN;
 pub use approve::Vote;
+pub use artifacts::{ArtifactCountView, ArtifactView, ArtifactsView, LeftOutView, OriginView};
 pub use channels::Subject;
 pub use cloud::{AccountView, NewAccount};
 pub use error::Error;
@@ -113,6 +115,8 @@ pub struct Settings {
     pub max_disconnected: Duration,
     /// Between SIGINT and SIGKILL when a person cancels or a step's timeout passes.
     pub grace: Duration,
+    /// How much is kept of what one try of a step leaves as files; `None`: nothing.
+    pub artifacts: Option<longshore_core::artifacts::Limits>,
     /// Limits of an attempt's states.
     pub limits: Limits,
     /// Where people find this controller, without a `/` at the end; may be empty.
@@ -126,6 +130,7 @@ impl Default for Settings {
             heartbeat: Duration::from_secs(5),
             max_disconnected: Duration::from_secs(30 * 60),
             grace: Duration::from_secs(10 * 60),
+            artifacts: Some(longshore_core::artifacts::Limits { file_bytes: 64 << 20, total_bytes: 256 << 20 }),
             limits: Limits::default(),
             url: String::new(),
         }
@@ -141,6 +146,8 @@ pub struct Parts {
     pub logs: Logs,
     /// Packages.
     pub blobs: Blobs,
+    /// Files that steps left.
+    pub artifacts: Blobs,
     /// Seals secrets.
     pub vault: Arc<Vault>,
     /// Time and randomness.

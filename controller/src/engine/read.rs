@@ -9,6 +9,7 @@ use longshore_core::placement::{self, Candidate, Request};
 use longshore_core::step::{StepState, index_of};
 use longshore_core::time::Timestamp;
 
+use super::artifacts::ArtifactCountView;
 use super::dispatch::busy;
 use super::flow::ahead;
 use super::live::Changes;
@@ -17,6 +18,7 @@ use super::view::{
 };
 use super::{Engine, Result, StepLog, guide, operations};
 use crate::store::Tx;
+use crate::store::artifacts::ArtifactCount;
 use crate::store::rows::{
     ApprovalFilter, ApprovalRow, AttemptRow, DeploymentFilter, DeploymentRow, JobRow, OutputRow, ReservationRow,
     StepAttemptRow, StepRow,
@@ -31,6 +33,7 @@ struct Whole {
     steps: Vec<StepRow>,
     children: Vec<DeploymentRow>,
     starts: Vec<StepAttemptRow>,
+    artifacts: Vec<ArtifactCount>,
 }
 
 /// Everything that waiting depends on.
@@ -54,6 +57,7 @@ async fn whole(tx: &mut dyn Tx, row: DeploymentRow) -> Result<Whole> {
         steps: tx.steps(id).await?,
         children: tx.children_of(id).await?,
         starts: tx.step_attempts(id).await?,
+        artifacts: tx.artifact_counts(id).await?,
     })
 }
 
@@ -187,7 +191,7 @@ impl Engine {
     }
 
     fn view(&self, whole: Whole, queue: Option<&Queue>) -> DeploymentView {
-        let Whole { row, steps, children, starts } = whole;
+        let Whole { row, steps, children, starts, artifacts } = whole;
         let (mut state, mut waiting_for) = (row.deployment.state.as_str(), None);
         if let Some(queue) = queue {
             let asked = steps.iter().find(|step| guide::is_asked(step)).map(guide::words);
@@ -212,9 +216,11 @@ impl Engine {
             let of = |child: &&DeploymentRow| child.parent.is_some_and(|(_, step)| step == index);
             children.iter().find(of).map(|child| child.deployment.id.to_string())
         };
-        let shown_steps = steps
-            .into_iter()
-            .map(|step| StepView { child: child(step.index), ..self.step_view(step, &starts, canceling) });
+        let shown_steps = steps.into_iter().map(|step| StepView {
+            child: child(step.index),
+            artifacts: ArtifactCountView::of(&artifacts, step.index),
+            ..self.step_view(step, &starts, canceling)
+        });
         let steps = shown_steps.collect();
         let local = row.local.map(|local| LocalView {
             spec: local.spec,
@@ -269,6 +275,7 @@ impl Engine {
             resources: step.resources,
             plugin_downloads: step.plugin_downloads,
             child: None,
+            artifacts: ArtifactCountView::default(),
             log: LogView {
                 bytes: so_far.unwrap_or(step.log_bytes),
                 sha256: step.log_sha256,

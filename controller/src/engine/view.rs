@@ -8,6 +8,7 @@ use longshore_core::engine_event::{Change, PropertyChange};
 use serde::Serialize;
 use utoipa::ToSchema;
 
+use super::artifacts::ArtifactCountView;
 use super::operations::OperationView;
 use crate::store::rows::PlanRow;
 
@@ -265,6 +266,8 @@ pub struct StepView {
     pub plugin_downloads: u64,
     /// `dep_...` of the deployment that a `deploy-release` step began.
     pub child: Option<String>,
+    /// What its tries left as files.
+    pub artifacts: ArtifactCountView,
     /// Its log.
     pub log: LogView,
     /// Starts of it, oldest first.

@@ -7,6 +7,7 @@
 //! Whatever must hold between rows is a constraint of the schema: one holder of a lock, one live attempt of a job.
 //! `suite` is what every backend has to pass.
 
+pub mod artifacts;
 pub mod libraries;
 mod measured;
 pub mod people;
@@ -22,6 +23,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use async_trait::async_trait;
 use futures_util::future::BoxFuture;
 
+pub use artifacts::Artifacts;
 pub use libraries::{Libraries, LibraryRow};
 pub use measured::Measured;
 pub use sealed::{DataKeyRow, SealedRow, Seals};

@@ -11,6 +11,7 @@ use longshore_core::job::Job;
 use longshore_core::time::Timestamp;
 
 use super::Error;
+use super::artifacts::Artifacts;
 use super::libraries::Libraries;
 use super::people::People;
 use super::rows::{
@@ -24,7 +25,7 @@ type Result<T> = std::result::Result<T, Error>;
 
 /// A transaction. `insert_*` fails when a constraint does; `update_*` and the like say with `false` that no row matched.
 #[async_trait]
-pub trait Tx: Libraries + People + Seals + Send {
+pub trait Tx: Artifacts + Libraries + People + Seals + Send {
     /// The installation; `None` before the first start.
     async fn meta(&mut self) -> Result<Option<MetaRow>>;
     /// Makes the installation.

@@ -173,6 +173,22 @@ impl Session {
         while acks.message().await.unwrap().unwrap().durable_offset < end {}
     }
 
+    /// Brings a file of a step, announced as `said`.
+    pub(crate) async fn bring(&mut self, job: &Job, step: u32, said: &[u8], bytes: &[u8]) -> Result<(), Status> {
+        let first = v1::ShipArtifactRequest {
+            fence: job.offer.fence.clone(),
+            step,
+            sha256: sha256(said),
+            bytes: said.len() as u64,
+            data: Vec::new(),
+        };
+        let rest = bytes
+            .chunks(1_000)
+            .map(|data| v1::ShipArtifactRequest { data: data.to_vec(), ..v1::ShipArtifactRequest::default() });
+        let messages: Vec<_> = [first].into_iter().chain(rest).collect();
+        self.plane.ship_artifact(tokio_stream::iter(messages)).await.map(drop)
+    }
+
     /// Reports that a step ended.
     pub(crate) async fn complete(
         &mut self,
@@ -220,12 +236,12 @@ impl Spool {
 
     /// Ends it with an exit record.
     pub(crate) fn end(&mut self, code: i32) -> ExitRecord {
-        let record = ExitRecord {
-            code: Some(code),
-            bytes: self.log.len() as u64,
-            sha256: sha256(&self.log),
-            ..ExitRecord::default()
-        };
+        self.end_with(ExitRecord { code: Some(code), ..ExitRecord::default() })
+    }
+
+    /// Ends it with this one, in which what the log has to say is filled in.
+    pub(crate) fn end_with(&mut self, record: ExitRecord) -> ExitRecord {
+        let record = ExitRecord { bytes: self.log.len() as u64, sha256: sha256(&self.log), ..record };
         self.write(Stream::Exit, &serde_json::to_vec(&record).unwrap());
         record
     }

@@ -42,6 +42,11 @@ async fn call(plane: &mut Plane, rpc: &str, fence: &v1::Fence) -> Result<(), Sta
             let request = v1::FetchPackageRequest { fence, sha256: "a".repeat(64) };
             plane.fetch_package(request).await.map(drop)
         }
+        "ShipArtifact" => {
+            let (sha256, data) = ("a".repeat(64), b"x".to_vec());
+            let first = v1::ShipArtifactRequest { fence, step: 0, sha256, bytes: 1, data };
+            plane.ship_artifact(tokio_stream::once(first)).await.map(drop)
+        }
         other => panic!("say here how `{other}` is called for an attempt"),
     }
 }

@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "helpers of tests fail as tests do")]
 
 mod agent;
+mod artifacts;
 mod auth;
 mod codes;
 mod deployments;

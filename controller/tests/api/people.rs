@@ -16,7 +16,7 @@ async fn server() -> Server {
 }
 
 /// Makes a user with these roles, as (role, project, environment), and gives a token of it.
-async fn person(server: &Server, name: &str, roles: &[(&str, Option<&str>, Option<&str>)]) -> String {
+pub(crate) async fn person(server: &Server, name: &str, roles: &[(&str, Option<&str>, Option<&str>)]) -> String {
     server.post("/users", &json!({ "name": name })).await.ok(201);
     for (role, project, environment) in roles {
         let grant = json!({ "user": name, "role": role, "project": project, "environment": environment });
@@ -26,7 +26,7 @@ async fn person(server: &Server, name: &str, roles: &[(&str, Option<&str>, Optio
     made["token"].as_str().unwrap().to_owned()
 }
 
-async fn by(server: &Server, token: &str, method: &str, path: &str, body: &Value) -> Answer {
+pub(crate) async fn by(server: &Server, token: &str, method: &str, path: &str, body: &Value) -> Answer {
     let body = if body.is_null() { Body::empty() } else { Body::from(body.to_string()) };
     let request = Request::builder()
         .method(method.parse::<Method>().unwrap())
@@ -35,7 +35,7 @@ async fn by(server: &Server, token: &str, method: &str, path: &str, body: &Value
     server.send(request.body(body).unwrap()).await
 }
 
-async fn get(server: &Server, token: &str, path: &str) -> Answer {
+pub(crate) async fn get(server: &Server, token: &str, path: &str) -> Answer {
     by(server, token, "GET", path, &Value::Null).await
 }
 

@@ -19,7 +19,7 @@ use tower::ServiceExt as _;
 use crate::agent::{self, Identity, Session, Spool, csr};
 use crate::harness::{Running, Server, spec};
 
-async fn running() -> Running {
+pub(crate) async fn running() -> Running {
     Server::start().await.run()
 }
 
@@ -29,7 +29,7 @@ async fn join_token(server: &Running, body: Value) -> (String, String) {
 }
 
 /// An enrolled agent, and the authority to trust.
-async fn enrolled(server: &Running) -> (Identity, String) {
+pub(crate) async fn enrolled(server: &Running) -> (Identity, String) {
     let (token, ca) = join_token(server, json!({"pool": "default"})).await;
     let mut plane = agent::dial(server.agents, &ca, None).await.unwrap();
     (agent::enroll(&mut plane, &token).await.unwrap(), ca)
@@ -119,6 +119,7 @@ async fn without_a_certificate_there_is_only_enrolling() {
     let complete = plane.complete(v1::CompleteRequest::default()).await;
     let fetch = plane.fetch_package(v1::FetchPackageRequest::default()).await;
     let ship = plane.ship_log(tokio_stream::empty()).await;
+    let artifact = plane.ship_artifact(tokio_stream::empty()).await;
     let session = plane.session(tokio_stream::empty()).await;
     let tried = [
         ("RenewCertificate", renew.err()),
@@ -126,6 +127,7 @@ async fn without_a_certificate_there_is_only_enrolling() {
         ("Complete", complete.err()),
         ("FetchPackage", fetch.err()),
         ("ShipLog", ship.err()),
+        ("ShipArtifact", artifact.err()),
         ("Session", session.err()),
     ];
     for (rpc, rule) in RULES.iter().filter(|(_, rule)| *rule != Rule::Anyone) {

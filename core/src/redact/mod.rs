@@ -13,11 +13,13 @@
 //! the secret's first and last byte.
 
 mod automaton;
+mod scan;
 mod stream;
 #[cfg(test)]
 mod tests;
 mod variants;
 
+pub use scan::Scanner;
 pub use stream::Redactor;
 
 use automaton::{Automaton, ROOT};
@@ -87,6 +89,12 @@ impl Patterns {
     #[must_use]
     pub fn redactor(&self) -> Redactor {
         Redactor::new(self.clone())
+    }
+
+    /// Looks for secrets in one stream.
+    #[must_use]
+    pub fn scanner(&self) -> Scanner {
+        Scanner::new(self.clone())
     }
 
     /// Masks a whole text.

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use longshore_core::artifacts::Limits;
 use longshore_core::offer::{Action, Grant, Operation, OutputsKey, Plan, PulumiAction};
 use longshore_core::secret::Secret;
 
@@ -19,6 +20,9 @@ impl From<Grant> for v1::Grant {
             timeout_seconds: grant.timeout.as_secs(),
             grace_seconds: seconds(grant.grace),
             outputs_key: grant.outputs_key.0.to_vec(),
+            artifacts: grant
+                .artifacts
+                .map(|limits| v1::ArtifactLimits { file_bytes: limits.file_bytes, total_bytes: limits.total_bytes }),
             action: Some(match grant.action {
                 Action::Run { argv } => v1::grant::Action::Run(v1::RunAction { argv }),
                 Action::Pulumi(action) => v1::grant::Action::Pulumi(action.into()),
@@ -38,6 +42,9 @@ impl TryFrom<v1::Grant> for Grant {
             timeout: Duration::from_secs(wire.timeout_seconds),
             grace: Duration::from_secs(wire.grace_seconds.into()),
             outputs_key: OutputsKey(key),
+            artifacts: wire
+                .artifacts
+                .map(|limits| Limits { file_bytes: limits.file_bytes, total_bytes: limits.total_bytes }),
             action: match required("action", wire.action)? {
                 v1::grant::Action::Run(run) if run.argv.is_empty() => return Err(Error::Missing("run.argv")),
                 v1::grant::Action::Run(run) => Action::Run { argv: run.argv },

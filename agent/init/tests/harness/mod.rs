@@ -56,6 +56,7 @@ pub(crate) fn handover(commands: Vec<Command>, secrets: &[&str]) -> Handover {
         over: Vec::new(),
         outputs_key: Some("07".repeat(32)),
         plan: None,
+        artifacts: None,
     }
 }
 

@@ -1,5 +1,6 @@
 //! The engine with a simulated agent that calls it as the agent plane does. Time stands still until a test moves it.
 
+mod artifacts;
 mod cancels;
 mod channels;
 mod children;
@@ -73,6 +74,7 @@ async fn start(folder: &std::path::Path, clock: &Clock) -> (Tasks, Engine) {
         store,
         logs: Logs::open(folder.join("logs"), tasks.clone()).unwrap(),
         blobs: Blobs::open(folder.join("blobs"), crate::blobs::Limits::default(), tasks.clone()).unwrap(),
+        artifacts: Blobs::open(folder.join("artifacts"), crate::blobs::Limits::default(), tasks.clone()).unwrap(),
         vault,
         clock: clock.clone(),
         tasks: tasks.clone(),

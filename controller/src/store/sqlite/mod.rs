@@ -5,6 +5,7 @@
 
 mod agents;
 mod approvals;
+mod artifacts;
 mod column;
 mod conn;
 mod deployments;
