@@ -67,6 +67,8 @@ macro_rules! problem_codes {
             "unknown_stack",
             "unknown_variable",
             "upload_cut",
+            "upload_offset",
+            "uploads_crowded",
             "variable_required",
             "version_taken",
             "waits_for_ever"

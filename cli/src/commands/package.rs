@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use super::{Context, rows, text};
 use crate::args::{PackageCommand, PackageList, PackagePush};
 use crate::client::retry::Patience;
-use crate::client::{Client, Request};
+use crate::client::{Client, Found, Request, Sent};
 use crate::exit::Exit;
 use crate::failure::Failure;
 use crate::git;
@@ -46,7 +46,9 @@ async fn push(context: &Context, args: &PackagePush) -> Result<Exit, Failure> {
         exit = signals.next() => Err(Failure::new(exit, "interrupted")),
     };
     let (Pushed { sha256, bytes, entries }, commit) = done.map_err(|failure| {
-        failure.untouched("nothing was stored, unless the upload was complete already").next("push it again")
+        failure
+            .untouched("no package was stored, unless the upload was complete already")
+            .next("push it again: it goes on from what has come")
     })?;
     if context.output.is_json() {
         let mut answer = json!({ "sha256": sha256, "bytes": bytes, "entries": entries });
@@ -102,13 +104,20 @@ async fn packed(
     let Package { file, size: bytes, sha256, entries } = package;
     let things = if entries == 1 { "entry" } else { "entries" };
     let about = format!("package {} ({entries} {things}, {})", sha256.get(..12).unwrap_or(&sha256), size(bytes));
-    if client.has_package(&sha256, Patience::SHORT).await? {
-        progress.clear();
-        progress.message(&format!("{about} is on the server already"));
-        return Ok(Pushed { sha256, bytes, entries });
+    let from = match client.find_package(&sha256, Patience::SHORT).await? {
+        Found::Stored => {
+            progress.clear();
+            progress.message(&format!("{about} is on the server already"));
+            return Ok(Pushed { sha256, bytes, entries });
+        }
+        Found::Part(from) => from.min(bytes),
+    };
+    if from > 0 {
+        progress.message(&format!("going on with an upload that broke off: {} of it are there", size(from)));
     }
-    let meter = progress.bytes("upload", &format!("uploading {}", size(bytes)), bytes);
-    client.upload_package(&sha256, &file, bytes, Patience::LONG, move |sent| meter.set(sent)).await?;
+    let meter = progress.bytes("upload", &format!("uploading {}", size(bytes - from)), bytes);
+    let package = Sent { sha256: &sha256, file: &file, size: bytes };
+    client.upload_package(package, from, Patience::LONG, move |sent| meter.set(sent)).await?;
     progress.clear();
     progress.message(&format!("{about} is uploaded"));
     Ok(Pushed { sha256, bytes, entries })

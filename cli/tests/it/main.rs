@@ -13,3 +13,4 @@ mod help;
 mod init;
 mod people;
 mod secrets;
+mod upload;
