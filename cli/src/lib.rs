@@ -20,10 +20,9 @@ pub mod dev;
 pub mod errors;
 pub mod exit;
 pub mod failure;
-pub mod git;
 pub mod init;
 pub mod output;
-pub mod pack;
+mod packing;
 pub mod signals;
 pub mod tasks;
 

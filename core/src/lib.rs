@@ -54,6 +54,8 @@ pub mod expression;
 #[cfg(feature = "spec")]
 pub mod gate;
 #[cfg(feature = "spec")]
+pub mod source;
+#[cfg(feature = "spec")]
 pub mod spec;
 #[cfg(feature = "spec")]
 pub mod variables;

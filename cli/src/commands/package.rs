@@ -2,6 +2,9 @@
 
 use std::path::Path;
 
+use longshore_core::source::{Address, Protocol};
+use longshore_source::git::{self, Means, Wanted};
+use longshore_source::pack::{self, Package};
 use serde_json::{Value, json};
 
 use super::{Context, rows, text};
@@ -10,11 +13,9 @@ use crate::client::retry::Patience;
 use crate::client::{Client, Found, Request, Sent};
 use crate::exit::Exit;
 use crate::failure::Failure;
-use crate::git;
 use crate::output::progress::Progress;
 use crate::output::table::{Cell, table};
 use crate::output::time::{moment, size};
-use crate::pack::{self, Package};
 use crate::signals::Signals;
 use crate::tasks;
 
@@ -72,15 +73,26 @@ async fn push_from(
         return Ok((upload(client, progress, path).await?, None));
     }
     let text = args.git.clone().unwrap_or_default();
-    let address = git::Address::parse(&text, args.allow_file).map_err(|error| {
-        Failure::usage(error.to_string()).next("let a credential helper of git's, GIT_ASKPASS or an ssh key open it")
+    let allowed: &[Protocol] =
+        if args.allow_file { &[Protocol::Https, Protocol::Ssh, Protocol::File] } else { &Protocol::SAFE };
+    let address = Address::parse(&text, allowed).map_err(|error| {
+        let next = match error {
+            longshore_core::source::Error::Protocol(Protocol::File) => {
+                "`--allow-file` takes a repository of this machine"
+            }
+            _ => "let a credential helper of git's, GIT_ASKPASS or an ssh key open it",
+        };
+        Failure::usage(error.to_string()).next(next)
     })?;
     let reference = args.reference.clone().unwrap_or_default();
-    let wanted = git::Wanted { address, reference, dir: args.dir.clone() };
+    let wanted = Wanted { address, reference, dir: args.dir.clone() };
     progress.message(&format!("fetching {} of {}", wanted.reference, wanted.address));
-    let checkout = git::check_out(&wanted).await?;
+    let checkout = git::check_out(&wanted, &Means::of_user()).await?;
     let folder = checkout.folder.clone();
-    let pushed = packed(client, progress, &checkout.commit, move |meter| pack::pack_checkout(&folder, meter)).await?;
+    let pushed = packed(client, progress, &checkout.commit, move |meter| {
+        pack::pack_checkout(&folder, &std::env::temp_dir(), meter)
+    })
+    .await?;
     progress.message(&format!("it is commit {}", checkout.commit));
     Ok((pushed, Some(checkout.commit)))
 }

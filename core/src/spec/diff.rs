@@ -77,6 +77,7 @@ fn sections(project: &Project) -> Vec<(Option<&'static str>, Vec<Thing>)> {
     let named = |kind: &str, name: &str, value: Value| (format!("{kind} `{name}`"), fields(value));
     let environments = project.environments.iter().map(|one| named("environment", &one.name, json(one)));
     let phases = project.lifecycle.iter().map(|one| named("phase", &one.name, json(one)));
+    let source = project.source.iter().map(|one| ("source".to_owned(), fields(json(one))));
     let mut variables: Vec<_> =
         project.variables.iter().map(|(name, one)| named("variable", name, variable(one))).collect();
     variables.sort();
@@ -85,6 +86,7 @@ fn sections(project: &Project) -> Vec<(Option<&'static str>, Vec<Thing>)> {
         (None, whole),
         (Some("order of environments"), environments.collect()),
         (Some("order of phases"), phases.collect()),
+        (None, source.collect()),
         (None, variables),
         (Some("order of steps"), steps.collect()),
     ]
