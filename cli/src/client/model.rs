@@ -28,6 +28,8 @@ pub struct Deployment {
     pub ended_at: Option<String>,
     /// The deployment whose step began it.
     pub parent: Option<String>,
+    /// The commit that its package was made of.
+    pub source: Option<Value>,
     /// Its steps, in order.
     pub steps: Vec<Step>,
 }

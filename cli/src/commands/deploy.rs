@@ -67,9 +67,12 @@ async fn ask(client: &Client, args: &Deploy, package: Option<&str>) -> Result<St
     if let Some(sha256) = package {
         body["package"] = json!(sha256);
     }
-    for (name, value) in
-        [("release", &args.release), ("not_before", &args.not_before), ("expires_at", &args.expires_at)]
-    {
+    for (name, value) in [
+        ("release", &args.release),
+        ("ref", &args.reference),
+        ("not_before", &args.not_before),
+        ("expires_at", &args.expires_at),
+    ] {
         if let Some(value) = value {
             body[name] = json!(value);
         }
@@ -86,7 +89,8 @@ async fn ask(client: &Client, args: &Deploy, package: Option<&str>) -> Result<St
     if args.guided {
         body["guided"] = json!(true);
     }
-    let request = Request::post(&["deployments"]).json(&body).repeatable();
+    // Without a package the server may have a commit to fetch, which has its own limit there.
+    let request = Request::post(&["deployments"]).json(&body).repeatable().endless("application/json");
     let answer = client.json(&request, Patience::SHORT).await.map_err(|error| {
         let untouched = if matches!(error, Error::Refused(_)) {
             "nothing was deployed"
@@ -180,6 +184,7 @@ mod tests {
             priority: 0,
             skip: Vec::new(),
             guided: false,
+            reference: None,
             wait: true,
             unknown_after: std::time::Duration::ZERO,
         };

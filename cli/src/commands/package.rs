@@ -38,6 +38,9 @@ pub(super) async fn run(context: &Context, command: &PackageCommand) -> Result<E
 }
 
 async fn push(context: &Context, args: &PackagePush) -> Result<Exit, Failure> {
+    if let Some(project) = &args.project {
+        return make(context, project, args.reference.as_deref()).await;
+    }
     let mut signals =
         Signals::listen().map_err(|error| Failure::new(Exit::Failed, format!("cannot listen for Ctrl-C: {error}")))?;
     let client = context.client()?;
@@ -61,6 +64,30 @@ async fn push(context: &Context, args: &PackagePush) -> Result<Exit, Failure> {
         context.output.text(&sha256)?;
     }
     Ok(Exit::Done)
+}
+
+/// Lets the server make a package of a commit.
+async fn make(context: &Context, project: &str, reference: Option<&str>) -> Result<Exit, Failure> {
+    let body = reference.map_or_else(|| json!({}), |reference| json!({ "ref": reference }));
+    // The same commit is the same package; how long it may take is for the server to say.
+    let request = Request::post(&["projects", project, "packages"]).json(&body).repeatable();
+    let made = context.client()?.json(&request.endless("application/json"), Patience::SHORT).await;
+    let made = made.map_err(|error| Failure::from(error).untouched("no package was stored"))?;
+    if context.output.is_json() {
+        context.output.json(&made)?;
+    } else {
+        context.output.text(&text(&made, "sha256").unwrap_or_default())?;
+        if let Some(source) = made.get("source").and_then(source) {
+            context.output.message(&format!("it is {source}"));
+        }
+    }
+    Ok(Exit::Done)
+}
+
+/// A commit that a package was made of, in words.
+pub(super) fn source(source: &Value) -> Option<String> {
+    let (url, reference, commit) = (text(source, "url")?, text(source, "ref")?, text(source, "commit")?);
+    Some(format!("commit {commit} ({reference} of {url})"))
 }
 
 /// What is pushed, and of which commit it is.
@@ -148,15 +175,16 @@ async fn list(context: &Context, args: &PackageList) -> Result<Exit, Failure> {
         return Ok(Exit::Done);
     }
     let rows: Vec<_> = packages.iter().map(row).collect();
-    context.output.text(&table(["PACKAGE", "SIZE", "STORED", "BY"], &rows, context.output.paint()))?;
+    context.output.text(&table(["PACKAGE", "SIZE", "STORED", "BY", "SOURCE"], &rows, context.output.paint()))?;
     Ok(Exit::Done)
 }
 
-fn row(package: &Value) -> [Cell; 4] {
+fn row(package: &Value) -> [Cell; 5] {
     [
         Cell::optional(text(package, "sha256")),
         Cell::optional(package.get("bytes").and_then(Value::as_u64).map(size)),
         Cell::optional(text(package, "created_at").map(|at| moment(&at))),
         Cell::optional(text(package, "created_by")),
+        Cell::optional(package.get("source").and_then(source)),
     ]
 }

@@ -12,9 +12,10 @@ use utoipa::{IntoParams, ToSchema};
 
 use super::Api;
 use super::auth::Actor;
-use super::extract::Asked;
+use super::extract::{Asked, Optional};
 use super::problem::{Problem, ProblemView};
 use crate::blobs::{Resumed, Upload};
+use crate::engine::{MadeView, SourceView};
 use crate::store::rows::PackageRow;
 
 /// A stored package.
@@ -37,6 +38,17 @@ pub(super) struct StoredPackageView {
     created_at: String,
     /// Who brought it first.
     created_by: String,
+    /// The commit that the controller made it of first.
+    source: Option<SourceView>,
+}
+
+/// A commit to make a package of.
+#[derive(Debug, Default, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct MakePackage {
+    /// Branch, tag or whole commit id; the one of the spec when it is not said.
+    #[serde(default, rename = "ref")]
+    reference: Option<String>,
 }
 
 /// What is asked for of the packages.
@@ -61,6 +73,7 @@ pub(super) async fn list(
         bytes: row.bytes,
         created_at: row.created_at.to_string(),
         created_by: row.created_by,
+        source: row.source.map(Into::into),
     };
     Ok(Json(rows.into_iter().map(view).collect()))
 }
@@ -158,6 +171,26 @@ pub(super) async fn put(
     api.engine.add_package(&sha256, stored.bytes, &by).await?;
     let status = if stored.new { StatusCode::CREATED } else { StatusCode::OK };
     Ok((status, Json(PackageView { sha256, bytes: stored.bytes })).into_response())
+}
+
+/// Makes a package of a commit of the repository that the project's spec names. The same commit is the same package.
+#[utoipa::path(post, path = "/projects/{name}/packages", tag = "packages", operation_id = "make_package", security(("token" = [])),
+    params(("name" = String, Path, description = "Name of the project.")), request_body = MakePackage,
+    responses(
+        (status = 201, body = MadeView, description = "It is stored, or was there already."),
+        (status = 403, body = ProblemView, description = "`source_protocol` or `secret_missing`."),
+        (status = 404, body = ProblemView),
+        (status = 409, body = ProblemView, description = "`no_source`, `no_git` or `source_failed`; nothing was stored."),
+        (status = 422, body = ProblemView, description = "What is in the repository is no package."),
+    ))]
+pub(super) async fn make(
+    State(api): State<Api>,
+    Actor(by): Actor,
+    Path(project): Path<String>,
+    Optional(body): Optional<MakePackage>,
+) -> Result<(StatusCode, Json<MadeView>), Problem> {
+    let made = api.engine.make_package(&project, body.reference.as_deref(), &by).await?;
+    Ok((StatusCode::CREATED, Json(made)))
 }
 
 fn number(headers: &HeaderMap, name: &HeaderName) -> Result<Option<u64>, Problem> {

@@ -25,9 +25,12 @@ pub(super) struct CreateRelease {
     /// Its version, MAJOR.MINOR.PATCH; without one the next patch version.
     #[serde(default)]
     version: Option<String>,
-    /// SHA-256 of a stored package.
+    /// SHA-256 of a stored package; without one, and for a project that names a `source`, the package of that.
     #[serde(default)]
     package: Option<String>,
+    /// Branch, tag or whole commit id of the project's `source`, instead of the one in its spec.
+    #[serde(default, rename = "ref")]
+    reference: Option<String>,
 }
 
 /// Which releases.
@@ -81,7 +84,8 @@ pub(super) async fn create(
     Strict(body): Strict<CreateRelease>,
 ) -> Result<(StatusCode, Json<ReleaseView>), Problem> {
     let permitted = children(&api, &who, "release.create", (&project, None), &[]).await?;
-    let new = NewRelease { version: body.version, package: body.package, permitted: Some(permitted) };
+    let CreateRelease { version, package, reference } = body;
+    let new = NewRelease { version, package, reference, permitted: Some(permitted) };
     Ok((StatusCode::CREATED, Json(api.engine.create_release(&project, new, &by).await?)))
 }
 

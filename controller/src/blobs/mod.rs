@@ -172,6 +172,12 @@ impl Blobs {
         Ok(self.root.join(folder).join(sha256))
     }
 
+    /// Folder for what is on its way: emptied at each start.
+    #[must_use]
+    pub fn temporary(&self) -> PathBuf {
+        self.root.join(INCOMING)
+    }
+
     /// A package's length; `None` when it is not there.
     ///
     /// # Errors

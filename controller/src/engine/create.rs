@@ -22,7 +22,9 @@ use super::pins::check_permitted;
 use super::program::{FILES, MAX_BYTES, Program};
 use super::{Engine, Error, NewDeployment, Result, cloud as accounts, releases};
 use crate::store::Tx;
-use crate::store::rows::{DeploymentRow, Owner, ProjectRow, ReleaseRow, StepRow, VariableRow, VariableValue};
+use crate::store::rows::{
+    CommitRow, DeploymentRow, Owner, ProjectRow, ReleaseRow, StepRow, VariableRow, VariableValue,
+};
 
 /// Longest operation id of a client.
 const MAX_OPERATION: usize = 128;
@@ -60,13 +62,35 @@ impl Engine {
             return same(&before, &new);
         }
         let found = self.find(&new).await?;
+        let (new, source) = self.with_source(new, &found, by).await?;
         let id = self.clock().deployment_id();
         let mut row = self.row(id, &new, &found, by)?;
         row.stacks = self.check_steps(&row, &found).await?;
         let own = format!("project/{}/{}", row.project_name, row.environment);
         let locks: BTreeSet<String> = row.stacks.values().cloned().chain([own]).collect();
         row.locks = locks.into_iter().collect();
-        self.change(by, move |tx, cx| Box::pin(async move { accept(tx, cx, row, found, &new).await })).await
+        self.change(by, move |tx, cx| Box::pin(async move { accept(tx, cx, row, (found, source), &new).await })).await
+    }
+
+    /// The wish with the package of the project's source, when it comes with neither a release nor a package.
+    async fn with_source(
+        &self,
+        new: NewDeployment,
+        found: &Found,
+        by: &str,
+    ) -> Result<(NewDeployment, Option<CommitRow>)> {
+        if found.release.is_some() || new.package.is_some() {
+            return if new.reference.is_some() { Err(releases::both()) } else { Ok((new, None)) };
+        }
+        check_given(&found.spec, &new.variables)?;
+        left_out(&found.spec, &new.skip)?;
+        let Some(made) = self.sourced(&new.project, new.reference.as_deref(), by).await? else {
+            return Ok((new, None));
+        };
+        if made.revision != found.project.revision {
+            return Err(stale(&new.project));
+        }
+        Ok((NewDeployment { package: Some(made.sha256), ..new }, Some(made.source)))
     }
 
     async fn find(&self, new: &NewDeployment) -> Result<Found> {
@@ -278,12 +302,14 @@ async fn accept(
     tx: &mut dyn Tx,
     cx: &mut Cx,
     mut row: DeploymentRow,
-    found: Found,
+    (found, source): (Found, Option<CommitRow>),
     new: &NewDeployment,
 ) -> Result<DeploymentId> {
     let id = row.deployment.id;
     if let Some(before) = tx.deployment_by_operation(&row.operation_id).await? {
-        return same(&before, new);
+        // Two requests with one operation may have fetched at the same time, and the ref may have moved between them.
+        let package = if source.is_some() { None } else { new.package.clone() };
+        return same(&before, &NewDeployment { package, ..new.clone() });
     }
     if found.release.is_none() {
         let project = project(tx, &row.project_name).await?;
@@ -291,7 +317,8 @@ async fn accept(
             return Err(stale(&row.project_name));
         }
         let release =
-            releases::on_the_spot(tx, cx, &project, &found.spec, row.package.clone(), &row.created_by).await?;
+            releases::on_the_spot(tx, cx, &project, &found.spec, (row.package.clone(), source), &row.created_by)
+                .await?;
         // Whoever deploys it has decided where it goes first.
         cx.after.promote.remove(&release.id);
         (row.release, row.version) = (release.id, release.version);

@@ -16,8 +16,8 @@ use super::view::{AgentView, AttemptView, DeploymentView, EventView, LockView, L
 use super::{Engine, Result, StepLog, guide};
 use crate::store::Tx;
 use crate::store::rows::{
-    ApprovalFilter, ApprovalRow, AttemptRow, DeploymentFilter, DeploymentRow, JobRow, OutputRow, ReservationRow,
-    StepAttemptRow, StepRow,
+    ApprovalFilter, ApprovalRow, AttemptRow, CommitRow, DeploymentFilter, DeploymentRow, JobRow, OutputRow,
+    ReservationRow, StepAttemptRow, StepRow,
 };
 
 /// Agents whose rejections are listed.
@@ -29,6 +29,7 @@ struct Whole {
     steps: Vec<StepRow>,
     children: Vec<DeploymentRow>,
     starts: Vec<StepAttemptRow>,
+    source: Option<CommitRow>,
 }
 
 /// Everything that waiting depends on.
@@ -47,7 +48,9 @@ fn shown(at: Option<Timestamp>) -> Option<String> {
 
 async fn whole(tx: &mut dyn Tx, row: DeploymentRow) -> Result<Whole> {
     let id = row.deployment.id;
+    let source = tx.release_by_id(row.release).await?.and_then(|release| release.source);
     Ok(Whole {
+        source,
         row,
         steps: tx.steps(id).await?,
         children: tx.children_of(id).await?,
@@ -185,7 +188,7 @@ impl Engine {
     }
 
     fn view(&self, whole: Whole, queue: Option<&Queue>) -> DeploymentView {
-        let Whole { row, steps, children, starts } = whole;
+        let Whole { row, steps, children, starts, source } = whole;
         let (mut state, mut waiting_for) = (row.deployment.state.as_str(), None);
         if let Some(queue) = queue {
             let asked = steps.iter().find(|step| guide::is_asked(step)).map(guide::words);
@@ -227,6 +230,7 @@ impl Engine {
             ended_at: shown(deployment.ended_at),
             guided: row.guided,
             parent: row.parent.map(|(parent, _)| parent.to_string()),
+            source: source.map(Into::into),
             steps,
         }
     }

@@ -7,15 +7,17 @@ use longshore_core::spec::{Phase, Project};
 use longshore_core::version;
 use serde_json::json;
 
+use super::cascade::stale;
 use super::create::project;
 use super::cx::Cx;
 use super::libraries::{check_names, newest_rows};
 use super::pins::{Pins, check_permitted, pinned, pins};
+use super::sources::Made;
 use super::view::{ChildReleaseView, HeldPackageView, ReleaseStepView, ReleaseView, VariableView};
 use super::{Engine, Error, Result};
 use crate::hex;
 use crate::store::Tx;
-use crate::store::rows::{ProjectRow, ReleaseFilter, ReleaseRow, VariableRow};
+use crate::store::rows::{CommitRow, ProjectRow, ReleaseFilter, ReleaseRow, VariableRow};
 
 /// Longest reason.
 const MAX_REASON: usize = 2_000;
@@ -25,8 +27,10 @@ const MAX_REASON: usize = 2_000;
 pub struct NewRelease {
     /// Its version; `None`: the next one.
     pub version: Option<String>,
-    /// SHA-256 in hex of a stored package.
+    /// SHA-256 in hex of a stored package; `None`: of the project's source, where it names one.
     pub package: Option<String>,
+    /// Ref of the project's source, instead of the one in its spec.
+    pub reference: Option<String>,
     /// Other projects that it may deploy by itself; `None`: nobody has to ask.
     pub permitted: Option<BTreeSet<String>>,
 }
@@ -37,17 +41,22 @@ impl Engine {
     /// # Errors
     /// A version that is none or is there already, a package that is not stored; nothing was made then.
     pub async fn create_release(&self, name: &str, new: NewRelease, by: &str) -> Result<ReleaseView> {
+        let made = self.made_for(name, &new, by).await?;
         let (name, by_name) = (name.to_owned(), by.to_owned());
         let row = self
             .change(by, move |tx, cx| {
                 Box::pin(async move {
                     let project = project(tx, &name).await?;
+                    if made.as_ref().is_some_and(|made| made.revision != project.revision) {
+                        return Err(stale(&name));
+                    }
                     let spec = tx.revision(project.id, project.revision).await?.map(|revision| revision.spec);
                     let spec = spec.ok_or_else(|| Error::not_found("revision of project", &name))?;
                     let set = tx.variables(project.id).await?;
                     let pins = pins(tx, &project, &spec, &set).await?;
                     check_permitted(tx, &pins, new.permitted.as_ref()).await?;
-                    make(tx, cx, &project, (&new, pins), &by_name).await
+                    let source = made.map(|made| (made.sha256, made.source));
+                    make(tx, cx, &project, (&new, source, pins), &by_name).await
                 })
             })
             .await?;
@@ -56,6 +65,21 @@ impl Engine {
             tracing::warn!(error = &error as &dyn std::error::Error, "images of a release are not pinned yet");
         }
         self.read(move |tx| Box::pin(async move { view(tx, row).await })).await
+    }
+
+    /// The package of the project's source, when the release is to hold that.
+    async fn made_for(&self, name: &str, new: &NewRelease, by: &str) -> Result<Option<Made>> {
+        match (&new.package, &new.reference) {
+            (Some(_), Some(_)) => Err(both()),
+            (Some(_), None) => Ok(None),
+            (None, reference) => {
+                // What is wrong with the version is wrong before anything is fetched.
+                if let Some(version) = &new.version {
+                    parsed(version, "version")?;
+                }
+                self.sourced(name, reference.as_deref(), by).await
+            }
+        }
     }
 
     /// A release.
@@ -126,6 +150,12 @@ impl Engine {
     }
 }
 
+/// A package and a ref at once.
+pub(super) fn both() -> Error {
+    let message = "a package is given, or made of the project's source at a ref, not both".to_owned();
+    Error::invalid("ref", message, "leave one of them out".to_owned())
+}
+
 fn parsed(text: &str, field: &str) -> Result<version::Version> {
     version::parse(text).map_err(|message| Error::invalid(field, message, None))
 }
@@ -183,7 +213,7 @@ pub(super) async fn on_the_spot(
     cx: &mut Cx,
     project: &ProjectRow,
     spec: &Project,
-    package: Option<String>,
+    (package, source): (Option<String>, Option<CommitRow>),
     by: &str,
 ) -> Result<ReleaseRow> {
     let variables = frozen(tx, project).await?;
@@ -193,7 +223,10 @@ pub(super) async fn on_the_spot(
         // The gate refuses it: the same thing under another version is no way around a block.
         Some(row) if row.blocked.is_some() => Ok(row),
         // What an image's name means may have changed since a release with the same spec was made, and this deploys what is there now.
-        _ => make(tx, cx, project, (&NewRelease { package, ..NewRelease::default() }, pins), by).await,
+        _ => {
+            let made = source.and_then(|source| Some((package.clone()?, source)));
+            make(tx, cx, project, (&NewRelease { package, ..NewRelease::default() }, made, pins), by).await
+        }
     }
 }
 
@@ -201,10 +234,14 @@ async fn make(
     tx: &mut dyn Tx,
     cx: &mut Cx,
     project: &ProjectRow,
-    (new, pins): (&NewRelease, Pins),
+    (new, made, pins): (&NewRelease, Option<(String, CommitRow)>, Pins),
     by: &str,
 ) -> Result<ReleaseRow> {
-    if let Some(sha256) = &new.package
+    let (package, source) = match made {
+        Some((package, source)) => (Some(package), Some(source)),
+        None => (new.package.clone(), None),
+    };
+    if let Some(sha256) = &package
         && tx.package(sha256).await?.is_none()
     {
         let hint = Some("upload it first with PUT /api/v1/packages/SHA256".to_owned());
@@ -224,8 +261,9 @@ async fn make(
         sort_key: version::sort_key(&version),
         version: version.to_string(),
         revision: project.revision,
-        package: new.package.clone(),
-        digest: digest(project, new.package.as_deref(), &variables, &pins),
+        digest: digest(project, package.as_deref(), &variables, &pins),
+        package,
+        source,
         variables,
         children: pins,
         blocked: None,
@@ -243,7 +281,10 @@ async fn make(
             "choose another version, or leave `--version` out for the next one".to_owned(),
         ));
     }
-    let detail = json!({ "project": row.project_name, "version": row.version, "revision": row.revision, "package": row.package });
+    let mut detail = json!({ "project": row.project_name, "version": row.version, "revision": row.revision, "package": row.package });
+    if let Some(source) = &row.source {
+        detail["source"] = json!(source);
+    }
     cx.audit(tx, "release.created", format!("release/{}/{}", row.project_name, row.version), detail).await?;
     cx.after.promote.insert(row.id);
     Ok(row)
@@ -271,7 +312,8 @@ async fn view(tx: &mut dyn Tx, row: ReleaseRow) -> Result<ReleaseView> {
     let package = match &row.package {
         Some(sha256) => {
             let stored = tx.package(sha256).await?.ok_or_else(|| Error::not_found("package", sha256))?;
-            Some(HeldPackageView { sha256: stored.sha256, bytes: stored.bytes })
+            let source = row.source.clone().map(Into::into);
+            Some(HeldPackageView { sha256: stored.sha256, bytes: stored.bytes, source })
         }
         None => None,
     };

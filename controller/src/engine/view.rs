@@ -8,7 +8,7 @@ use longshore_core::engine_event::Change;
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use crate::store::rows::PlanRow;
+use crate::store::rows::{CommitRow, PlanRow};
 
 pub use people::{AuditPage, AuditView, GrantView, RoleView, TeamView, TokenView, UserView};
 
@@ -41,6 +41,8 @@ pub struct DeploymentView {
     pub guided: bool,
     /// `dep_...` of the deployment whose step began this one.
     pub parent: Option<String>,
+    /// The commit that its package was made of, by the controller.
+    pub source: Option<SourceView>,
     /// In order.
     pub steps: Vec<StepView>,
 }
@@ -128,6 +130,26 @@ pub struct HeldPackageView {
     pub sha256: String,
     /// Its length.
     pub bytes: u64,
+    /// The commit that it was made of, by the controller.
+    pub source: Option<SourceView>,
+}
+
+/// A commit that a package was made of.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
+pub struct SourceView {
+    /// Address of the repository.
+    pub url: String,
+    /// The ref that was asked for.
+    #[serde(rename = "ref")]
+    pub reference: String,
+    /// What it was then, in full.
+    pub commit: String,
+}
+
+impl From<CommitRow> for SourceView {
+    fn from(row: CommitRow) -> Self {
+        Self { url: row.url, reference: row.reference, commit: row.commit }
+    }
 }
 
 /// A step as a release holds it.

@@ -16,3 +16,4 @@ mod plane;
 mod process;
 mod projects;
 mod secrets;
+mod sources;

@@ -69,6 +69,11 @@ pub(super) fn json<T: DeserializeOwned>(row: &SqliteRow, column: &'static str) -
 }
 
 /// A unit enum stored as its bare word.
+pub(super) fn opt_json<T: DeserializeOwned>(row: &SqliteRow, column: &'static str) -> Result<Option<T>> {
+    let text = opt_text(row, column)?;
+    text.map(|text| serde_json::from_str(&text).map_err(|error| wrong(column, error))).transpose()
+}
+
 pub(super) fn word<T: DeserializeOwned>(row: &SqliteRow, column: &'static str) -> Result<T> {
     serde_json::from_value(serde_json::Value::String(text(row, column)?)).map_err(|error| wrong(column, error))
 }

@@ -7,7 +7,7 @@ use longshore_core::time::Timestamp;
 use sqlx::sqlite::{SqliteConnection, SqliteRow};
 use sqlx::{QueryBuilder, query};
 
-use super::column::{count, json, opt_text, parsed, text, time, to_int, to_json};
+use super::column::{count, json, opt_json, opt_text, parsed, text, time, to_int, to_json};
 use crate::store::Error;
 use crate::store::rows::{Images, ReleaseFilter, ReleaseRow};
 
@@ -25,6 +25,7 @@ fn release_row(row: &SqliteRow) -> Result<ReleaseRow> {
         sort_key: text(row, "sort_key")?,
         revision: count(row, "revision")?,
         package: opt_text(row, "package")?,
+        source: opt_json(row, "source")?,
         variables: json(row, "variables")?,
         children: json(row, "children")?,
         digest: text(row, "digest")?,
@@ -37,7 +38,7 @@ fn release_row(row: &SqliteRow) -> Result<ReleaseRow> {
 pub(super) async fn insert_release(c: &mut SqliteConnection, row: &ReleaseRow) -> Result<bool> {
     let done = query(
         "INSERT INTO release (id, project, project_name, version, sort_key, revision, package, variables, digest, blocked, \
-         created_at, created_by, children) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13) \
+         created_at, created_by, children, source) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14) \
          ON CONFLICT (project, version) DO NOTHING",
     )
     .bind(row.id.to_string())
@@ -53,6 +54,7 @@ pub(super) async fn insert_release(c: &mut SqliteConnection, row: &ReleaseRow) -
     .bind(row.created_at.as_micros())
     .bind(&row.created_by)
     .bind(to_json("children", &row.children)?)
+    .bind(row.source.as_ref().map(|source| to_json("source", source)).transpose()?)
     .execute(c)
     .await?;
     Ok(done.rows_affected() == 1)
