@@ -13,7 +13,7 @@ use nix::unistd::Pid;
 use tokio::io::{AsyncRead, AsyncReadExt as _};
 use tokio::process::{Child, Command};
 
-use super::{Access, Error, Means};
+use super::{Access, Credentials, Error, Means};
 
 /// What of the user's own environment git may see: how to get through, and nothing that moves or runs anything else.
 const KEPT: [&str; 5] = ["GIT_SSH", "GIT_SSH_COMMAND", "GIT_SSH_VARIANT", "GIT_ASKPASS", "GIT_CONFIG_COUNT"];
@@ -52,6 +52,9 @@ const OWN: [&str; 4] =
 const SSH: &str = "ssh -F /dev/null -o BatchMode=yes -o StrictHostKeyChecking=yes -o GlobalKnownHostsFile=/dev/null \
                    -o \"UserKnownHostsFile=\\\"$HOME/known_hosts\\\"\" -o UpdateHostKeys=no -o IdentitiesOnly=yes \
                    -o IdentityAgent=none -o ClearAllForwardings=yes -i \"$HOME/key\"";
+/// Without a key of our own: none, and not that of whoever runs the server either.
+const NO_KEY: &str = "ssh -F /dev/null -o BatchMode=yes -o StrictHostKeyChecking=yes -o GlobalKnownHostsFile=/dev/null \
+                      -o UserKnownHostsFile=/dev/null -o IdentityAgent=none -o IdentityFile=none -o PubkeyAuthentication=no";
 /// Most of what git says that is passed on, in characters.
 const MAX_SAID: usize = 600;
 /// Most bytes of an answer; 200,000 entries of a tree fit many times.
@@ -174,7 +177,8 @@ impl<'a> Git<'a> {
             }
             return;
         }
-        command.env_clear().env("HOME", &self.home).env("GIT_SSH_COMMAND", SSH).env("GIT_SSH_VARIANT", "ssh");
+        let ssh = if matches!(self.means.access, Access::Own(Some(Credentials::Key { .. }))) { SSH } else { NO_KEY };
+        command.env_clear().env("HOME", &self.home).env("GIT_SSH_COMMAND", ssh).env("GIT_SSH_VARIANT", "ssh");
         for name in PASSED {
             if let Some(value) = std::env::var_os(name) {
                 command.env(name, value);

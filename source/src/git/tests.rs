@@ -201,3 +201,24 @@ fn git_is_told_no_secret_and_reads_nobodys_settings() {
     drop(lent);
     assert!(!home.path().join("key").exists());
 }
+
+#[test]
+fn who_goes_away_ends_git_and_leaves_nothing() {
+    let home = tempfile::tempdir().unwrap();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    runtime.block_on(async {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("http://{}/x", listener.local_addr().unwrap());
+        let address = Address::parse(&url, &Protocol::ALL).unwrap();
+        let wanted = Wanted { address, reference: "main".to_owned(), dir: None };
+        let means = own(home.path(), None);
+        let (mut stream, _) = tokio::select! {
+            done = check_out(&wanted, &means) => panic!("nobody answered: {done:?}"),
+            asked = listener.accept() => asked.unwrap(),
+        };
+        // The one that asks was not git itself but what git has started, and it is gone, too.
+        let mut rest = Vec::new();
+        drop(tokio::io::AsyncReadExt::read_to_end(&mut stream, &mut rest).await);
+    });
+    assert_eq!(std::fs::read_dir(home.path()).unwrap().count(), 0);
+}
