@@ -24,6 +24,9 @@ const LENGTH: HeaderName = HeaderName::from_static("upload-length");
 /// Refusals after which the upload goes on from where the server says that it stands.
 const GO_ON: [&str; 2] = ["upload_offset", "upload_cut"];
 
+/// The refusal after which the upload is tried in one piece, of which nothing is kept on the way.
+const CROWDED: &str = "uploads_crowded";
+
 /// What the server has of a package.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Found {
@@ -88,6 +91,7 @@ impl Client {
         let mut retry = Retry::begin(patience);
         // Whether the server has to be asked first where the upload stands.
         let mut lost = false;
+        let mut whole = false;
         loop {
             let tried = if lost { self.find_once(package.sha256).await } else { Ok(Found::Part(from)) };
             let tried = match tried {
@@ -96,7 +100,7 @@ impl Client {
                         retry = Retry::begin(patience);
                     }
                     from = kept.min(package.size);
-                    self.upload_once(package, from, sent.clone()).await
+                    self.upload_once(package, if whole { None } else { Some(from) }, sent.clone()).await
                 }
                 other => other,
             };
@@ -111,31 +115,39 @@ impl Client {
                 Err(Tried::Over(error)) => return Err(error),
                 Err(Tried::Again { error, at_least }) => (error, at_least),
             };
+            let crowded = matches!(&error, Error::Refused(problem) if problem.code == CROWDED);
+            if crowded && !whole {
+                (whole, from) = (true, 0);
+                continue;
+            }
             lost = true;
             wait(&mut retry, error, at_least).await?;
         }
     }
 
+    /// From a byte on, so that what comes is kept; or all of it in one piece.
     async fn upload_once(
         &self,
         package: Sent<'_>,
-        from: u64,
+        part: Option<u64>,
         sent: impl Fn(u64) + Send + Sync + 'static,
     ) -> Result<Found, Tried> {
         let local = |source| Tried::Over(Error::Local { what: "cannot read the package again".to_owned(), source });
+        let from = part.unwrap_or_default();
         let file = Arc::new(package.file.try_clone().map_err(local)?);
         sent(from);
         let chunks = chunks(file, from).inspect_ok(move |(chunk, at)| sent(at + chunk.len() as u64));
         let chunks = chunks.map_ok(|(chunk, _)| chunk);
         let url = self.address.url(["packages", package.sha256].into_iter());
-        let builder = self
+        let mut builder = self
             .http
             .put(url)
             .header(header::CONTENT_TYPE, "application/zstd")
             .header(header::CONTENT_LENGTH, package.size - from)
-            .header(OFFSET, from)
-            .header(LENGTH, package.size)
             .body(reqwest::Body::wrap_stream(chunks));
+        if part.is_some() {
+            builder = builder.header(OFFSET, from).header(LENGTH, package.size);
+        }
         let answer = self.authorized(builder).send().await;
         match self.judge(answer, true).await {
             Ok(response) if response.status() == StatusCode::ACCEPTED => {

@@ -7,7 +7,7 @@ use std::process::{Output, Stdio};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Mutex};
 
-use crate::fake::command;
+use crate::fake::{Fake, Reply, command};
 
 /// What has come, and what was asked.
 #[derive(Debug, Default)]
@@ -151,4 +151,16 @@ fn a_push_after_a_killed_one_goes_on_from_there() {
     assert!(said(&done).contains("going on with an upload that broke off"), "{}", said(&done));
     is_whole(&server);
     assert_eq!(server.kept.lock().unwrap().lines, ["head", "put 0", "head", "put 200000"]);
+}
+
+#[test]
+fn where_nothing_more_can_be_kept_it_is_sent_in_one_piece() {
+    let folder = folder(1000);
+    let crowded = Reply::problem(429, "uploads_crowded", "too many", "wait");
+    let fake = Fake::start([Reply::json(404, ""), crowded, Reply::json(201, "{}")]);
+    let done = fake.run(&["package", "push", folder.path().to_str().unwrap()]);
+    assert_eq!(done.status.code(), Some(0), "{}", said(&done));
+    let seen = fake.seen();
+    assert_eq!((seen[1].header("upload-offset"), seen[2].header("upload-offset")), (Some("0"), None));
+    assert_eq!(seen[1].body, seen[2].body);
 }

@@ -144,7 +144,9 @@ pub async fn check_out(wanted: &Wanted, means: &Means) -> Result<Checkout, Error
 }
 
 async fn fetched(wanted: &Wanted, means: &Means) -> Result<Checkout, Error> {
-    let home = tempfile::Builder::new().prefix("git-").tempdir_in(&means.folder);
+    // git is started in it, where a path that is not absolute means another place.
+    let home =
+        std::path::absolute(&means.folder).and_then(|all| tempfile::Builder::new().prefix("git-").tempdir_in(all));
     let home = home.map_err(|source| Error::Folder { what: "make a folder in", path: means.folder.clone(), source })?;
     let git = Git::new(home.path(), &wanted.address, means);
     git.run(Settings::None, &["init", "--quiet", "--bare", "--template="], &[git.repository().as_os_str()]).await?;
