@@ -9,6 +9,7 @@
 //! - All is in a temporary folder that is gone at the end.
 
 mod access;
+mod home;
 mod run;
 
 use std::fs::File;
@@ -20,6 +21,7 @@ use longshore_core::source::{Address, check_reference};
 use longshore_core::spec;
 
 pub use access::{Access, Credentials};
+use home::Home;
 use run::{Git, Settings};
 
 /// What a file begins with that stands for one in Git LFS.
@@ -127,7 +129,7 @@ pub struct Checkout {
     pub commit: String,
     /// The folder to pack.
     pub folder: PathBuf,
-    _home: tempfile::TempDir,
+    _home: Home,
 }
 
 /// Fetches and checks out.
@@ -144,10 +146,7 @@ pub async fn check_out(wanted: &Wanted, means: &Means) -> Result<Checkout, Error
 }
 
 async fn fetched(wanted: &Wanted, means: &Means) -> Result<Checkout, Error> {
-    // git is started in it, where a path that is not absolute means another place.
-    let home =
-        std::path::absolute(&means.folder).and_then(|all| tempfile::Builder::new().prefix("git-").tempdir_in(all));
-    let home = home.map_err(|source| Error::Folder { what: "make a folder in", path: means.folder.clone(), source })?;
+    let home = Home::new(&means.folder)?;
     let git = Git::new(home.path(), &wanted.address, means);
     git.run(Settings::None, &["init", "--quiet", "--bare", "--template="], &[git.repository().as_os_str()]).await?;
     let fetch = ["fetch", "--quiet", "--depth=1", "--no-tags", "--no-recurse-submodules", "--"];
