@@ -263,6 +263,10 @@ pub struct Deploy {
     /// `.longshoreignore` names (in the syntax of .gitignore) and `.git` stay out.
     #[arg(long, value_name = "PATH")]
     pub package: Option<PathBuf>,
+    /// Branch, tag or whole commit id of the repository that the spec names (`source`), which the server fetches; default: the
+    /// one of the spec.
+    #[arg(long = "ref", id = "reference", value_name = "REF", conflicts_with_all = ["package", "release"])]
+    pub reference: Option<String>,
     /// Version of the release to deploy; default: one is made of the project as it is now and the package.
     #[arg(long, value_name = "V")]
     pub release: Option<String>,

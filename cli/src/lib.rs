@@ -23,7 +23,7 @@ pub mod failure;
 pub mod git;
 pub mod init;
 pub mod output;
-pub mod pack;
+mod packing;
 pub mod signals;
 pub mod tasks;
 

@@ -122,6 +122,7 @@ impl App {
         let limits = blobs::Limits { packed: config.max_package_bytes, ..blobs::Limits::default() };
         let blobs = Blobs::open(data_dir.path().join("packages"), limits, tasks.clone())?;
         let artifacts = Blobs::open(data_dir.path().join("artifacts"), limits, tasks.clone())?;
+        blobs.sweep_forever(clock.clone());
         let api_tls =
             config.api.tls.as_ref().map(|(certificate, key)| identity::api_from_files(certificate, key)).transpose()?;
         let api_listener = bind(config.api.listen, "api.listen").await?;

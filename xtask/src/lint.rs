@@ -59,13 +59,14 @@ fn rust_files() -> anyhow::Result<Vec<PathBuf>> {
 
 /// Dependencies point one way, and core stays free of I/O.
 fn directions() -> anyhow::Result<()> {
-    let ours: [(&str, &[&str]); 6] = [
+    let ours: [(&str, &[&str]); 7] = [
         ("core", &[]),
         ("proto", &["longshore-core"]),
         ("agent/init", &["longshore-core"]),
         ("agent", &["longshore-core", "longshore-proto"]),
-        ("controller", &["longshore-core", "longshore-proto"]),
-        ("cli", &["longshore-core"]),
+        ("source", &["longshore-core"]),
+        ("controller", &["longshore-core", "longshore-proto", "longshore-source"]),
+        ("cli", &["longshore-core", "longshore-source"]),
     ];
     for (folder, allowed) in ours {
         for name in dependencies(&sh::root().join(folder).join("Cargo.toml"))? {

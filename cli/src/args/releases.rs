@@ -36,6 +36,10 @@ pub struct ReleaseCreate {
     /// Folder, zip, tar, tar.gz or tar.zst to upload and give to the steps as their workspace.
     #[arg(long, value_name = "PATH")]
     pub package: Option<PathBuf>,
+    /// Branch, tag or whole commit id of the repository that the spec names (`source`), which the server fetches; default: the
+    /// one of the spec.
+    #[arg(long = "ref", id = "reference", value_name = "REF", conflicts_with = "package")]
+    pub reference: Option<String>,
 }
 
 /// One release.

@@ -25,6 +25,7 @@ pub use address::Address;
 pub use error::Error;
 use problem::Problem;
 use retry::{Patience, Retry};
+pub use upload::{Found, Sent};
 
 /// Longest time for an ordinary call, from the connection to the last byte of its answer.
 const CALL: Duration = Duration::from_secs(60);

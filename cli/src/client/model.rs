@@ -34,6 +34,8 @@ pub struct Deployment {
     pub operation: Option<Operation>,
     /// The working tree that it is of.
     pub local: Option<Local>,
+    /// The commit that its package was made of.
+    pub source: Option<Value>,
     /// Its steps, in order.
     pub steps: Vec<Step>,
 }

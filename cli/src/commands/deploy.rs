@@ -87,6 +87,7 @@ async fn ask(
     for (name, value) in [
         ("release", &args.release),
         ("channel", &args.channel),
+        ("ref", &args.reference),
         ("not_before", &args.not_before),
         ("expires_at", &args.expires_at),
     ] {
@@ -106,7 +107,8 @@ async fn ask(
     if args.guided {
         body["guided"] = json!(true);
     }
-    let request = Request::post(&["deployments"]).json(&body).repeatable();
+    // Without a package the server may have a commit to fetch, which has its own limit there.
+    let request = Request::post(&["deployments"]).json(&body).repeatable().endless("application/json");
     let answer = client.json(&request, Patience::SHORT).await.map_err(|error| {
         let untouched = if matches!(error, Error::Refused(_)) {
             "nothing was deployed"

@@ -2,6 +2,7 @@
 
 use serde_json::{Value, json};
 
+use super::package::source;
 use super::people::list_of;
 use super::{Context, package, text};
 use crate::args::releases::{
@@ -41,7 +42,11 @@ async fn create(context: &Context, args: &ReleaseCreate) -> Result<Exit, Failure
     if let Some(channel) = &args.channel {
         body["channel"] = json!(channel);
     }
-    let request = Request::post(&["projects", &args.project, "releases"]).json(&body);
+    if let Some(reference) = &args.reference {
+        body["ref"] = json!(reference);
+    }
+    // Without a package the server may have a commit to fetch, which has its own limit there.
+    let request = Request::post(&["projects", &args.project, "releases"]).json(&body).endless("application/json");
     let made = client.json(&request, Patience::SHORT).await;
     let made = made.map_err(|error| Failure::from(error).untouched("no release was made"))?;
     let version = text(&made, "version").unwrap_or_default();
@@ -99,6 +104,7 @@ fn held(release: &Value) -> Vec<String> {
     if let Some(package) = release.get("package").filter(|package| !package.is_null()) {
         let bytes = package.get("bytes").and_then(Value::as_u64).unwrap_or_default();
         lines.push(format!("package   {} ({})", text(package, "sha256").unwrap_or_default(), size(bytes)));
+        lines.extend(package.get("source").and_then(source).map(|source| format!("source    {source}")));
     }
     for (reference, digest) in release.get("images").and_then(Value::as_object).into_iter().flatten() {
         lines.push(format!("image     {reference} {}", digest.as_str().unwrap_or_default()));

@@ -4,6 +4,7 @@ use std::fmt::Write as _;
 
 use serde_json::{Map, Value};
 
+use super::package::source;
 use crate::client::model::{Deployment, Local, Step};
 use crate::output::paint::Paint;
 use crate::output::table::{Cell, one_line, table};
@@ -31,6 +32,7 @@ pub(super) fn deployment(deployment: &Deployment, paint: Paint) -> String {
     field(&mut text, "reason", deployment.reason.clone());
     field(&mut text, "local", deployment.local.as_ref().map(local));
     field(&mut text, "begun by", deployment.parent.clone());
+    field(&mut text, "source", deployment.source.as_ref().and_then(source));
     field(&mut text, "waits for", deployment.waits_for());
     if !deployment.steps.is_empty() {
         let _never_fails = write!(text, "\n\n{}", steps(&deployment.steps, paint));

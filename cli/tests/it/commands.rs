@@ -251,22 +251,24 @@ fn a_folder_is_uploaded_once_and_named_by_its_digest() {
     let folder = tempfile::tempdir().unwrap();
     std::fs::write(folder.path().join("main.sh"), "echo hello\n").unwrap();
     let args = ["deploy", "shop", "--env", "dev", "--package", folder.path().to_str().unwrap(), "-o", "json"];
-    let fake = Fake::start([Reply::json(404, ""), Reply::Close, Reply::json(201, "{}"), accepted()]);
+    let missing = || Reply::json(404, "");
+    let fake = Fake::start([missing(), Reply::Close, missing(), Reply::json(201, "{}"), accepted()]);
     let done = fake.run(&args);
     assert_eq!(done.status.code(), Some(0), "{}", stderr(&done));
     let (seen, lines) = (fake.seen(), fake.lines());
-    let digest = seen[3].json()["package"].as_str().unwrap().to_owned();
+    let digest = seen[4].json()["package"].as_str().unwrap().to_owned();
     assert_eq!(
         lines,
         [
             format!("HEAD packages/{digest}"),
             format!("PUT packages/{digest}"),
+            format!("HEAD packages/{digest}"),
             format!("PUT packages/{digest}"),
             "POST deployments".to_owned()
         ]
     );
-    assert_eq!(seen[1].body, seen[2].body, "a second try starts at the first byte");
-    let names: Vec<_> = tar::Archive::new(zstd::Decoder::new(&seen[2].body[..]).unwrap())
+    assert_eq!(seen[1].body, seen[3].body, "a second try starts at the first byte, of which nothing was kept");
+    let names: Vec<_> = tar::Archive::new(zstd::Decoder::new(&seen[3].body[..]).unwrap())
         .entries()
         .unwrap()
         .map(|entry| entry.unwrap().path().unwrap().into_owned())

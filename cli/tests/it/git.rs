@@ -52,3 +52,35 @@ fn a_password_in_an_address_is_refused_and_not_repeated() {
     }
     assert!(fake.seen().is_empty());
 }
+
+#[test]
+fn the_server_makes_packages_releases_and_deployments_of_commits() {
+    let made = r#"{"sha256":"ab","bytes":1,"source":{"url":"https://e/x","ref":"v1","commit":"c0ffee"}}"#;
+    let fake = Fake::start([
+        Reply::json(201, made),
+        Reply::json(201, r#"{"id":"rel_1","version":"1.0.0"}"#),
+        Reply::json(202, r#"{"deployment":"dep_1"}"#),
+        Reply::json(200, &format!("[{made}]")),
+    ]);
+    let done = fake.run(&["package", "push", "--project", "shop", "--ref", "v1"]);
+    let said = String::from_utf8(done.stderr).unwrap();
+    assert_eq!((done.status.code(), String::from_utf8(done.stdout).unwrap().as_str()), (Some(0), "ab\n"), "{said}");
+    assert!(said.contains("it is commit c0ffee (v1 of https://e/x)"), "{said}");
+    assert_eq!(fake.run(&["release", "create", "shop", "--ref", "v1"]).status.code(), Some(0));
+    assert_eq!(fake.run(&["deploy", "shop", "--env", "dev", "--ref", "v1"]).status.code(), Some(0));
+    let list = String::from_utf8(fake.run(&["package", "list"]).stdout).unwrap();
+    assert!(list.contains("commit c0ffee (v1 of https://e/x)"), "{list}");
+    let seen = fake.seen();
+    assert_eq!(fake.lines()[..3], ["POST projects/shop/packages", "POST projects/shop/releases", "POST deployments"]);
+    assert!(seen[..3].iter().all(|seen| seen.json()["ref"] == "v1"));
+    for args in [
+        &["deploy", "shop", "--env", "dev", "--ref", "v1", "--package", "."][..],
+        &["deploy", "shop", "--env", "dev", "--ref", "v1", "--release", "1.0.0"],
+        &["release", "create", "shop", "--ref", "v1", "--package", "."],
+        &["package", "push", "--ref", "v1"],
+        &["package", "push", ".", "--ref", "v1"],
+        &["package", "push", "--git", "https://e/x", "--ref", "v1", "--project", "shop"],
+    ] {
+        assert_eq!(fake.run(args).status.code(), Some(2), "{args:?}");
+    }
+}

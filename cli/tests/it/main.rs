@@ -14,3 +14,4 @@ mod help;
 mod init;
 mod people;
 mod secrets;
+mod upload;

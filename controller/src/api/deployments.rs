@@ -32,9 +32,12 @@ pub(super) struct CreateDeployment {
     project: String,
     /// Name of the environment.
     environment: String,
-    /// SHA-256 of a stored package.
+    /// SHA-256 of a stored package; without one and a release, and for a project that names a `source`, the package of that.
     #[serde(default)]
     package: Option<String>,
+    /// Branch, tag or whole commit id of the project's `source`, instead of the one in its spec.
+    #[serde(default, rename = "ref")]
+    reference: Option<String>,
     /// Version of a release; without one it is made on the spot of the project as it is now and the package.
     #[serde(default)]
     release: Option<String>,
@@ -197,6 +200,7 @@ pub(super) async fn create(
         project,
         environment,
         package,
+        reference: body.reference,
         release,
         local,
         variables,

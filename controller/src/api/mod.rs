@@ -151,6 +151,7 @@ fn described() -> OpenApiRouter<Api> {
         .routes(routes!(libraries::show))
         .routes(routes!(libraries::set))
         .routes(routes!(packages::list))
+        .routes(routes!(packages::make))
         .routes(routes!(packages::head, packages::put))
         .routes(routes!(deployments::list, deployments::create))
         .routes(routes!(operations::create))

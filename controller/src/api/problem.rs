@@ -174,7 +174,12 @@ impl From<blobs::Error> for Problem {
                 Self::new(StatusCode::UNPROCESSABLE_ENTITY, "digest_mismatch", message)
             }
             Error::TooLarge { .. } => Self::new(StatusCode::PAYLOAD_TOO_LARGE, "too_large", message),
-            Error::Cut(_) => Self::new(StatusCode::BAD_REQUEST, "upload_cut", message),
+            Error::Cut(_) | Error::CutAt { .. } => Self::new(StatusCode::BAD_REQUEST, "upload_cut", message),
+            Error::LongerThanSaid { .. } => Self::new(StatusCode::UNPROCESSABLE_ENTITY, "invalid", message),
+            Error::Offset { .. } | Error::TakenOver => Self::new(StatusCode::CONFLICT, "upload_offset", message)
+                .hint("ask with HEAD where it stands (`Upload-Offset`) and send the rest from there".to_owned()),
+            Error::Crowded => Self::new(StatusCode::TOO_MANY_REQUESTS, "uploads_crowded", message)
+                .hint("try again later; uploads that nobody goes on with are removed after a day".to_owned()),
             Error::Archive(_) | Error::EntryTooLarge { .. } => {
                 Self::new(StatusCode::UNPROCESSABLE_ENTITY, "bad_package", message)
             }

@@ -29,9 +29,12 @@ pub(super) struct CreateRelease {
     /// Its channel; without one the channel whose rules the version fits, of several the default one.
     #[serde(default)]
     channel: Option<String>,
-    /// SHA-256 of a stored package.
+    /// SHA-256 of a stored package; without one, and for a project that names a `source`, the package of that.
     #[serde(default)]
     package: Option<String>,
+    /// Branch, tag or whole commit id of the project's `source`, instead of the one in its spec.
+    #[serde(default, rename = "ref")]
+    reference: Option<String>,
 }
 
 /// Which releases.
@@ -90,8 +93,8 @@ pub(super) async fn create(
 ) -> Result<(StatusCode, Json<ReleaseView>), Problem> {
     let subject = Subject::New { channel: body.channel.clone(), version: body.version.clone() };
     let permitted = children(&api, &who, "release.create", (&project, &subject), &[]).await?;
-    let CreateRelease { version, channel, package } = body;
-    let new = NewRelease { version, channel, package, permitted: Some(permitted) };
+    let CreateRelease { version, channel, package, reference } = body;
+    let new = NewRelease { version, channel, package, reference, permitted: Some(permitted) };
     Ok((StatusCode::CREATED, Json(api.engine.create_release(&project, new, &by).await?)))
 }
 

@@ -7,10 +7,14 @@ use axum::response::Response;
 use tracing::Instrument as _;
 
 use super::Api;
+use super::packages::{UPLOAD_LENGTH, UPLOAD_OFFSET};
 use super::problem::Problem;
 use crate::hex;
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+
+/// Headers of an answer that stay when it becomes a problem document.
+const KEPT: [HeaderName; 4] = [header::ALLOW, header::RETRY_AFTER, UPLOAD_OFFSET, UPLOAD_LENGTH];
 
 /// The outermost layer.
 pub(super) async fn frame(State(api): State<Api>, request: Request, next: Next) -> Response {
@@ -25,7 +29,7 @@ pub(super) async fn frame(State(api): State<Api>, request: Request, next: Next) 
     if let Some(problem) = refusal(&mut response) {
         let headers = std::mem::take(response.headers_mut());
         response = problem.render(&id);
-        for name in [header::ALLOW, header::RETRY_AFTER] {
+        for name in KEPT {
             if let Some(value) = headers.get(&name) {
                 response.headers_mut().insert(name, value.clone());
             }

@@ -93,6 +93,8 @@ pub const RULES: &[Rule] = &[
     rule(("HEAD", "/api/v1/packages/{sha256}"), ("package.show", "package/{sha256}"), (Deploy, Somewhere)),
     rule(("PUT", "/api/v1/packages/{sha256}"), ("package.push", "package/{sha256}"), (Deploy, Somewhere)),
 
+    rule(("POST", "/api/v1/projects/{name}/packages"), ("package.make", "project/{name}"), (Deploy, InProject)),
+
     rule(("GET", "/api/v1/deployments"), ("deployment.list", "deployment"), (View, Somewhere)),
     rule(("POST", "/api/v1/deployments"), ("deployment.create", "deployment"), (Deploy, Body)),
     rule(("POST", "/api/v1/projects/{name}/operations"), ("operation.create", "project/{name}"), (Deploy, Body)),

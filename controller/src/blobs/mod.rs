@@ -1,13 +1,17 @@
 //! Packages by content: `packages/ab/<sha256>`, each a zstd-compressed tar; and, in a folder of their own, files that steps left.
 //!
 //! Invariants: what has a name here is whole, durable, has the digest that it is named by, and unpacks without reaching
-//! outside of the folder it is unpacked to ([`longshore_core::archive`]); an upload that was cut, wrong or hostile leaves nothing.
+//! outside of the folder it is unpacked to ([`longshore_core::archive`]); an upload that was wrong or hostile leaves nothing, and one
+//! that was cut nothing but what [`partial`] keeps, to go on from there.
 
 mod archive;
+mod partial;
+mod resume;
 
 use std::fs::File;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use aws_lc_rs::digest;
 use bytes::Bytes;
@@ -17,11 +21,21 @@ use tokio::io::AsyncWriteExt as _;
 use crate::data_dir::sync_dir;
 use crate::hex;
 use crate::tasks::Tasks;
+use partial::Partials;
 
 pub use longshore_core::archive::Limits;
+pub use partial::{Bounds, Partial, Upload};
+pub use resume::Resumed;
 
 /// Folder of uploads that are not complete, in the packages' own.
 const INCOMING: &str = "incoming";
+/// Folder of uploads that may go on, in the packages' own.
+const PARTIAL: &str = "partial";
+
+/// Most uploads that are kept to go on.
+const MAX_PARTIALS: usize = 64;
+/// How long one is kept after it was last heard of.
+const PARTIAL_AGE: Duration = Duration::from_secs(24 * 3_600);
 
 /// Why a package could not be stored or read.
 #[derive(Debug, thiserror::Error)]
@@ -58,6 +72,41 @@ pub enum Error {
     /// The sender stopped in the middle.
     #[error("the upload ended early; nothing was stored")]
     Cut(#[source] axum::Error),
+    /// The sender stopped in the middle of an upload that may go on.
+    #[error("the upload ended early: {kept} bytes of it are kept, and it can go on from there")]
+    CutAt {
+        /// So many bytes are durable.
+        kept: u64,
+        /// What happened.
+        #[source]
+        source: axum::Error,
+    },
+    /// Not where the upload stands.
+    #[error(
+        "the upload stands at byte {kept}, not at byte {offset}; nothing of this request was taken, and what was kept stays"
+    )]
+    Offset {
+        /// So many bytes are durable.
+        kept: u64,
+        /// Of the request.
+        offset: u64,
+    },
+    /// A newer upload of the same.
+    #[error(
+        "a newer upload of the same package by the same person went on in the place of this one; what was kept stays"
+    )]
+    TakenOver,
+    /// The announced length does not fit.
+    #[error(
+        "the upload was announced as {announced} bytes long, and this request does not fit that; what was kept stays"
+    )]
+    LongerThanSaid {
+        /// In bytes.
+        announced: u64,
+    },
+    /// Too much lies here that is not complete.
+    #[error("too many uploads are under way, and none of yours could be given up for this one; nothing was stored")]
+    Crowded,
     /// Not an archive, or one that reaches outside.
     #[error("the package is refused: {0}; nothing was stored")]
     Archive(#[from] longshore_core::archive::Refused),
@@ -99,6 +148,7 @@ pub struct Stored {
 pub struct Blobs {
     root: PathBuf,
     limits: Limits,
+    partials: Partials,
     tasks: Tasks,
 }
 
@@ -115,7 +165,9 @@ impl Blobs {
             Err(source) => return Err(Error::Io { what: "remove", path: incoming, source }),
         }
         std::fs::create_dir_all(&incoming).map_err(io_error("create", &incoming))?;
-        Ok(Self { root, limits, tasks })
+        let bounds = Bounds { count: MAX_PARTIALS, bytes: limits.packed.saturating_mul(4), age: PARTIAL_AGE };
+        let partials = Partials::open(root.join(PARTIAL), bounds)?;
+        Ok(Self { root, limits, partials, tasks })
     }
 
     /// Where a package lies; it may not be there.
@@ -126,6 +178,12 @@ impl Blobs {
         let folder = sha256.get(..2).filter(|_| hex::is_sha256(sha256));
         let folder = folder.ok_or_else(|| Error::Digest(sha256.chars().take(80).collect()))?;
         Ok(self.root.join(folder).join(sha256))
+    }
+
+    /// Folder for what is on its way: emptied at each start.
+    #[must_use]
+    pub fn temporary(&self) -> PathBuf {
+        self.root.join(INCOMING)
     }
 
     /// A package's length; `None` when it is not there.

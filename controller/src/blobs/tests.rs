@@ -2,6 +2,7 @@
 
 use super::*;
 use futures_util::stream;
+use longshore_core::time::Timestamp;
 
 struct Store {
     blobs: Blobs,
@@ -210,4 +211,154 @@ async fn a_file_is_kept_as_it_was_announced_or_not_at_all() {
     assert_eq!(std::fs::read(store.blobs.path_of(&digest).unwrap()).unwrap(), text);
     assert!(put(&digest, length, &text[1..], false).await.is_err(), "whoever brings it has to have it");
     assert_eq!(store.files(), 1);
+}
+fn upload(bytes: &[u8], by: &str, offset: usize, at: i64) -> Upload {
+    let now = Timestamp::from_micros(at * 1_000_000);
+    Upload { sha256: sha(bytes), by: by.to_owned(), offset: offset as u64, length: bytes.len() as u64, now }
+}
+
+/// What a body holds, and whether it breaks off then.
+fn part(bytes: &[u8], broken: bool) -> impl Stream<Item = Result<Bytes, axum::Error>> + Send + Unpin + 'static {
+    let mut chunks: Vec<_> = bytes.chunks(100).map(|chunk| Ok(Bytes::copy_from_slice(chunk))).collect();
+    if broken {
+        chunks.push(Err(axum::Error::new(io::Error::other("gone"))));
+    }
+    stream::iter(chunks)
+}
+
+/// A package whose bytes do not shrink.
+fn noise() -> Vec<u8> {
+    let noise: Vec<u8> =
+        (0..100_u32).flat_map(|i| digest::digest(&digest::SHA256, &i.to_be_bytes()).as_ref().to_vec()).collect();
+    package(&[("noise", FILE, "", &noise)])
+}
+
+#[tokio::test]
+async fn an_upload_goes_on_from_its_last_durable_byte_also_after_a_restart() {
+    let mut store = store(Limits::default());
+    let (bytes, name) = (noise(), sha(&noise()));
+    let cut = store.blobs.resume(upload(&bytes, "anna", 0, 0), part(&bytes[..1500], true)).await.unwrap_err();
+    assert!(matches!(cut, Error::CutAt { kept: 1500, .. }), "{cut}");
+    assert_eq!(store.blobs.partial(&name, "anna").unwrap().offset, 1500);
+    assert_eq!(store.blobs.partial(&name, "ben"), None, "an upload is its sender's");
+    // What was written and not said to be durable means nothing, be it whatever.
+    let folder = store.root.path().join("packages/partial");
+    let file = || std::fs::read_dir(&folder).unwrap().map(|e| e.unwrap().path()).find(|p| p.extension().is_none());
+    let mut torn = std::fs::read(file().unwrap()).unwrap();
+    torn.extend([0; 4096]);
+    std::fs::write(file().unwrap(), torn).unwrap();
+    store.blobs = Blobs::open(store.root.path().join("packages"), Limits::default(), Tasks::new()).unwrap();
+    assert_eq!(store.blobs.partial(&name, "anna").unwrap().offset, 1500);
+    for wrong in [0, 1499, 1501] {
+        let error = store.blobs.resume(upload(&bytes, "anna", wrong, 1), part(&bytes[wrong..], false)).await;
+        assert!(matches!(error, Err(Error::Offset { kept: 1500, .. })), "{wrong}");
+    }
+    let kept = store.blobs.resume(upload(&bytes, "anna", 1500, 1), part(&bytes[1500..2000], false)).await.unwrap();
+    assert_eq!(kept, Resumed::Kept(2000));
+    let done = store.blobs.resume(upload(&bytes, "anna", 2000, 1), part(&bytes[2000..], false)).await.unwrap();
+    assert_eq!(done, Resumed::Stored(Stored { bytes: bytes.len() as u64, new: true }));
+    assert_eq!(std::fs::read(store.blobs.path_of(&name).unwrap()).unwrap(), bytes);
+    assert_eq!((store.blobs.partial(&name, "anna"), store.files()), (None, 1));
+    // Whoever did not hear of it asks again, with nothing to send.
+    let again = store.blobs.resume(upload(&bytes, "anna", bytes.len(), 1), part(b"", false)).await.unwrap();
+    assert_eq!(again, Resumed::Stored(Stored { bytes: bytes.len() as u64, new: false }));
+}
+
+#[tokio::test]
+async fn a_file_that_lost_durable_bytes_is_begun_anew() {
+    let store = store(Limits::default());
+    let bytes = noise();
+    store.blobs.resume(upload(&bytes, "anna", 0, 0), part(&bytes[..1500], true)).await.unwrap_err();
+    let folder = store.root.path().join("packages/partial");
+    for entry in std::fs::read_dir(&folder).unwrap().map(|entry| entry.unwrap().path()) {
+        if entry.extension().is_none() {
+            std::fs::write(entry, b"short").unwrap();
+        }
+    }
+    std::fs::write(folder.join("x.new"), b"half").unwrap();
+    let blobs = Blobs::open(store.root.path().join("packages"), Limits::default(), Tasks::new()).unwrap();
+    assert_eq!((blobs.partial(&sha(&bytes), "anna"), store.files()), (None, 0));
+}
+
+#[tokio::test]
+async fn what_goes_on_wrongly_is_never_a_package_and_leaves_nothing() {
+    let store = store(Limits::default());
+    let bytes = noise();
+    store.blobs.resume(upload(&bytes, "anna", 0, 0), part(&bytes[..1500], true)).await.unwrap_err();
+    let mut wrong = bytes[1500..].to_vec();
+    wrong[7] ^= 1;
+    let error = store.blobs.resume(upload(&bytes, "anna", 1500, 0), part(&wrong, false)).await;
+    assert!(matches!(error, Err(Error::Mismatch { .. })));
+    assert_eq!(store.files(), 0);
+    let hostile = package(&[("../x", FILE, "", b"x")]);
+    let error = store.blobs.resume(upload(&hostile, "anna", 0, 0), part(&hostile, false)).await;
+    assert!(matches!(error, Err(Error::Archive(_))));
+    assert_eq!(store.files(), 0);
+    // More than was announced.
+    let mut short = upload(&bytes, "anna", 0, 0);
+    short.length = 1000;
+    let error = store.blobs.resume(short, part(&bytes, false)).await;
+    assert!(matches!(error, Err(Error::LongerThanSaid { announced: 1000 })));
+    // What was announced wrongly is no obstacle.
+    let done = store.blobs.resume(upload(&bytes, "anna", 0, 0), part(&bytes, false)).await.unwrap();
+    assert!(matches!(done, Resumed::Stored(_)));
+    assert_eq!(store.files(), 1);
+}
+
+#[tokio::test]
+async fn a_newer_upload_takes_over_and_two_people_do_not_meet() {
+    let store = store(Limits::default());
+    let bytes = noise();
+    // Its connection is dead, and nobody knows.
+    let (sender, receiver) = tokio::sync::mpsc::unbounded_channel::<Result<Bytes, axum::Error>>();
+    let receiver = tokio_stream::wrappers::UnboundedReceiverStream::new(receiver);
+    sender.send(Ok(Bytes::copy_from_slice(&bytes[..700]))).unwrap();
+    let hanging = store.blobs.resume(upload(&bytes, "anna", 0, 0), receiver);
+    let newer = async {
+        let other = store.blobs.resume(upload(&bytes, "ben", 0, 0), part(&bytes[..300], true)).await.unwrap_err();
+        assert!(matches!(other, Error::CutAt { kept: 300, .. }), "{other}");
+        // It ends the one before, whose bytes count; how many had been read by then is not for it to know.
+        loop {
+            match store.blobs.resume(upload(&bytes, "anna", 700, 0), part(&bytes[700..], false)).await {
+                Err(Error::Offset { .. }) => tokio::task::yield_now().await,
+                other => break other,
+            }
+        }
+    };
+    let (hung, done) = tokio::join!(hanging, newer);
+    assert!(matches!(hung, Err(Error::TakenOver)), "{hung:?}");
+    assert!(matches!(done, Ok(Resumed::Stored(_))), "{done:?}");
+    let other = store.blobs.resume(upload(&bytes, "ben", 300, 0), part(&bytes[300..], false)).await.unwrap();
+    assert_eq!(other, Resumed::Stored(Stored { bytes: bytes.len() as u64, new: false }));
+    assert_eq!(store.files(), 1);
+    drop(sender);
+}
+
+#[tokio::test]
+async fn what_is_kept_is_bounded_in_number_bytes_and_age() {
+    let mut store = store(Limits::default());
+    let day = 24 * 3_600;
+    let bounds = Bounds { count: 2, bytes: 10_000, age: Duration::from_secs(24 * 3_600) };
+    store.blobs.partials = Partials::open(store.root.path().join("packages/partial"), bounds).unwrap();
+    let some: Vec<Vec<u8>> = (0..4_u8).map(|i| vec![i; 3_000]).collect();
+    let begin = async |bytes: &[u8], by: &str, at: i64| {
+        store.blobs.resume(upload(bytes, by, 0, at), part(&bytes[..500], true)).await.unwrap_err()
+    };
+    for (at, bytes) in (0..).zip(&some[..3]) {
+        assert!(matches!(begin(bytes, "anna", at).await, Error::CutAt { .. }));
+    }
+    let there = |bytes: &[u8]| store.blobs.partial(&sha(bytes), "anna").is_some();
+    assert_eq!(some[..3].iter().map(|b| there(b)).collect::<Vec<_>>(), [false, true, true], "the oldest gave way");
+    assert!(matches!(begin(&some[3], "ben", 4).await, Error::Crowded), "and nobody else's does");
+    assert!(matches!(begin(&vec![9; 10_001], "anna", 5).await, Error::Crowded));
+    assert_eq!(store.blobs.sweep(Timestamp::from_micros(day * 1_000_000)), 0);
+    assert_eq!(
+        store.blobs.sweep(Timestamp::from_micros((day + 10) * 1_000_000)),
+        0,
+        "all were given up for the large one"
+    );
+    assert_eq!(store.files(), 0);
+    begin(&some[0], "anna", 0).await;
+    assert_eq!(store.blobs.sweep(Timestamp::from_micros((day + 1) * 1_000_000)), 1);
+    assert_eq!(store.files(), 0);
 }

@@ -45,6 +45,10 @@ fn set(file: &mut File, key: &str, value: &str) -> Result<(), String> {
         "SECRETS__PREVIOUS_KEK_FILE" => file.secrets.previous_kek_file = Some(value.into()),
         "SECRETS__PREVIOUS_KEK_ENV" => file.secrets.previous_kek_env = Some(value.to_owned()),
         "SECRETS__PREVIOUS_KEK_COMMAND" => file.secrets.previous_kek_command = Some(list(value)),
+        "SOURCES__PROTOCOLS" => file.sources.protocols = Some(list(value)),
+        "SOURCES__MAX_BYTES" => file.sources.max_bytes = Some(parse(value, "a number of bytes")?),
+        "SOURCES__TIMEOUT" => file.sources.timeout = Some(value.parse()?),
+        "SOURCES__AT_ONCE" => file.sources.at_once = Some(parse(value, "a number")?),
         _ => return Err("no such field; see docs/controller-config.md for what can be set".to_owned()),
     }
     Ok(())

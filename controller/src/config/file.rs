@@ -43,6 +43,7 @@ pub(super) struct File {
     pub(super) agents: Agents,
     pub(super) log: Log,
     pub(super) secrets: Secrets,
+    pub(super) sources: Sources,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -78,4 +79,13 @@ pub(super) struct Secrets {
     pub(super) previous_kek_file: Option<PathBuf>,
     pub(super) previous_kek_env: Option<String>,
     pub(super) previous_kek_command: Option<Vec<String>>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct Sources {
+    pub(super) protocols: Option<Vec<String>>,
+    pub(super) max_bytes: Option<u64>,
+    pub(super) timeout: Option<Span>,
+    pub(super) at_once: Option<usize>,
 }

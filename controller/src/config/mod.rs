@@ -13,7 +13,7 @@ use std::time::Duration;
 use longshore_core::artifacts::Limits;
 use rustls_pki_types::ServerName;
 
-use crate::engine::Settings;
+use crate::engine::{Settings, sources};
 use crate::secrets;
 use crate::secrets::kek::Source;
 use crate::telemetry::Format;
@@ -175,8 +175,9 @@ fn check(file: File) -> Result<Config, Error> {
             format!("`{listen}` is where the API listens: give one of them another port"),
         ));
     }
-    let engine =
+    let mut engine =
         check_engine(&file.lease, &file.heartbeat, &file.max_disconnected, &file.cancel_grace, &api.public_url)?;
+    engine.sources = check_sources(file.sources)?;
     let engine = Settings {
         artifacts: check_artifacts(&engine, file.max_artifact_bytes, file.max_step_artifact_bytes)?,
         ..engine
@@ -269,6 +270,28 @@ fn check_artifacts(default: &Settings, file: Option<u64>, total: Option<u64>) ->
         ));
     }
     Ok(Some(Limits { file_bytes, total_bytes }))
+}
+
+fn check_sources(file: file::Sources) -> Result<sources::Settings, Error> {
+    let default = sources::Settings::default();
+    let protocols = match file.protocols {
+        Some(names) => {
+            let read =
+                names.iter().map(|name| name.parse().map_err(|message: String| field("sources.protocols", message)));
+            read.collect::<Result<_, _>>()?
+        }
+        None => default.protocols,
+    };
+    let (bytes, at_once) = (file.max_bytes.unwrap_or(default.bytes), file.at_once.unwrap_or(default.at_once));
+    if bytes == 0 {
+        return Err(field("sources.max_bytes", "it is 0: no commit could ever be fetched"));
+    }
+    if !(1..=100).contains(&at_once) {
+        return Err(field("sources.at_once", format!("`{at_once}` is not between 1 and 100")));
+    }
+    let time = file.timeout.map_or(default.time, |d| d.0);
+    check_range("sources.timeout", time, Duration::from_secs(1), Duration::from_secs(3_600))?;
+    Ok(sources::Settings { protocols, bytes, time, at_once })
 }
 
 fn check_range(name: &'static str, value: Duration, least: Duration, most: Duration) -> Result<(), Error> {

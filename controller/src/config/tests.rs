@@ -114,3 +114,26 @@ fn a_mistake_in_the_environment_names_the_variable() {
         assert!(error.contains(name), "{error}");
     }
 }
+
+#[test]
+fn sources_are_https_and_ssh_unless_it_is_said() {
+    use longshore_core::source::Protocol;
+    let load = |more: &str, variables: Vec<(String, String)>| {
+        Config::from_text(Path::new("c.toml"), &format!("data_dir = \"/d\"\n{more}"), variables)
+    };
+    let sources = load("", Vec::new()).unwrap().engine.sources;
+    assert_eq!((sources.protocols, sources.at_once), (vec![Protocol::Https, Protocol::Ssh], 2));
+    let variable = ("LONGSHORE_CONTROLLER__SOURCES__PROTOCOLS".to_owned(), "ssh, file".to_owned());
+    let set = load("[sources]\ntimeout = \"10s\"\nmax_bytes = 7\nat_once = 1", vec![variable]).unwrap().engine.sources;
+    assert_eq!(set.protocols, [Protocol::Ssh, Protocol::File]);
+    assert_eq!((set.time, set.bytes, set.at_once), (Duration::from_secs(10), 7, 1));
+    for (bad, says) in [
+        ("protocols = [\"ext\"]", "`sources.protocols`: `ext` is no protocol"),
+        ("max_bytes = 0", "`sources.max_bytes`"),
+        ("at_once = 0", "`sources.at_once`"),
+        ("timeout = \"2h\"", "`sources.timeout`"),
+    ] {
+        let error = load(&format!("[sources]\n{bad}"), Vec::new()).unwrap_err().to_string();
+        assert!(error.contains(says), "{error}");
+    }
+}

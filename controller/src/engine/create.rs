@@ -24,7 +24,7 @@ use super::pins::check_permitted;
 use super::program::{FILES, MAX_BYTES, Program};
 use super::{Engine, Error, NewDeployment, Result, cloud as accounts, releases};
 use crate::store::Tx;
-use crate::store::rows::{DeploymentRow, LocalRow, Owner, ProjectRow, StepRow, VariableRow, VariableValue};
+use crate::store::rows::{CommitRow, DeploymentRow, LocalRow, Owner, ProjectRow, StepRow, VariableRow, VariableValue};
 
 /// Longest operation id of a client.
 const MAX_OPERATION: usize = 128;
@@ -58,6 +58,7 @@ impl Engine {
             return same(&before, &new, mark.as_ref());
         }
         let (found, new) = self.find(new, tree).await?;
+        let (new, source) = self.with_source(new, &found, by).await?;
         let id = self.clock().deployment_id();
         let mut row = self.row(id, &new, &found, by)?;
         row.stacks = self.check_steps(&row, &found).await?;
@@ -67,7 +68,28 @@ impl Engine {
         let own = alone.then(|| format!("project/{}/{}", row.project_name, row.environment));
         let locks: BTreeSet<String> = row.stacks.values().cloned().chain(own).collect();
         row.locks = locks.into_iter().collect();
-        self.change(by, move |tx, cx| Box::pin(async move { accept(tx, cx, row, found, &new).await })).await
+        self.change(by, move |tx, cx| Box::pin(async move { accept(tx, cx, row, (found, source), &new).await })).await
+    }
+
+    /// The wish with the package of the project's source, when it comes with neither a release nor a package.
+    async fn with_source(
+        &self,
+        new: NewDeployment,
+        found: &Found,
+        by: &str,
+    ) -> Result<(NewDeployment, Option<CommitRow>)> {
+        if found.release.is_some() || found.local.is_some() || new.package.is_some() {
+            return if new.reference.is_some() { Err(releases::both()) } else { Ok((new, None)) };
+        }
+        check_given(&found.spec, &new.variables)?;
+        left_out(&found.spec, &new.skip)?;
+        let Some(made) = self.sourced(&new.project, new.reference.as_deref(), by).await? else {
+            return Ok((new, None));
+        };
+        if made.revision != found.project.revision {
+            return Err(stale(&new.project));
+        }
+        Ok((NewDeployment { package: Some(made.sha256), ..new }, Some(made.source)))
     }
 
     /// What the rows say, and the wish with what it did not say.
@@ -245,12 +267,14 @@ async fn accept(
     tx: &mut dyn Tx,
     cx: &mut Cx,
     mut row: DeploymentRow,
-    found: Found,
+    (found, source): (Found, Option<CommitRow>),
     new: &NewDeployment,
 ) -> Result<DeploymentId> {
     let id = row.deployment.id;
     if let Some(before) = tx.deployment_by_operation(&row.operation_id).await? {
-        return same(&before, new, row.local.as_ref());
+        // Two requests with one operation may have fetched at the same time, and the ref may have moved between them.
+        let package = if source.is_some() { None } else { new.package.clone() };
+        return same(&before, &NewDeployment { package, ..new.clone() }, row.local.as_ref());
     }
     if found.release.is_none() {
         let project = project(tx, &row.project_name).await?;
@@ -263,7 +287,9 @@ async fn accept(
                 let of = (&found.spec, found.channel.as_str(), local.spec.as_str());
                 releases::of_working_tree(tx, cx, &project, of, (package, by)).await?
             }
-            None => releases::on_the_spot(tx, cx, &project, (&found.spec, &found.channel), package, by).await?,
+            None => {
+                releases::on_the_spot(tx, cx, &project, (&found.spec, &found.channel), (package, source), by).await?
+            }
         };
         // Whoever deploys it has decided where it goes first.
         cx.after.promote.remove(&release.id);

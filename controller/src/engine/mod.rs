@@ -45,6 +45,7 @@ mod releases;
 mod rotate;
 mod sessions;
 mod ship;
+pub mod sources;
 #[cfg(test)]
 mod tests;
 mod timers;
@@ -63,7 +64,7 @@ use longshore_core::attempt::Limits;
 use longshore_core::id::{AttemptId, DeploymentId};
 use longshore_core::secret::Secret;
 use longshore_core::time::Timestamp;
-use tokio::sync::{Notify, oneshot};
+use tokio::sync::{Notify, Semaphore, oneshot};
 
 use crate::blobs::Blobs;
 use crate::clock::Clock;
@@ -95,11 +96,13 @@ pub use pins::Below;
 pub use promote::{Promoted, PromotedTo, RolledBack};
 pub use releases::NewRelease;
 pub use rotate::{DataKeyView, RotationView, SecretsView};
+pub use sources::MadeView;
 pub use tokens::NewToken;
 pub use view::{
     AgentView, AppliedView, ApprovalView, AttemptView, AuditPage, AuditView, ChildReleaseView, DeploymentView,
     EventView, GrantView, HeldPackageView, LocalView, LockView, LogView, PlanView, ProgressView, ProjectView,
-    ReleaseStepView, ReleaseView, RoleView, SpecView, StepView, TeamView, TokenView, UserView, VariableView,
+    ReleaseStepView, ReleaseView, RoleView, SourceView, SpecView, StepView, TeamView, TokenView, UserView,
+    VariableView,
 };
 
 type Result<T, E = Error> = std::result::Result<T, E>;
@@ -121,6 +124,8 @@ pub struct Settings {
     pub limits: Limits,
     /// Where people find this controller, without a `/` at the end; may be empty.
     pub url: String,
+    /// How commits are fetched.
+    pub sources: sources::Settings,
 }
 
 impl Default for Settings {
@@ -133,6 +138,7 @@ impl Default for Settings {
             artifacts: Some(longshore_core::artifacts::Limits { file_bytes: 64 << 20, total_bytes: 256 << 20 }),
             limits: Limits::default(),
             url: String::new(),
+            sources: sources::Settings::default(),
         }
     }
 }
@@ -165,8 +171,10 @@ pub struct NewDeployment {
     pub project: String,
     /// Name of the environment.
     pub environment: String,
-    /// SHA-256 in hex of a stored package.
+    /// SHA-256 in hex of a stored package; `None`: of the project's source, where it names one.
     pub package: Option<String>,
+    /// Ref of the project's source, instead of the one in its spec.
+    pub reference: Option<String>,
     /// Version of a release; `None`: one is made on the spot.
     pub release: Option<String>,
     /// Channel of the release that is made on the spot; `None`: what the rules say.
@@ -247,6 +255,8 @@ struct Inner {
     reseal: Notify,
     /// Secrets are being moved.
     resealing: AtomicBool,
+    /// Commits that may be fetched at the same time.
+    fetches: Semaphore,
 }
 
 impl Engine {
@@ -265,7 +275,9 @@ impl Engine {
         if parts.vault.keys() > 1 {
             reseal.notify_one();
         }
+        let fetches = Semaphore::new(parts.settings.sources.at_once);
         let engine = Self(Arc::new(Inner {
+            fetches,
             parts,
             meta,
             began,

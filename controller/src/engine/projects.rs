@@ -12,7 +12,7 @@ use super::view::{AppliedView, ProjectView, SpecView, VariableView};
 use super::{Engine, Error, NewVariable, Result};
 use crate::hex;
 use crate::store::Tx;
-use crate::store::rows::{Owner, PackageRow, ProjectRow, RevisionRow, VariableRow, VariableValue};
+use crate::store::rows::{CommitRow, Owner, PackageRow, ProjectRow, RevisionRow, VariableRow, VariableValue};
 
 /// Longest value of a variable in bytes.
 const MAX_VALUE: usize = 256 << 10;
@@ -33,6 +33,9 @@ impl Engine {
     /// [`Error::Spec`] with every mistake; a conflict when there is another revision by now.
     pub async fn apply_project_if(&self, text: &[u8], if_revision: Option<u64>, by: &str) -> Result<AppliedView> {
         let (spec, digest) = self.read_spec(text).await?;
+        if let Some(source) = &spec.source {
+            self.allowed(source)?;
+        }
         let (id, created_by) = (self.clock().project_id(), by.to_owned());
         self.change(by, move |tx, cx| {
             Box::pin(async move {
@@ -187,13 +190,28 @@ impl Engine {
     /// # Errors
     /// When rows cannot be saved.
     pub async fn add_package(&self, sha256: &str, bytes: u64, by: &str) -> Result<()> {
+        self.add_package_of(sha256, bytes, None, by).await
+    }
+
+    /// As [`Engine::add_package`], with the commit that it was made of.
+    pub(super) async fn add_package_of(
+        &self,
+        sha256: &str,
+        bytes: u64,
+        source: Option<CommitRow>,
+        by: &str,
+    ) -> Result<()> {
         let (sha256, created_by) = (sha256.to_owned(), by.to_owned());
         self.change(by, move |tx, cx| {
             Box::pin(async move {
                 if tx.package(&sha256).await?.is_none() {
-                    tx.save_package(&PackageRow { sha256: sha256.clone(), bytes, created_at: cx.now, created_by })
-                        .await?;
-                    cx.audit(tx, "package.stored", format!("package/{sha256}"), json!({ "bytes": bytes })).await?;
+                    let detail = match &source {
+                        Some(source) => json!({ "bytes": bytes, "source": source }),
+                        None => json!({ "bytes": bytes }),
+                    };
+                    let row = PackageRow { sha256: sha256.clone(), bytes, created_at: cx.now, created_by, source };
+                    tx.save_package(&row).await?;
+                    cx.audit(tx, "package.stored", format!("package/{sha256}"), detail).await?;
                 }
                 Ok(())
             })

@@ -20,8 +20,8 @@ use super::{Engine, Result, StepLog, guide, operations};
 use crate::store::Tx;
 use crate::store::artifacts::ArtifactCount;
 use crate::store::rows::{
-    ApprovalFilter, ApprovalRow, AttemptRow, DeploymentFilter, DeploymentRow, JobRow, OutputRow, ReservationRow,
-    StepAttemptRow, StepRow,
+    ApprovalFilter, ApprovalRow, AttemptRow, CommitRow, DeploymentFilter, DeploymentRow, JobRow, OutputRow,
+    ReservationRow, StepAttemptRow, StepRow,
 };
 
 /// Agents whose rejections are listed.
@@ -34,6 +34,7 @@ struct Whole {
     children: Vec<DeploymentRow>,
     starts: Vec<StepAttemptRow>,
     artifacts: Vec<ArtifactCount>,
+    source: Option<CommitRow>,
 }
 
 /// Everything that waiting depends on.
@@ -52,7 +53,9 @@ fn shown(at: Option<Timestamp>) -> Option<String> {
 
 async fn whole(tx: &mut dyn Tx, row: DeploymentRow) -> Result<Whole> {
     let id = row.deployment.id;
+    let source = tx.release_by_id(row.release).await?.and_then(|release| release.source);
     Ok(Whole {
+        source,
         row,
         steps: tx.steps(id).await?,
         children: tx.children_of(id).await?,
@@ -191,7 +194,7 @@ impl Engine {
     }
 
     fn view(&self, whole: Whole, queue: Option<&Queue>) -> DeploymentView {
-        let Whole { row, steps, children, starts, artifacts } = whole;
+        let Whole { row, steps, children, starts, artifacts, source } = whole;
         let (mut state, mut waiting_for) = (row.deployment.state.as_str(), None);
         if let Some(queue) = queue {
             let asked = steps.iter().find(|step| guide::is_asked(step)).map(guide::words);
@@ -245,6 +248,7 @@ impl Engine {
             parent: row.parent.map(|(parent, _)| parent.to_string()),
             operation,
             local,
+            source: source.map(Into::into),
             steps,
         }
     }

@@ -7,16 +7,18 @@ use longshore_core::spec::{Phase, Project};
 use longshore_core::version;
 use serde_json::json;
 
+use super::cascade::stale;
 use super::channels::{Chosen, choose, parsed};
 use super::create::project;
 use super::cx::Cx;
 use super::libraries::{check_names, newest_rows};
 use super::pins::{Pins, check_permitted, pinned, pins};
+use super::sources::Made;
 use super::view::{ChildReleaseView, HeldPackageView, ReleaseStepView, ReleaseView, VariableView};
 use super::{Engine, Error, Result};
 use crate::hex;
 use crate::store::Tx;
-use crate::store::rows::{ProjectRow, ReleaseFilter, ReleaseRow, VariableRow};
+use crate::store::rows::{CommitRow, ProjectRow, ReleaseFilter, ReleaseRow, VariableRow};
 
 /// Longest reason.
 const MAX_REASON: usize = 2_000;
@@ -30,8 +32,10 @@ pub struct NewRelease {
     pub version: Option<String>,
     /// Its channel; `None`: what the rules of the channels say.
     pub channel: Option<String>,
-    /// SHA-256 in hex of a stored package.
+    /// SHA-256 in hex of a stored package; `None`: of the project's source, where it names one.
     pub package: Option<String>,
+    /// Ref of the project's source, instead of the one in its spec.
+    pub reference: Option<String>,
     /// Other projects that it may deploy by itself; `None`: nobody has to ask.
     pub permitted: Option<BTreeSet<String>>,
 }
@@ -42,11 +46,15 @@ impl Engine {
     /// # Errors
     /// A version that is none, is there already or fits no channel, a package that is not stored; nothing was made then.
     pub async fn create_release(&self, name: &str, new: NewRelease, by: &str) -> Result<ReleaseView> {
+        let made = self.made_for(name, &new, by).await?;
         let (name, by_name) = (name.to_owned(), by.to_owned());
         let row = self
             .change(by, move |tx, cx| {
                 Box::pin(async move {
                     let project = project(tx, &name).await?;
+                    if made.as_ref().is_some_and(|made| made.revision != project.revision) {
+                        return Err(stale(&name));
+                    }
                     let spec = tx.revision(project.id, project.revision).await?.map(|revision| revision.spec);
                     let spec = spec.ok_or_else(|| Error::not_found("revision of project", &name))?;
                     let set = tx.variables(project.id).await?;
@@ -54,7 +62,11 @@ impl Engine {
                     let chosen = choose(tx, &project, &spec, asked).await?;
                     let pins = pins(tx, &project, (&spec, &chosen.channel), &set).await?;
                     check_permitted(tx, &pins, new.permitted.as_ref()).await?;
-                    make(tx, cx, &project, Made { package: new.package, chosen, pins }, &by_name).await
+                    let (package, source) = match made {
+                        Some(made) => (Some(made.sha256), Some(made.source)),
+                        None => (new.package, None),
+                    };
+                    make(tx, cx, &project, Content { package, source, chosen, pins }, &by_name).await
                 })
             })
             .await?;
@@ -63,6 +75,21 @@ impl Engine {
             tracing::warn!(error = &error as &dyn std::error::Error, "images of a release are not pinned yet");
         }
         self.read(move |tx| Box::pin(async move { view(tx, row).await })).await
+    }
+
+    /// The package of the project's source, when the release is to hold that.
+    async fn made_for(&self, name: &str, new: &NewRelease, by: &str) -> Result<Option<Made>> {
+        match (&new.package, &new.reference) {
+            (Some(_), Some(_)) => Err(both()),
+            (Some(_), None) => Ok(None),
+            (None, reference) => {
+                // What is wrong with the version is wrong before anything is fetched.
+                if let Some(version) = &new.version {
+                    parsed(version, "version")?;
+                }
+                self.sourced(name, reference.as_deref(), by).await
+            }
+        }
     }
 
     /// A release.
@@ -144,6 +171,12 @@ impl Engine {
     }
 }
 
+/// A package and a ref at once.
+pub(super) fn both() -> Error {
+    let message = "a package is given, or made of the project's source at a ref, not both".to_owned();
+    Error::invalid("ref", message, "leave one of them out".to_owned())
+}
+
 /// A release by its version, or what to do.
 pub(super) async fn find(tx: &mut dyn Tx, project: &ProjectRow, version: &str) -> Result<ReleaseRow> {
     tx.release(project.id, version).await?.ok_or_else(|| Error::NotFound {
@@ -223,7 +256,7 @@ pub(super) async fn on_the_spot(
     cx: &mut Cx,
     project: &ProjectRow,
     (spec, channel): (&Project, &str),
-    package: Option<String>,
+    (package, source): (Option<String>, Option<CommitRow>),
     by: &str,
 ) -> Result<ReleaseRow> {
     let variables = frozen(tx, project).await?;
@@ -235,7 +268,7 @@ pub(super) async fn on_the_spot(
         // What an image's name means may have changed since a release with the same spec was made, and this deploys what is there now.
         _ => {
             let chosen = choose(tx, project, spec, (Some(channel), None)).await?;
-            make(tx, cx, project, Made { package, chosen, pins }, by).await
+            make(tx, cx, project, Content { package, source, chosen, pins }, by).await
         }
     }
 }
@@ -262,6 +295,7 @@ pub(super) async fn of_working_tree(
         version,
         revision: project.revision,
         package,
+        source: None,
         digest: sha256(&held.to_string()),
         variables,
         children,
@@ -278,14 +312,16 @@ pub(super) async fn of_working_tree(
 }
 
 /// What a release is made of.
-struct Made {
+struct Content {
     package: Option<String>,
+    /// The commit that the package was made of.
+    source: Option<CommitRow>,
     chosen: Chosen,
     pins: Pins,
 }
 
-async fn make(tx: &mut dyn Tx, cx: &mut Cx, project: &ProjectRow, of: Made, by: &str) -> Result<ReleaseRow> {
-    let Made { package, chosen: Chosen { channel, version }, pins } = of;
+async fn make(tx: &mut dyn Tx, cx: &mut Cx, project: &ProjectRow, of: Content, by: &str) -> Result<ReleaseRow> {
+    let Content { package, source, chosen: Chosen { channel, version }, pins } = of;
     if let Some(sha256) = &package
         && tx.package(sha256).await?.is_none()
     {
@@ -303,6 +339,7 @@ async fn make(tx: &mut dyn Tx, cx: &mut Cx, project: &ProjectRow, of: Made, by: 
         revision: project.revision,
         digest: digest(project, package.as_deref(), &variables, &pins),
         package,
+        source,
         variables,
         children: pins,
         blocked: None,
@@ -321,7 +358,10 @@ async fn make(tx: &mut dyn Tx, cx: &mut Cx, project: &ProjectRow, of: Made, by: 
             "choose another version, or leave `--version` out for the next one".to_owned(),
         ));
     }
-    let detail = json!({ "project": row.project_name, "version": row.version, "channel": row.channel, "revision": row.revision, "package": row.package });
+    let mut detail = json!({ "project": row.project_name, "version": row.version, "channel": row.channel, "revision": row.revision, "package": row.package });
+    if let Some(source) = &row.source {
+        detail["source"] = json!(source);
+    }
     cx.audit(tx, "release.created", format!("release/{}/{}", row.project_name, row.version), detail).await?;
     cx.after.promote.insert(row.id);
     Ok(row)
@@ -351,7 +391,8 @@ async fn view(tx: &mut dyn Tx, row: ReleaseRow) -> Result<ReleaseView> {
     let package = match &row.package {
         Some(sha256) => {
             let stored = tx.package(sha256).await?.ok_or_else(|| Error::not_found("package", sha256))?;
-            Some(HeldPackageView { sha256: stored.sha256, bytes: stored.bytes })
+            let source = row.source.clone().map(Into::into);
+            Some(HeldPackageView { sha256: stored.sha256, bytes: stored.bytes, source })
         }
         None => None,
     };

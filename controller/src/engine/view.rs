@@ -10,7 +10,7 @@ use utoipa::ToSchema;
 
 use super::artifacts::ArtifactCountView;
 use super::operations::OperationView;
-use crate::store::rows::PlanRow;
+use crate::store::rows::{CommitRow, PlanRow};
 
 pub use people::{AuditPage, AuditView, GrantView, RoleView, TeamView, TokenView, UserView};
 
@@ -47,6 +47,8 @@ pub struct DeploymentView {
     pub operation: Option<OperationView>,
     /// The working tree that it is of, if so.
     pub local: Option<LocalView>,
+    /// The commit that its package was made of, by the controller.
+    pub source: Option<SourceView>,
     /// In order.
     pub steps: Vec<StepView>,
 }
@@ -182,6 +184,26 @@ pub struct HeldPackageView {
     pub sha256: String,
     /// Its length.
     pub bytes: u64,
+    /// The commit that it was made of, by the controller.
+    pub source: Option<SourceView>,
+}
+
+/// A commit that a package was made of.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
+pub struct SourceView {
+    /// Address of the repository.
+    pub url: String,
+    /// The ref that was asked for.
+    #[serde(rename = "ref")]
+    pub reference: String,
+    /// What it was then, in full.
+    pub commit: String,
+}
+
+impl From<CommitRow> for SourceView {
+    fn from(row: CommitRow) -> Self {
+        Self { url: row.url, reference: row.reference, commit: row.commit }
+    }
 }
 
 /// A step as a release holds it.

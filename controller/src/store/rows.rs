@@ -117,6 +117,20 @@ pub struct PackageRow {
     pub created_at: Timestamp,
     /// Who brought it.
     pub created_by: String,
+    /// The commit that it was made of first.
+    pub source: Option<CommitRow>,
+}
+
+/// A commit that a package was made of. Its JSON is stored.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CommitRow {
+    /// Address of the repository.
+    pub url: String,
+    /// The ref that was asked for.
+    #[serde(rename = "ref")]
+    pub reference: String,
+    /// What it was then, in full.
+    pub commit: String,
 }
 
 /// A bearer token; only the hash of it is kept.

@@ -14,9 +14,9 @@ use longshore_core::time::Timestamp;
 
 use super::artifacts::{ArtifactCount, ArtifactRow, Fate, UploadRow};
 use super::rows::{
-    AgentRow, AttemptRow, DeploymentFilter, DeploymentRow, EventRow, JobRow, JoinTokenRow, LockRow, MetaRow, OutboxRow,
-    Outcome, OutputRow, Owner, ProjectRow, ReleaseRow, RevisionRow, StepAttemptRow, StepRow, ToAgent, TokenRow,
-    VariableRow, VariableValue,
+    AgentRow, AttemptRow, CommitRow, DeploymentFilter, DeploymentRow, EventRow, JobRow, JoinTokenRow, LockRow, MetaRow,
+    OutboxRow, Outcome, OutputRow, Owner, ProjectRow, ReleaseRow, RevisionRow, StepAttemptRow, StepRow, ToAgent,
+    TokenRow, VariableRow, VariableValue,
 };
 use super::{Error, Store};
 
@@ -84,6 +84,11 @@ fn release(n: u8, version: &str) -> ReleaseRow {
         sort_key: longshore_core::version::sort_key(&longshore_core::version::parse(version).unwrap()),
         revision: 1,
         package: None,
+        source: Some(CommitRow {
+            url: "https://git.example/x".to_owned(),
+            reference: "main".to_owned(),
+            commit: "ab".to_owned(),
+        }),
         variables: vec![1, 2],
         children: BTreeMap::from([(3, release_id(9))]),
         digest: format!("digest-{n}"),

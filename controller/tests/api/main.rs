@@ -17,3 +17,4 @@ mod plane;
 mod process;
 mod projects;
 mod secrets;
+mod sources;

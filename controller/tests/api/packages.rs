@@ -1,7 +1,7 @@
 //! Packages, good and bad.
 
 use axum::body::Body;
-use axum::http::Method;
+use axum::http::{Method, Request};
 
 use crate::harness::{Server, files, package, sha256};
 
@@ -86,4 +86,62 @@ async fn what_is_wrong_leaves_nothing() {
     let large = vec![7; 6_000];
     put(&sha256(&large), large.into()).await.problem(413, "too_large");
     assert_eq!(files(&server.folder.path().join("data/packages")).len(), before);
+}
+
+/// An upload from a byte on, whose body may break off.
+fn rest(server: &Server, bytes: &[u8], from: usize, to: usize, broken: bool) -> Request<Body> {
+    let mut chunks = vec![Ok(bytes[from..to].to_vec())];
+    if broken {
+        chunks.push(Err(std::io::Error::other("gone")));
+    }
+    let body = Body::from_stream(futures_util::stream::iter(chunks));
+    let mut request = server.request(Method::PUT, &format!("/packages/{}", sha256(bytes)), body);
+    request.headers_mut().insert("upload-offset", from.into());
+    request.headers_mut().insert("upload-length", bytes.len().into());
+    request
+}
+
+#[tokio::test]
+async fn an_upload_that_broke_off_goes_on() {
+    let server = Server::start().await;
+    let bytes = package("a", sha256(b"x").as_bytes());
+    let path = format!("/packages/{}", sha256(&bytes));
+    let head = async || server.call(Method::HEAD, &path, "").await;
+    assert!(head().await.headers.get("upload-offset").is_none());
+    let cut = server.send(rest(&server, &bytes, 0, 20, true)).await.problem(400, "upload_cut");
+    assert!(cut["detail"].as_str().unwrap().contains("20 bytes of it are kept"), "{cut}");
+    let found = head().await;
+    assert_eq!((found.status.as_u16(), found.headers["upload-offset"].to_str().unwrap()), (404, "20"));
+    assert_eq!(found.headers["upload-length"].to_str().unwrap(), bytes.len().to_string());
+    for wrong in [0, 19, 21] {
+        server.send(rest(&server, &bytes, wrong, bytes.len(), false)).await.problem(409, "upload_offset");
+    }
+    let kept = server.send(rest(&server, &bytes, 20, 30, false)).await;
+    assert_eq!((kept.ok(202)["offset"].as_u64(), kept.headers["upload-offset"].to_str().unwrap()), (Some(30), "30"));
+    server.send(rest(&server, &bytes, 30, bytes.len(), false)).await.ok(201);
+    assert_eq!(head().await.status, 200);
+    let stored: Vec<_> = files(&server.folder.path().join("data/packages"));
+    assert_eq!(stored.len(), 1, "{stored:?}");
+    assert_eq!(std::fs::read(&stored[0]).unwrap(), bytes);
+    // A row that a crash did not leave room for is made up for without a byte.
+    server.send(rest(&server, &bytes, bytes.len(), bytes.len(), false)).await.ok(200);
+}
+
+#[tokio::test]
+async fn wrong_bytes_and_headers_are_refused() {
+    let server = Server::start_with("max_package_bytes = 5000").await;
+    let bytes = package("a", sha256(b"x").as_bytes());
+    server.send(rest(&server, &bytes, 0, 20, true)).await.problem(400, "upload_cut");
+    let mut wrong = rest(&server, &bytes, 20, 20, false);
+    *wrong.body_mut() = Body::from(vec![0; bytes.len() - 20]);
+    server.send(wrong).await.problem(422, "digest_mismatch");
+    assert_eq!(files(&server.folder.path().join("data/packages")), Vec::<std::path::PathBuf>::new());
+    let mut alone = rest(&server, &bytes, 0, 20, false);
+    alone.headers_mut().remove("upload-length");
+    server.send(alone).await.problem(422, "invalid");
+    let mut odd = rest(&server, &bytes, 0, 20, false);
+    odd.headers_mut().insert("upload-offset", "-1".parse().unwrap());
+    server.send(odd).await.problem(422, "invalid");
+    let large = vec![7; 6_000];
+    server.send(rest(&server, &large, 0, 10, false)).await.problem(413, "too_large");
 }

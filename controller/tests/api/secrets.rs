@@ -5,6 +5,7 @@ use longshore_controller::api::{Over, RULES};
 use serde_json::{Value, json};
 
 use crate::harness::{Server, files};
+use crate::sources;
 
 const CANARY: &str = "Zq7/canary+9911\"é";
 
@@ -17,7 +18,7 @@ async fn put(server: &Server, path: &str, value: &str, secret: bool) -> crate::h
 
 /// A server on which the canary is every sort of secret there is, with a release and a deployment that hold it.
 async fn server() -> (Server, String) {
-    let server = Server::start().await;
+    let server = Server::start_with("[sources]\nprotocols = [\"http\"]").await;
     server.post("/libraries", &json!({ "name": "common" })).await.ok(201);
     put(&server, "/libraries/common/variables/key", CANARY, true).await.ok(200);
     put(&server, "/libraries/common/variables/tier", "gold", false).await.ok(200);
@@ -40,6 +41,12 @@ fn shows(body: &[u8]) -> bool {
 #[tokio::test]
 async fn no_route_answers_with_a_secret() {
     let (server, deployment) = server().await;
+    // It opens the project's repository, too.
+    let repository = sources::Repository::new();
+    let url = sources::serve(&repository, &sources::basic("git", CANARY));
+    let source = format!("source: {{git: '{url}', ref: main, credentials: {{password: token}}}}\n");
+    server.apply("shop", &format!("{SPEC}{source}")).await.ok(200);
+    server.post("/projects/shop/releases", &json!({ "version": "1.1.0" })).await.ok(201);
     let mut walked = 0;
     for rule in RULES.iter().filter(|rule| rule.method == "GET" && rule.over != Over::Open) {
         let path = rule.path.strip_prefix("/api/v1").unwrap();
@@ -47,7 +54,7 @@ async fn no_route_answers_with_a_secret() {
             continue; // It does not end while the deployment waits; what it sends is the view of the deployment.
         }
         let id = if rule.over == Over::Deployment { deployment.as_str() } else { "x" };
-        let names = [("{id}", id), ("{name}", "shop"), ("{library}", "common"), ("{version}", "1.0.0")];
+        let names = [("{id}", id), ("{name}", "shop"), ("{library}", "common"), ("{version}", "1.1.0")];
         for variable in ["token", "key"] {
             let filled = names
                 .iter()

@@ -79,6 +79,7 @@ fn sections(project: &Project) -> Vec<(Option<&'static str>, Vec<Thing>)> {
     let phases = project.lifecycle.iter().map(|one| named("phase", &one.name, json(one)));
     let mut channels: Vec<_> = project.channels.iter().map(|one| named("channel", &one.name, json(one))).collect();
     channels.sort();
+    let source = project.source.iter().map(|one| ("source".to_owned(), fields(json(one))));
     let mut variables: Vec<_> =
         project.variables.iter().map(|(name, one)| named("variable", name, variable(one))).collect();
     variables.sort();
@@ -87,6 +88,7 @@ fn sections(project: &Project) -> Vec<(Option<&'static str>, Vec<Thing>)> {
         (None, whole),
         (Some("order of environments"), environments.collect()),
         (Some("order of phases"), phases.collect()),
+        (None, source.collect()),
         (None, channels),
         (None, variables),
         (Some("order of steps"), steps.collect()),

@@ -5,7 +5,7 @@
 //! that is not defined, a value that makes no sense is an error, never ignored.
 //!
 //! `yaml` alone knows the YAML library and turns the text into a tree of nodes that know their lines; `tree`
-//! reads such a tree strictly; `project`, `lifecycle`, `channels`, `variables`, `outside`, `steps`, `step`, `action`, `gates`, `env` say what the file may
+//! reads such a tree strictly; `project`, `lifecycle`, `channels`, `variables`, `outside`, `source`, `steps`, `step`, `action`, `gates`, `env` say what the file may
 //! hold; `order` says which steps come before which; `scope` checks expressions.
 //! Values keep the text as it was written: `1.10` is "1.10", `yes` is "yes".
 
@@ -26,6 +26,7 @@ mod project;
 mod pulumi_file;
 mod schema;
 mod scope;
+mod source;
 mod step;
 mod steps;
 pub(crate) mod suggest;
@@ -42,7 +43,7 @@ pub use flow::{
 };
 pub use model::{
     Action, DEFAULT_POOL, DEFAULT_TIMEOUT, Environment, Network, Operation, Profile, Project, Prompt, Pulumi, Scoped,
-    Script, Step, Variable,
+    Script, Source, SourceCredentials, Step, Variable,
 };
 pub use order::{ancestors, predecessors};
 pub use outside::Outside;

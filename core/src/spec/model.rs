@@ -38,11 +38,51 @@ pub struct Project {
     /// Libraries whose variables it may use, in the file's order; a later one counts before an earlier one. Names unique.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub libraries: Vec<String>,
+    /// The repository that its packages are made of.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub source: Option<Source>,
     /// Values for expressions, in the file's order; names unique.
     pub variables: Vec<(String, Variable)>,
     /// What a deployment does, in the file's order, members of groups one by one; at least one, at most 999, names unique.
     /// What waits for what: [`predecessors`](super::predecessors).
     pub steps: Vec<Step>,
+}
+
+/// A git repository.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Source {
+    /// Its address; see [`Address`](crate::source::Address). Whether its protocol is spoken is for the server to say.
+    pub git: String,
+    /// Branch, tag, or commit id, when nothing else is asked for.
+    #[serde(rename = "ref")]
+    pub reference: String,
+    /// The folder of the repository that becomes the package; `None`: all of it.
+    #[serde(default)]
+    pub dir: Option<String>,
+    /// What opens it.
+    #[serde(default)]
+    pub credentials: Option<SourceCredentials>,
+}
+
+/// What opens a repository, by the names of secrets of the project or of its libraries.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum SourceCredentials {
+    /// For https.
+    Password {
+        /// Who asks.
+        user: String,
+        /// Secret that holds the password or the token.
+        password: String,
+    },
+    /// For ssh.
+    Key {
+        /// Secret that holds the private key.
+        key: String,
+        /// Keys that the host may show, in the form of ssh's own list.
+        known_hosts: String,
+    },
 }
 
 /// A target of deployments.

@@ -5,12 +5,23 @@ use super::known::Known;
 use super::lifecycle::lifecycle;
 use super::model::{DEFAULT_POOL, Environment, Project};
 use super::outside::{Outside, libraries};
+use super::source::source;
 use super::steps::Listed;
 use super::tree::{At, Errors, Node, shown};
 use super::variables::{Names, variables};
 
-pub(super) const FIELDS: [&str; 9] =
-    ["version", "project", "pool", "environments", "lifecycle", "channels", "libraries", "variables", "steps"];
+pub(super) const FIELDS: [&str; 10] = [
+    "version",
+    "project",
+    "pool",
+    "environments",
+    "lifecycle",
+    "channels",
+    "libraries",
+    "source",
+    "variables",
+    "steps",
+];
 pub(super) const ENVIRONMENT: [&str; 2] = ["name", "protected"];
 /// Most environments.
 const MAX_ENVIRONMENTS: usize = 500;
@@ -42,6 +53,7 @@ pub(super) fn project(root: &Node, outside: Option<&Outside>, errors: &mut Error
     let known = Names { environments: &known_environments, steps: &known_steps, channels: &known_channels };
     let declared = fields.get("variables").map(|at| variables(at, &known, errors)).unwrap_or_default();
     let included = libraries(fields.get("libraries"), &declared, outside, errors);
+    let source = fields.get("source").map(|at| source(at, (&declared, fields.has("libraries")), errors).map(Some));
     let own = declared.len();
     let seen = declared.into_iter().chain(included.variables).collect();
     let (steps, mut declared) = match listed {
@@ -60,6 +72,7 @@ pub(super) fn project(root: &Node, outside: Option<&Outside>, errors: &mut Error
         lifecycle: phases.unwrap_or_else(|| Some(Vec::new()))?,
         channels: channels?,
         libraries: included.names?,
+        source: source.unwrap_or(Some(None))?,
         variables: variables?,
         steps: steps?,
     })

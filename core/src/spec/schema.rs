@@ -8,7 +8,7 @@ use serde_json::{Map, Value, json};
 
 use super::flow::MAX_RETRIES;
 use super::scope::Kind;
-use super::{action, channels, env, gates, lifecycle, project, step, steps, variables};
+use super::{action, channels, env, gates, lifecycle, project, source, step, steps, variables};
 
 const NAME: &str = "^[a-z][a-z0-9-]{0,62}$";
 const VARIABLE: &str = "^[A-Za-z_][A-Za-z0-9_]{0,127}$";
@@ -133,6 +133,13 @@ fn top(field: &str) -> Value {
             }
             libraries
         }
+        "source" => {
+            let mut source = object(&source::FIELDS, &["git", "ref"], source_of);
+            if let Some(source) = source.as_object_mut() {
+                source.insert("description".to_owned(), json!("The git repository that its packages are made of."));
+            }
+            source
+        }
         "variables" => json!({
             "description": "Values for expressions: `${{ vars.NAME }}`, `${{ secrets.NAME }}`.",
             "type": "object",
@@ -163,6 +170,25 @@ fn channel(field: &str) -> Value {
             1,
         ),
         "default" => described("Takes what more than one channel would take.", "boolean"),
+        _ => json!(false),
+    }
+}
+
+fn source_of(field: &str) -> Value {
+    let text = |description: &str| json!({"description": description, "type": "string", "minLength": 1});
+    match field {
+        "git" => {
+            text("Its address: `https://HOST/PATH`, `ssh://USER@HOST/PATH` or `USER@HOST:PATH`; without a password.")
+        }
+        "ref" => text("Branch, tag, or commit id in full, when nothing else is asked for."),
+        "dir" => text("The folder of the repository that becomes the package; all of it if left out."),
+        "credentials" => object(&source::CREDENTIALS, &[], |field| match field {
+            "user" => text("Who asks by https; `git` if left out."),
+            "password" => text("Name of the secret with the password or token for https."),
+            "key" => text("Name of the secret with the private key for ssh."),
+            "known_hosts" => text("Keys that the ssh host may show, as `ssh-keyscan` writes them."),
+            _ => json!(false),
+        }),
         _ => json!(false),
     }
 }

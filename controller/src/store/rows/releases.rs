@@ -9,6 +9,8 @@ use longshore_core::spec::Project;
 use longshore_core::time::Timestamp;
 use serde::{Deserialize, Serialize};
 
+use super::CommitRow;
+
 /// A release. Nothing of it but `blocked` ever changes.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ReleaseRow {
@@ -28,6 +30,8 @@ pub struct ReleaseRow {
     pub revision: u64,
     /// SHA-256 in hex of the package.
     pub package: Option<String>,
+    /// The commit that the package was made of.
+    pub source: Option<CommitRow>,
     /// Ids of the versions of variables that were set on the server.
     pub variables: Vec<i64>,
     /// The release that each `deploy-release` step deploys, by index of the step.

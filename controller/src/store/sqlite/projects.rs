@@ -5,7 +5,7 @@ use longshore_core::time::Timestamp;
 use sqlx::query;
 use sqlx::sqlite::{SqliteConnection, SqliteRow};
 
-use super::column::{blob, count, int, json, opt_text, parsed, text, time, to_int, to_json, wrong};
+use super::column::{blob, count, int, json, opt_json, opt_text, parsed, text, time, to_int, to_json, wrong};
 use crate::store::Error;
 use crate::store::rows::{MetaRow, Owner, PackageRow, ProjectRow, RevisionRow, VariableRow, VariableValue};
 
@@ -185,6 +185,7 @@ fn package_row(row: &SqliteRow) -> Result<PackageRow> {
         bytes: count(row, "bytes")?,
         created_at: time(row, "created_at")?,
         created_by: text(row, "created_by")?,
+        source: opt_json(row, "source")?,
     })
 }
 
@@ -192,12 +193,16 @@ pub(super) async fn save_package(c: &mut SqliteConnection, row: &PackageRow) -> 
     if row.sha256.len() != 64 {
         return Err(wrong("sha256", &row.sha256));
     }
-    query("INSERT INTO package (sha256, bytes, created_at, created_by) VALUES ($1, $2, $3, $4) ON CONFLICT DO NOTHING")
-        .bind(&row.sha256)
-        .bind(to_int("bytes", row.bytes)?)
-        .bind(row.created_at.as_micros())
-        .bind(&row.created_by)
-        .execute(c)
-        .await?;
+    query(
+        "INSERT INTO package (sha256, bytes, created_at, created_by, source) VALUES ($1, $2, $3, $4, $5) \
+         ON CONFLICT DO NOTHING",
+    )
+    .bind(&row.sha256)
+    .bind(to_int("bytes", row.bytes)?)
+    .bind(row.created_at.as_micros())
+    .bind(&row.created_by)
+    .bind(row.source.as_ref().map(|source| to_json("source", source)).transpose()?)
+    .execute(c)
+    .await?;
     Ok(())
 }

@@ -26,6 +26,7 @@ fn release_row(row: &SqliteRow) -> Result<ReleaseRow> {
         sort_key: text(row, "sort_key")?,
         revision: count(row, "revision")?,
         package: opt_text(row, "package")?,
+        source: opt_json(row, "source")?,
         variables: json(row, "variables")?,
         children: json(row, "children")?,
         digest: text(row, "digest")?,
@@ -39,7 +40,7 @@ fn release_row(row: &SqliteRow) -> Result<ReleaseRow> {
 pub(super) async fn insert_release(c: &mut SqliteConnection, row: &ReleaseRow) -> Result<bool> {
     let done = query(
         "INSERT INTO release (id, project, project_name, version, sort_key, revision, package, variables, digest, blocked, \
-         created_at, created_by, children, channel, local) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15) \
+         created_at, created_by, children, channel, local, source) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16) \
          ON CONFLICT (project, version) DO NOTHING",
     )
     .bind(row.id.to_string())
@@ -57,6 +58,7 @@ pub(super) async fn insert_release(c: &mut SqliteConnection, row: &ReleaseRow) -
     .bind(to_json("children", &row.children)?)
     .bind(&row.channel)
     .bind(row.local.as_ref().map(|spec| to_json("local", spec)).transpose()?)
+    .bind(row.source.as_ref().map(|source| to_json("source", source)).transpose()?)
     .execute(c)
     .await?;
     Ok(done.rows_affected() == 1)

@@ -7,6 +7,7 @@ mod good_flow;
 mod hostile;
 mod outside;
 mod schema;
+mod source;
 
 use super::*;
 

@@ -6,9 +6,12 @@
 //! nothing stays behind, nothing of an archive is ever written to a path that it names, and memory does not grow with it.
 
 mod archive;
+#[cfg(feature = "convert")]
 mod convert;
+#[cfg(feature = "convert")]
 mod tarball;
 mod tree;
+#[cfg(feature = "convert")]
 mod zipped;
 
 use std::fs::File;
@@ -16,9 +19,6 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use longshore_core::archive::{Limits, Refused};
-
-use crate::exit::Exit;
-use crate::failure::Failure;
 
 /// What a package may be; the server has the last word.
 const LIMITS: Limits = Limits { packed: 1 << 30, unpacked: 16 << 30, ratio: 200, entries: 200_000 };
@@ -98,51 +98,27 @@ pub enum Error {
     },
 }
 
-impl From<Error> for Failure {
-    fn from(error: Error) -> Self {
-        let (exit, next) = match &error {
-            Error::Missing { .. } => (Exit::Usage, "check the path of the package"),
-            Error::Form(_) => (Exit::Usage, "name a folder, or an archive in one of these forms"),
-            Error::Refused(Refused::Entry { .. }) => (
-                Exit::Usage,
-                "take the entry out (of a folder: name it in `.longshoreignore`), or make it what a package can hold",
-            ),
-            Error::Refused(_) => {
-                (Exit::Usage, "make the package smaller; what steps need in bulk fits better into an image")
-            }
-            Error::Damaged { .. } => (Exit::Usage, "make the archive again, or unpack it and name the folder"),
-            Error::Unreadable { .. } => (Exit::Usage, "make it readable, or name it in `.longshoreignore`"),
-            Error::Walk(_) => (Exit::Usage, "check the folder and its `.longshoreignore`"),
-            Error::Changed(_) => {
-                (Exit::Failed, "deploy again once nothing writes to the folder, or name the file in `.longshoreignore`")
-            }
-            Error::Special { .. } => (Exit::Usage, "name it in `.longshoreignore`"),
-            Error::Write { .. } => (Exit::Failed, "make room there, or let TMPDIR name another folder"),
-        };
-        Self::of(exit, &error).next(next)
-    }
-}
-
 /// Packs a folder, or rewrites an archive of one. `progress` hears how many bytes are done of a part of the work, and of how many.
 ///
 /// # Errors
 /// [`Error`]: nothing is left behind then.
+#[cfg(feature = "convert")]
 pub fn pack(from: &Path, progress: &mut dyn FnMut(u64, u64)) -> Result<Package, Error> {
     let root = from.canonicalize().map_err(|source| Error::Missing { path: from.to_owned(), source })?;
     if root.is_dir() {
         let entries = tree::list(&root)?;
-        return archive::write(archive::Source::Folder(&root), &entries, progress);
+        return archive::write(archive::Source::Folder(&root), &entries, &std::env::temp_dir(), progress);
     }
     let converted = convert::read(from, progress)?;
-    archive::write(archive::Source::Spool(&converted.spool), &converted.entries, progress)
+    archive::write(archive::Source::Spool(&converted.spool), &converted.entries, &std::env::temp_dir(), progress)
 }
 
 /// Packs a checkout of a commit: permissions are those that git knows, whatever the umask was, and no file may stand for one that
-/// was not fetched.
+/// was not fetched. `temporary`: the folder for the unnamed file that it is written to.
 ///
 /// # Errors
-/// As [`pack`].
-pub fn pack_checkout(folder: &Path, progress: &mut dyn FnMut(u64, u64)) -> Result<Package, Error> {
+/// [`Error`]: nothing is left behind then.
+pub fn pack_checkout(folder: &Path, temporary: &Path, progress: &mut dyn FnMut(u64, u64)) -> Result<Package, Error> {
     let mut entries = tree::list(folder)?;
     for entry in &mut entries {
         if let tree::Kind::File { size, .. } = entry.kind {
@@ -152,8 +128,9 @@ pub fn pack_checkout(folder: &Path, progress: &mut dyn FnMut(u64, u64)) -> Resul
         let runs = entry.kind == tree::Kind::Folder || entry.mode & 0o100 != 0;
         entry.mode = if runs { 0o755 } else { 0o644 };
     }
-    archive::write(archive::Source::Folder(folder), &entries, progress)
+    archive::write(archive::Source::Folder(folder), &entries, temporary, progress)
 }
 
 #[cfg(test)]
+#[cfg(feature = "convert")]
 mod tests;

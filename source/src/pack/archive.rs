@@ -20,13 +20,22 @@ pub(super) enum Source<'a> {
     /// Each from its own file below this folder.
     Folder(&'a Path),
     /// All from one file, each at its place.
+    #[cfg_attr(
+        not(feature = "convert"),
+        expect(dead_code, reason = "archives are a source for the command line alone")
+    )]
     Spool(&'a File),
 }
 
 /// Writes the entries, sorted by their paths, to an unnamed temporary file.
-pub(super) fn write(from: Source<'_>, entries: &[Entry], progress: &mut dyn FnMut(u64, u64)) -> Result<Package, Error> {
-    let failed = |source| Error::Write { folder: std::env::temp_dir(), source };
-    let file = tempfile::tempfile().map_err(failed)?;
+pub(super) fn write(
+    from: Source<'_>,
+    entries: &[Entry],
+    temporary: &Path,
+    progress: &mut dyn FnMut(u64, u64),
+) -> Result<Package, Error> {
+    let failed = |source| Error::Write { folder: temporary.to_owned(), source };
+    let file = tempfile::tempfile_in(temporary).map_err(failed)?;
     let hashing = Hashing { inner: io::BufWriter::with_capacity(256 << 10, file), hash: Sha256::new(), length: 0 };
     let mut compressor = zstd::Encoder::new(hashing, LEVEL).map_err(failed)?;
     compressor.include_checksum(true).map_err(failed)?;
@@ -34,7 +43,7 @@ pub(super) fn write(from: Source<'_>, entries: &[Entry], progress: &mut dyn FnMu
     let total = entries.iter().map(|entry| if let Kind::File { size, .. } = entry.kind { size } else { 0 }).sum();
     let mut done = 0;
     for entry in entries {
-        append(&mut archive, from, entry, &mut |bytes| {
+        append(&mut archive, (from, temporary), entry, &mut |bytes| {
             done += bytes;
             progress(done, total);
         })?;
@@ -46,11 +55,11 @@ pub(super) fn write(from: Source<'_>, entries: &[Entry], progress: &mut dyn FnMu
 
 fn append(
     archive: &mut tar::Builder<impl Write>,
-    from: Source<'_>,
+    (from, temporary): (Source<'_>, &Path),
     entry: &Entry,
     progress: &mut dyn FnMut(u64),
 ) -> Result<(), Error> {
-    let failed = |source| Error::Write { folder: std::env::temp_dir(), source };
+    let failed = |source| Error::Write { folder: temporary.to_owned(), source };
     let mut header = tar::Header::new_gnu();
     header.set_mode(entry.mode);
     header.set_mtime(0);
@@ -71,7 +80,7 @@ fn append(
             header.set_entry_type(tar::EntryType::Regular);
             header.set_size(*size);
             match from {
-                Source::Folder(root) => append_file(archive, &mut header, root, entry, progress),
+                Source::Folder(root) => append_file(archive, &mut header, (root, temporary), entry, progress),
                 Source::Spool(file) => {
                     let slice = Slice { file, at: *at, left: *size, progress };
                     archive.append_data(&mut header, &entry.path, slice).map_err(failed)
@@ -84,7 +93,7 @@ fn append(
 fn append_file(
     archive: &mut tar::Builder<impl Write>,
     header: &mut tar::Header,
-    root: &Path,
+    (root, temporary): (&Path, &Path),
     entry: &Entry,
     progress: &mut dyn FnMut(u64),
 ) -> Result<(), Error> {
@@ -108,7 +117,7 @@ fn append_file(
     if left > 0 {
         return Err(changed());
     }
-    appended.map_err(|source| Error::Write { folder: std::env::temp_dir(), source })?;
+    appended.map_err(|source| Error::Write { folder: temporary.to_owned(), source })?;
     let after = file.metadata().map_err(unreadable)?;
     let same = (before.len(), before.mtime(), before.mtime_nsec()) == (after.len(), after.mtime(), after.mtime_nsec());
     if same { Ok(()) } else { Err(changed()) }
