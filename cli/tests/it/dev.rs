@@ -24,7 +24,11 @@ struct Site(tempfile::TempDir);
 impl Site {
     fn new() -> Self {
         let folder = tempfile::tempdir().unwrap();
-        fs::copy(env!("CARGO_BIN_EXE_longshore"), folder.path().join("longshore")).unwrap();
+        // A copy is open for writing for a while, and a process that another test starts then keeps it so: "text file busy".
+        let (binary, own) = (env!("CARGO_BIN_EXE_longshore"), folder.path().join("longshore"));
+        if fs::hard_link(binary, &own).is_err() {
+            fs::copy(binary, &own).unwrap();
+        }
         for (name, text) in [("longshore-controller", CONTROLLER), ("longshore-agent", AGENT)] {
             let path = folder.path().join(name);
             fs::write(&path, text).unwrap();
