@@ -1,6 +1,6 @@
 //! Which agent gets a job, and for every other one the exact predicate that rejected it (promise P11).
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::id::AgentId;
 use crate::offer::{OfferStep, Profile};
@@ -12,6 +12,8 @@ pub struct Candidate {
     pub id: AgentId,
     /// The pool it belongs to.
     pub pool: String,
+    /// Labels by its join token.
+    pub labels: BTreeMap<String, String>,
     /// A stream to it is open.
     pub connected: bool,
     /// It takes no more jobs.
@@ -35,6 +37,8 @@ pub struct Candidate {
 pub struct Request<'a> {
     /// The pool it must run in.
     pub pool: &'a str,
+    /// Labels that the agent has to have.
+    pub labels: &'a BTreeMap<String, String>,
     /// Its steps.
     pub steps: &'a [OfferStep],
 }
@@ -42,7 +46,7 @@ pub struct Request<'a> {
 /// Why an agent does not get a job: the predicate's name and the words for people.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Rejection {
-    /// `pool`, `connected`, `draining`, `engine`, `mount`, `profile`, `slots` or `declined`.
+    /// `pool`, `label`, `connected`, `draining`, `engine`, `mount`, `profile`, `slots` or `declined`.
     pub predicate: &'static str,
     /// For people.
     pub message: String,
@@ -55,6 +59,13 @@ pub fn rejections(agent: &Candidate, request: &Request<'_>) -> Vec<Rejection> {
     let mut reject = |predicate, message: String| found.push(Rejection { predicate, message });
     if agent.pool != request.pool {
         reject("pool", format!("is in pool `{}`, the job asks for `{}`", agent.pool, request.pool));
+    }
+    for (name, value) in request.labels {
+        match agent.labels.get(name) {
+            Some(own) if own == value => {}
+            Some(own) => reject("label", format!("has the label `{name}={own}`, the job asks for `{name}={value}`")),
+            None => reject("label", format!("has no label `{name}`, the job asks for `{name}={value}`")),
+        }
     }
     if !agent.connected {
         reject("connected", "is not connected".to_owned());
@@ -109,6 +120,7 @@ mod tests {
         Candidate {
             id: AgentId::new(Timestamp::from_micros(0), [n; 10]),
             pool: "default".to_owned(),
+            labels: BTreeMap::from([("zone".to_owned(), "a".to_owned())]),
             connected: true,
             draining: false,
             slots: 2,
@@ -135,9 +147,12 @@ mod tests {
     #[test]
     fn each_predicate_rejects_alone() {
         let steps = [step()];
-        let request = Request { pool: "default", steps: &steps };
+        let labels = BTreeMap::from([("zone".to_owned(), "a".to_owned())]);
+        let request = Request { pool: "default", labels: &labels, steps: &steps };
         type Break = fn(&mut Candidate);
-        let cases: [(&str, Break); 8] = [
+        let cases: [(&str, Break); 10] = [
+            ("label", |a| a.labels.clear()),
+            ("label", |a| drop(a.labels.insert("zone".to_owned(), "b".to_owned()))),
             ("pool", |a| a.pool = "gpu".to_owned()),
             ("connected", |a| a.connected = false),
             ("draining", |a| a.draining = true),
@@ -161,7 +176,8 @@ mod tests {
     fn the_least_busy_agent_is_picked() {
         let (mut first, second) = (agent(1), agent(2));
         let steps = [step()];
-        let request = Request { pool: "default", steps: &steps };
+        let labels = BTreeMap::new();
+        let request = Request { pool: "default", labels: &labels, steps: &steps };
         assert_eq!(pick([&second, &first], &request).unwrap().id, first.id);
         first.busy = 1;
         assert_eq!(pick([&second, &first], &request).unwrap().id, second.id);

@@ -107,6 +107,7 @@ pub struct Place<'a> {
 #[must_use]
 pub fn candidates(project: &Project, set: &[SetValue], name: &str, place: &Place<'_>) -> Vec<Candidate> {
     let mut found = Vec::new();
+    let pool = project.pool_of(place.environment);
     let mut add = |scope, source, value: &str| found.push(Candidate { scope, source, value: value.to_owned() });
     match project.variable(name) {
         Some(Variable::Plain(value)) => add(Scope::All, Source::File, value),
@@ -117,8 +118,8 @@ pub fn candidates(project: &Project, set: &[SetValue], name: &str, place: &Place
             if let Some(value) = &scoped.value {
                 add(Scope::All, Source::File, value);
             }
-            if let Some(value) = of(&scoped.pools, &project.pool) {
-                add(Scope::Pool(project.pool.clone()), Source::File, &value);
+            if let Some(value) = of(&scoped.pools, pool) {
+                add(Scope::Pool(pool.to_owned()), Source::File, &value);
             }
             if let Some(value) = of(&scoped.channels, place.channel) {
                 add(Scope::Channel(place.channel.to_owned()), Source::File, &value);

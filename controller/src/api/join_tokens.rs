@@ -185,9 +185,8 @@ fn check_labels(labels: &BTreeMap<String, String>) -> Result<(), String> {
         if !names::is_name(name) {
             return Err(format!("`labels`: `{name}` is no name; one is {}", names::NAME_RULE));
         }
-        let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
-        if value.is_empty() || value.len() > 63 || !value.chars().all(plain) {
-            return Err(format!("`labels.{name}`: `{value}` has to be 1 to 63 letters, digits, `-`, `_` or `.`"));
+        if !names::is_label_value(value) {
+            return Err(format!("`labels.{name}`: `{value}` is no value of a label: {}", names::LABEL_RULE));
         }
     }
     Ok(())

@@ -65,7 +65,7 @@ impl Engine {
             if waits {
                 continue;
             }
-            let request = Request { pool: &row.pool, steps: &row.steps };
+            let request = Request { pool: &row.pool, labels: &row.labels, steps: &row.steps };
             let Some(agent) = placement::pick(&candidates, &request).map(|agent| agent.id) else { continue };
             match self.assign(row, agent).await {
                 Ok(()) => {}

@@ -108,6 +108,7 @@ impl Engine {
                     rules.extend(locks(tx, &row, now).await?);
                     rules.extend(approvals(tx, id).await?);
                     let jobs = tx.queued_jobs().await?;
+                    let place = (spec.pool_of(&row.environment).to_owned(), spec.agents_of(&row.environment));
                     let steps = match jobs.into_iter().find(|job| job.job.deployment == id) {
                         Some(job) => job.steps,
                         None if row.begun_at.is_none() => {
@@ -119,25 +120,28 @@ impl Engine {
                         None => Vec::new(),
                     };
                     let (agents, live) = (tx.agents().await?, tx.live_attempts().await?);
-                    Ok((rules, (agents, live), (spec.pool, steps)))
+                    Ok((rules, (agents, live), (place, steps)))
                 })
             })
             .await?;
         let (agents, live) = agents;
         let connected = self.0.sessions.candidates(&busy(&live));
-        let (pool, steps) = request;
+        let ((pool, labels), steps) = request;
         let known: Vec<Candidate> = agents
             .into_iter()
             .filter(|row| row.revoked_at.is_none())
             .map(|row| {
                 let found = connected.iter().find(|candidate| candidate.id == row.id).cloned();
-                found.unwrap_or_else(|| disconnected(row.id, row.pool))
+                found.unwrap_or_else(|| disconnected(row.id, row.pool, row.labels))
             })
             .collect();
         let agents: Vec<AgentExplained> = if steps.is_empty() {
             Vec::new()
         } else {
-            known.iter().map(|candidate| explained(candidate, &Request { pool: &pool, steps: &steps })).collect()
+            known
+                .iter()
+                .map(|candidate| explained(candidate, &Request { pool: &pool, labels: &labels, steps: &steps }))
+                .collect()
         };
         if !steps.is_empty() {
             let free = agents.iter().filter(|agent| agent.rejected_by.is_empty()).count();
@@ -246,10 +250,11 @@ async fn approvals(tx: &mut dyn Tx, id: DeploymentId) -> Result<Vec<RuleView>> {
     Ok(rules)
 }
 
-fn disconnected(id: AgentId, pool: String) -> Candidate {
+fn disconnected(id: AgentId, pool: String, labels: BTreeMap<String, String>) -> Candidate {
     Candidate {
         id,
         pool,
+        labels,
         connected: false,
         draining: false,
         slots: 1,

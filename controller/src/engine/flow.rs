@@ -193,7 +193,8 @@ fn queued(cx: &Cx, row: &DeploymentRow, spec: &Project, indices: &[usize]) -> Re
         epoch: 0,
         abandoned: 0,
     };
-    Ok(JobRow { job, seq: 0, pool: spec.pool.clone(), steps, locks: locks.into_iter().collect() })
+    let (pool, labels) = (spec.pool_of(&row.environment).to_owned(), spec.agents_of(&row.environment));
+    Ok(JobRow { job, seq: 0, pool, labels, steps, locks: locks.into_iter().collect() })
 }
 
 /// Begins a step that the controller does itself.

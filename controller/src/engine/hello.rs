@@ -1,6 +1,6 @@
 //! An agent's stream: what it says first, how that fits what the rows say, and what it says later.
 
-use std::collections::HashSet;
+use std::collections::{BTreeMap, HashSet};
 
 use longshore_core::attempt::{Event, Proof, State};
 use longshore_core::fence::Fence;
@@ -53,7 +53,7 @@ impl Engine {
                             on_attempt(tx, cx, &row.attempt, &Event::Proven(proof)).await?;
                         }
                     }
-                    Ok::<_, Error>((row.pool, verdicts))
+                    Ok::<_, Error>(((row.pool, row.labels), verdicts))
                 })
             })
             .await?;
@@ -62,12 +62,18 @@ impl Engine {
         Ok(Welcome { verdicts, heartbeat, max_disconnected, controller: self.0.meta.controller, line })
     }
 
-    async fn open_line(&self, agent: AgentId, pool: String, hello: Hello) -> Result<Line> {
+    async fn open_line(
+        &self,
+        agent: AgentId,
+        (pool, labels): (String, BTreeMap<String, String>),
+        hello: Hello,
+    ) -> Result<Line> {
         let Hello { slots, mounts, weakest, draining, engine, images, plans, operations, facts, held, .. } = hello;
         // What it still has may take more slots than it has.
         let free = slots.saturating_sub(u32::try_from(held.len()).unwrap_or(u32::MAX));
         let ability = Ability {
             pool,
+            labels,
             slots,
             mounts,
             weakest,

@@ -80,9 +80,12 @@ impl Engine {
                 })
             })
             .await?;
-        let Some(agent) = self.0.sessions.knows_images(&spec.pool).filter(|_| !references.is_empty()) else {
+        if references.is_empty() {
             return Ok(());
-        };
+        }
+        // Of the first pool in which somebody can tell: a release is for all of them.
+        let mut pools = spec.environments.iter().map(|environment| spec.pool_of(&environment.name));
+        let Some(agent) = pools.find_map(|pool| self.0.sessions.knows_images(pool)) else { return Ok(()) };
         let until = self.clock().elapsed().saturating_add(PATIENCE);
         let asked: Vec<_> = references.into_iter().map(|reference| self.digest_of(agent, reference, until)).collect();
         let told: Vec<(String, String)> = futures_util::future::join_all(asked).await.into_iter().flatten().collect();

@@ -65,7 +65,8 @@ pub(super) fn preview(cx: &Cx, row: &DeploymentRow, spec: &Project, approval: u3
         abandoned: 0,
     };
     let steps = vec![OfferStep { index: preview_slot(approval), ..once }];
-    Ok(JobRow { job, seq: 0, pool: spec.pool.clone(), steps, locks: locks.into_iter().collect() })
+    let (pool, labels) = (spec.pool_of(&row.environment).to_owned(), spec.agents_of(&row.environment));
+    Ok(JobRow { job, seq: 0, pool, labels, steps, locks: locks.into_iter().collect() })
 }
 
 /// A plan that a preview left.

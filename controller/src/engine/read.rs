@@ -120,7 +120,7 @@ impl Queue {
             );
         }
         let Some(job) = self.jobs.iter().find(|row| row.job.deployment == id) else { return ("queued", None) };
-        let request = Request { pool: &job.pool, steps: &job.steps };
+        let request = Request { pool: &job.pool, labels: &job.labels, steps: &job.steps };
         if candidates.is_empty() {
             return ("queued", Some(format!("an agent in pool `{}`: none is connected", job.pool)));
         }

@@ -1,6 +1,6 @@
 //! Streams to agents. In memory only: after a restart agents say hello again.
 
-use std::collections::{BTreeSet, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -21,6 +21,8 @@ const QUEUE: usize = 256;
 #[derive(Debug, Clone)]
 pub(super) struct Ability {
     pub(super) pool: String,
+    /// By its join token.
+    pub(super) labels: BTreeMap<String, String>,
     pub(super) slots: u32,
     pub(super) mounts: BTreeSet<String>,
     pub(super) weakest: Profile,
@@ -199,6 +201,7 @@ impl Sessions {
             Candidate {
                 id: *id,
                 pool: ability.pool,
+                labels: ability.labels,
                 connected: true,
                 draining: ability.draining,
                 slots: ability.slots,

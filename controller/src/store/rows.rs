@@ -290,6 +290,8 @@ pub struct JobRow {
     pub seq: i64,
     /// The pool it must run in.
     pub pool: String,
+    /// Labels that its agent must have.
+    pub labels: BTreeMap<String, String>,
     /// Its steps.
     pub steps: Vec<OfferStep>,
     /// What it must hold while it runs, sorted, without repeats.

@@ -144,7 +144,14 @@ fn job(n: u8) -> JobRow {
         epoch: 0,
         abandoned: 0,
     };
-    JobRow { job, seq: 0, pool: "default".to_owned(), steps: vec![], locks: vec!["a".to_owned()] }
+    JobRow {
+        job,
+        seq: 0,
+        pool: "default".to_owned(),
+        labels: BTreeMap::new(),
+        steps: vec![],
+        locks: vec!["a".to_owned()],
+    }
 }
 
 fn step_attempt(of: &Attempt) -> StepAttemptRow {

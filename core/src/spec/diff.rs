@@ -73,7 +73,8 @@ pub fn diff(before: Option<&Project>, after: &Project) -> Vec<Change> {
 /// The parts of a spec: what its order is called where order counts, and its things.
 fn sections(project: &Project) -> Vec<(Option<&'static str>, Vec<Thing>)> {
     let pool = (project.pool != DEFAULT_POOL).then(|| ("pool".to_owned(), project.pool.clone()));
-    let whole = vec![(WHOLE.to_owned(), pool.into_iter().collect())];
+    let agents = project.agents.iter().map(|(name, value)| (format!("agents.{name}"), value.clone()));
+    let whole = vec![(WHOLE.to_owned(), pool.into_iter().chain(agents).collect())];
     let named = |kind: &str, name: &str, value: Value| (format!("{kind} `{name}`"), fields(value));
     let environments = project.environments.iter().map(|one| named("environment", &one.name, json(one)));
     let phases = project.lifecycle.iter().map(|one| named("phase", &one.name, json(one)));

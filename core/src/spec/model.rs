@@ -3,6 +3,7 @@
 //! These types are stored as JSON (the snapshot of a project's revision), so fields are only ever added, with a
 //! default. Expressions are checked against the project, but not yet replaced: that needs an environment.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
@@ -26,6 +27,9 @@ pub struct Project {
     pub name: String,
     /// Pool whose agents may run its jobs.
     pub pool: String,
+    /// Labels that the agents which run its jobs have.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub agents: BTreeMap<String, String>,
     /// Targets of its deployments, in the file's order; at least one, names unique.
     pub environments: Vec<Environment>,
     /// Phases in the order a release passes them; empty: any environment, any order.
@@ -94,6 +98,12 @@ pub struct Environment {
     /// Deployments to it need more than the right to deploy.
     #[serde(default)]
     pub protected: bool,
+    /// Pool of the agents that run its jobs; `None`: the project's.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pool: Option<String>,
+    /// Labels that those agents have, beside the project's; of one name these count.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub agents: BTreeMap<String, String>,
 }
 
 /// Where a variable's value comes from.
@@ -333,6 +343,21 @@ impl From<Operation> for crate::offer::Operation {
 }
 
 impl Project {
+    /// The pool whose agents run the jobs of an environment.
+    #[must_use]
+    pub fn pool_of(&self, environment: &str) -> &str {
+        let own = self.environment(environment).and_then(|environment| environment.pool.as_deref());
+        own.unwrap_or(&self.pool)
+    }
+
+    /// The labels that those agents have.
+    #[must_use]
+    pub fn agents_of(&self, environment: &str) -> BTreeMap<String, String> {
+        let mut labels = self.agents.clone();
+        labels.extend(self.environment(environment).into_iter().flat_map(|environment| environment.agents.clone()));
+        labels
+    }
+
     /// An environment by its name.
     #[must_use]
     pub fn environment(&self, name: &str) -> Option<&Environment> {

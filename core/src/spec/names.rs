@@ -33,6 +33,15 @@ pub fn is_output(text: &str) -> bool {
     crate::outputs::is_name(text)
 }
 
+/// The rule of [`is_label_value`] in words, for messages.
+pub const LABEL_RULE: &str = "1 to 63 letters, digits, `-`, `_` or `.`";
+
+/// Value of a label: it fits into a label of a container and of a metric.
+#[must_use]
+pub fn is_label_value(text: &str) -> bool {
+    (1..=63).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.'))
+}
+
 /// The closest text to `text` that [`is_name`] takes.
 #[must_use]
 pub fn as_name(text: &str) -> Option<String> {

@@ -1,19 +1,23 @@
 //! Reads the file as a whole: project, environments, variables, and the steps in the scope these make.
 
+use std::collections::BTreeMap;
+
 use super::channels::channels;
 use super::known::Known;
 use super::lifecycle::lifecycle;
 use super::model::{DEFAULT_POOL, Environment, Project};
+use super::names;
 use super::outside::{Outside, libraries};
 use super::source::source;
 use super::steps::Listed;
 use super::tree::{At, Errors, Node, shown};
 use super::variables::{Names, variables};
 
-pub(super) const FIELDS: [&str; 10] = [
+pub(super) const FIELDS: [&str; 11] = [
     "version",
     "project",
     "pool",
+    "agents",
     "environments",
     "lifecycle",
     "channels",
@@ -22,7 +26,9 @@ pub(super) const FIELDS: [&str; 10] = [
     "variables",
     "steps",
 ];
-pub(super) const ENVIRONMENT: [&str; 2] = ["name", "protected"];
+pub(super) const ENVIRONMENT: [&str; 4] = ["name", "protected", "pool", "agents"];
+/// Most labels of an agent that are asked for.
+const MAX_LABELS: usize = 32;
 /// Most environments.
 const MAX_ENVIRONMENTS: usize = 500;
 
@@ -40,6 +46,7 @@ pub(super) fn project(root: &Node, outside: Option<&Outside>, errors: &mut Error
         Some(at) => at.name(errors),
         None => Some(DEFAULT_POOL.to_owned()),
     };
+    let agents = fields.get("agents").map_or_else(|| Some(BTreeMap::new()), |at| labels(at, errors));
     let environments = fields.require("environments", "environments: [{name: dev}]", errors);
     let (environments, known_environments) = match environments {
         Some(at) => environments_of(at, errors),
@@ -68,6 +75,7 @@ pub(super) fn project(root: &Node, outside: Option<&Outside>, errors: &mut Error
         version: 1,
         name: name?,
         pool: pool?,
+        agents: agents?,
         environments: environments?,
         lifecycle: phases.unwrap_or_else(|| Some(Vec::new()))?,
         channels: channels?,
@@ -79,6 +87,26 @@ pub(super) fn project(root: &Node, outside: Option<&Outside>, errors: &mut Error
 }
 
 /// The environments, and their names for others.
+/// Labels that an agent has to have.
+fn labels(at: &At<'_>, errors: &mut Errors) -> Option<BTreeMap<String, String>> {
+    let mut found = BTreeMap::new();
+    for (name, at) in at.map(MAX_LABELS, errors)? {
+        if !names::is_name(name) {
+            errors.add(
+                at.name_line,
+                &at.field,
+                format!("`{}` is no name of a label: {}", shown(name), names::NAME_RULE),
+            );
+        }
+        let Some(value) = at.text(errors) else { continue };
+        if !names::is_label_value(value) {
+            at.error(format!("`{}` is no value of a label: {}", shown(value), names::LABEL_RULE), errors);
+        }
+        found.insert(name.to_owned(), value.to_owned());
+    }
+    Some(found)
+}
+
 fn environments_of(at: &At<'_>, errors: &mut Errors) -> (Option<Vec<Environment>>, Known) {
     let Some(elements) = at.list(MAX_ENVIRONMENTS, errors) else {
         return (None, Known::new("environment", Vec::new(), false));
@@ -93,6 +121,8 @@ fn environments_of(at: &At<'_>, errors: &mut Errors) -> (Option<Vec<Environment>
             continue;
         };
         let protected = fields.get("protected").and_then(|at| at.boolean(errors)).unwrap_or_default();
+        let pool = fields.get("pool").and_then(|at| at.name(errors));
+        let agents = fields.get("agents").and_then(|at| labels(at, errors)).unwrap_or_default();
         let Some(at) = fields.require("name", "name: dev", errors) else {
             continue;
         };
@@ -102,7 +132,7 @@ fn environments_of(at: &At<'_>, errors: &mut Errors) -> (Option<Vec<Environment>
         if environments.iter().any(|other| other.name == name) {
             at.error(format!("there is already an environment `{name}`"), errors);
         } else {
-            environments.push(Environment { name, protected });
+            environments.push(Environment { name, protected, pool, agents });
         }
     }
     let names: Vec<String> = environments.iter().map(|environment| environment.name.clone()).collect();

@@ -99,15 +99,28 @@ fn list(description: &str, items: &Value, least: usize) -> Value {
     json!({"description": description, "type": "array", "minItems": least, "items": items})
 }
 
+fn labels(description: &str) -> Value {
+    json!({
+        "description": description,
+        "type": "object",
+        "maxProperties": 32,
+        "propertyNames": {"pattern": "^[a-z][a-z0-9-]{0,62}$"},
+        "additionalProperties": {"type": ["string", "number", "boolean"], "pattern": "^[A-Za-z0-9._-]{1,63}$"},
+    })
+}
+
 fn top(field: &str) -> Value {
     match field {
         "version" => json!({"description": "Version of the format.", "enum": [1, "1"]}),
         "project" => described("Name of the project.", "name"),
         "pool" => described("Pool whose agents run its jobs; `default` if left out.", "name"),
+        "agents" => labels("Labels that the agents which run its jobs have to have."),
         "environments" => {
             let environment = object(&project::ENVIRONMENT, &["name"], |field| match field {
                 "name" => described("Its name, also the default name of Pulumi stacks in it.", "name"),
                 "protected" => described("Who deploys may not approve.", "boolean"),
+                "pool" => described("Pool whose agents run its jobs; the project's if left out.", "name"),
+                "agents" => labels("Labels that those agents have to have, beside the project's."),
                 _ => json!(false),
             });
             list("Where it is deployed to.", &environment, 1)

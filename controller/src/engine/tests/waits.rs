@@ -147,3 +147,57 @@ async fn the_one_on_top_begins_first() {
     let mut sim = world.agent().await;
     assert_eq!(sim.offer().await.deployment, third);
 }
+
+#[tokio::test]
+async fn an_environment_has_agents_of_its_own_by_pool_and_labels() {
+    let mut world = World::new().await;
+    let spec = "version: 1\nproject: shop\nagents: {os: debian}\nenvironments:\n  - {name: dev}\n  - {name: live, pool: gpu, agents: {zone: b}}\n\
+                steps:\n  - {name: one, image: tiny, run: 'true'}\n";
+    world.engine.apply_project(spec.as_bytes(), "anna").await.unwrap();
+    let agent = async |pool: &str, labels: &[(&str, &str)]| {
+        let id = world.enroll(pool).await;
+        let labels: BTreeMap<String, String> =
+            labels.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
+        let done: Result<()> = world
+            .engine
+            .change("test", move |tx, _| {
+                Box::pin(async move {
+                    let row = tx.agent(id).await?.unwrap();
+                    Ok(tx
+                        .insert_agent(&AgentRow {
+                            id: AgentId::new(Timestamp::from_micros(1), *b"labeled-id"),
+                            labels,
+                            ..row
+                        })
+                        .await?)
+                })
+            })
+            .await;
+        done.unwrap();
+    };
+    agent("gpu", &[("os", "debian"), ("zone", "b")]).await;
+    let labeled = AgentId::new(Timestamp::from_micros(1), *b"labeled-id");
+    let sim = |id| Sim {
+        id,
+        boot: "boot-1".to_owned(),
+        slots: 1,
+        plans: true,
+        operations: true,
+        plan: plans::TEXT.into(),
+        line: None,
+        images: false,
+    };
+    let mut plain = world.agent().await;
+    let dev = world.deploy().await;
+    let words = world.view(dev).await.waiting_for.unwrap();
+    assert!(words.contains("has no label `os`"), "{words}");
+    let live = world.deploy_to("live").await;
+    let explained = world.engine.explain(live).await.unwrap();
+    let own = explained.agents.iter().find(|agent| agent.agent == plain.id.to_string()).unwrap();
+    let rejected: Vec<_> = own.rejected_by.iter().map(|one| one.predicate.as_str()).collect();
+    assert_eq!(rejected, ["pool", "label", "label"]);
+    let mut labeled = sim(labeled);
+    labeled.hello(&world.engine, &[]).await;
+    assert_eq!(labeled.offer().await.deployment, live, "what is first in the queue waits for another one");
+    assert!(plain.line.as_mut().unwrap().messages.try_recv().is_err());
+}

@@ -25,6 +25,7 @@ fn job_row(row: &SqliteRow) -> Result<JobRow> {
         },
         seq: int(row, "seq")?,
         pool: text(row, "pool")?,
+        labels: json(row, "labels")?,
         steps: json(row, "steps")?,
         locks: json(row, "locks")?,
     })
@@ -32,8 +33,8 @@ fn job_row(row: &SqliteRow) -> Result<JobRow> {
 
 pub(super) async fn insert_job(c: &mut SqliteConnection, row: &JobRow) -> Result<()> {
     query(
-        "INSERT INTO job (id, deployment, pool, steps, locks, state, phase, since, epoch, abandoned) \
-         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)",
+        "INSERT INTO job (id, deployment, pool, steps, locks, state, phase, since, epoch, abandoned, labels) \
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)",
     )
     .bind(row.job.id.to_string())
     .bind(row.job.deployment.to_string())
@@ -45,6 +46,7 @@ pub(super) async fn insert_job(c: &mut SqliteConnection, row: &JobRow) -> Result
     .bind(row.job.since.as_micros())
     .bind(to_int("epoch", row.job.epoch)?)
     .bind(i64::from(row.job.abandoned))
+    .bind(to_json("labels", &row.labels)?)
     .execute(c)
     .await?;
     Ok(())

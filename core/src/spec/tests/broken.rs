@@ -73,7 +73,7 @@ fn the_top_of_the_file() {
         &[
             (5, "environments[1].name", "already an environment `dev`"),
             (6, "environments[1].protected", "write `true` or `false`"),
-            (7, "environments[1].color", "known here: `name` and `protected`"),
+            (7, "environments[1].color", "known here: `name`, `protected`, `pool` and `agents`"),
         ],
     );
     let steps = spec.split_inclusive("steps:\n").next().unwrap();
@@ -274,4 +274,17 @@ fn an_error_reads_as_one_line() {
     let errors = parse(&with_step("run: echo\ntiemout: 5m")).unwrap_err();
     assert_eq!(errors[0].to_string(), "line 12: `steps[1].tiemout`: unknown field `tiemout`; did you mean `timeout`?");
     assert_eq!(parse("").unwrap_err()[0].to_string().lines().count(), 1);
+}
+
+#[test]
+fn labels_of_agents() {
+    let with = |labels: &str| {
+        format!(
+            "version: 1\nproject: shop\nenvironments:\n  - {{name: dev, agents: {labels}}}\nsteps: [{{name: a, image: i, run: x}}]\n"
+        )
+    };
+    check(&with("{Zone: a}"), &[(4, "environments[0].agents.Zone", "no name of a label")]);
+    check(&with("{zone: a b}"), &[(4, "environments[0].agents.zone", "no value of a label")]);
+    check(&with("[zone]"), &[(4, "environments[0].agents", "a mapping is needed")]);
+    check(&with("{zone: a, zone: b}"), &[(4, "environments[0].agents.zone", "already there")]);
 }

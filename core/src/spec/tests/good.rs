@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use std::collections::BTreeMap;
+
 use super::*;
 use crate::expression::Template;
 
@@ -14,7 +16,12 @@ fn the_example_of_the_contract_means_what_its_comments_say() {
     let project = accepted(CONTRACT);
     assert_eq!((project.version, project.name.as_str(), project.pool.as_str()), (1, "shop", "default"));
     let environments = [("dev", false), ("production", true)];
-    let expected = environments.map(|(name, protected)| Environment { name: name.to_owned(), protected });
+    let expected = environments.map(|(name, protected)| Environment {
+        name: name.to_owned(),
+        protected,
+        pool: None,
+        agents: BTreeMap::new(),
+    });
     assert_eq!(project.environments, expected);
     assert_eq!(project.variable("region"), Some(&Variable::Plain("eu-west-1".to_owned())));
     assert_eq!(project.variable("passphrase"), Some(&Variable::Secret));
@@ -193,4 +200,31 @@ fn what_means_the_same_has_the_same_digest() {
     for spec in other {
         assert_ne!(digest(&spec), digest(CONTRACT), "{spec}");
     }
+}
+
+#[test]
+fn an_environment_may_have_its_own_pool_and_more_labels() {
+    let project = accepted(
+        "version: 1\nproject: shop\npool: small\nagents: {os: debian, zone: a}\nenvironments:\n  - name: dev\n  \
+         - {name: live, pool: large, agents: {zone: b, gen: 2}}\nvariables: {n: {value: 0, pools: {small: 1, large: 2}}}\n\
+         steps: [{name: one, image: i, run: x}]\n",
+    );
+    assert_eq!(
+        (project.pool_of("dev"), project.pool_of("live"), project.pool_of("other")),
+        ("small", "large", "small")
+    );
+    let labels =
+        |of: &[(&str, &str)]| of.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
+    assert_eq!(project.agents_of("dev"), labels(&[("os", "debian"), ("zone", "a")]));
+    assert_eq!(project.agents_of("live"), labels(&[("gen", "2"), ("os", "debian"), ("zone", "b")]));
+    let value = |environment: &str| {
+        let given = BTreeMap::new();
+        let place = crate::variables::Place { environment, channel: "default", step: None, given: &given };
+        crate::variables::resolve(&project, &[], &place).variables["n"].clone()
+    };
+    assert_eq!(
+        (value("dev"), value("live")),
+        ("1".to_owned(), "2".to_owned()),
+        "values go by the pool that counts there"
+    );
 }
