@@ -83,7 +83,7 @@ async fn run_until(config: Config, tasks: &Tasks, mut stop: watch::Receiver<Stop
     let state_dir = StateDir::open(&config.state_dir)?;
     let identity = Identity::load(state_dir.path())?;
     identity.check(crate::clock::now())?;
-    let dialer = Dialer::new(config.controller.clone(), &identity)?;
+    let dialer = Dialer::new(config.controller.clone(), &identity)?.by_way_of(config.proxy.clone());
     let boot_id = crate::host::boot_id().map_err(Error::system("read the host's boot id"))?;
     tracing::info!(agent = %identity.agent, controller = %config.controller, version = env!("CARGO_PKG_VERSION"), "starting");
     let Some(runtime) = engine(&config, &identity, &mut stop).await? else { return Ok(()) };

@@ -40,6 +40,8 @@ impl Flags {
 pub(super) struct File {
     controller: Option<String>,
     ca_file: Option<PathBuf>,
+    proxy: Option<String>,
+    proxy_credentials_file: Option<PathBuf>,
     state_dir: Option<PathBuf>,
     name: Option<String>,
     slots: Option<u32>,
@@ -80,6 +82,8 @@ impl File {
         Self {
             controller: self.controller.or(weaker.controller),
             ca_file: self.ca_file.or(weaker.ca_file),
+            proxy: self.proxy.or(weaker.proxy),
+            proxy_credentials_file: self.proxy_credentials_file.or(weaker.proxy_credentials_file),
             state_dir: self.state_dir.or(weaker.state_dir),
             name: self.name.or(weaker.name),
             slots: self.slots.or(weaker.slots),
@@ -99,6 +103,11 @@ impl File {
         }
     }
 
+    /// Whether the environment's proxy is not to be looked at.
+    pub(super) fn sets_proxy(&self) -> bool {
+        self.proxy.is_some()
+    }
+
     /// Fills in the defaults and checks every value. `text` is the file, to find lines in.
     pub(super) fn check(self, text: &str) -> Result<Config, Error> {
         let fault = |field: &'static str, message: String| Error::Field { field, line: line_of(text, field), message };
@@ -113,6 +122,15 @@ impl File {
                 Err(fault(field, format!("`{}` is not an absolute path", path.display())))
             }
         };
+        let credentials =
+            self.proxy_credentials_file.map(|path| absolute("proxy_credentials_file", path)).transpose()?;
+        let proxy = match self.proxy {
+            Some(url) => super::proxy::of_file(&url, credentials).map_err(|message| fault("proxy", message))?,
+            None if credentials.is_some() => {
+                return Err(fault("proxy_credentials_file", "is of no use without `proxy`".to_owned()));
+            }
+            None => None,
+        };
         let slots = self.slots.unwrap_or(1);
         if !(1..=MAX_SLOTS).contains(&slots) {
             return Err(fault("slots", format!("{slots} is not in 1 to {MAX_SLOTS}")));
@@ -123,6 +141,7 @@ impl File {
         Ok(Config {
             controller,
             ca_file: absolute("ca_file", self.ca_file.ok_or_else(|| missing("ca_file"))?)?,
+            proxy,
             state_dir: absolute("state_dir", self.state_dir.ok_or_else(|| missing("state_dir"))?)?,
             name: self.name.filter(|name| !name.is_empty()).unwrap_or_else(crate::host::hostname),
             slots,
@@ -202,11 +221,18 @@ fn check_mounts(mounts: &[Mount]) -> Result<(), (&'static str, String)> {
 
 fn address(url: &str) -> Option<Address> {
     let rest = url.strip_prefix("https://")?;
-    let (host, port) = rest.strip_suffix('/').unwrap_or(rest).rsplit_once(':')?;
+    let (host, port) = host_and_port(rest.strip_suffix('/').unwrap_or(rest))?;
+    Some(Address { host, port })
+}
+
+/// `HOST:PORT`; an IPv6 address stands in brackets, which are taken off.
+pub(super) fn host_and_port(text: &str) -> Option<(String, u16)> {
+    let (host, port) = text.rsplit_once(':')?;
     let host = host.strip_prefix('[').and_then(|inner| inner.strip_suffix(']')).unwrap_or(host);
-    let proper = !host.is_empty() && !host.contains(['/', '@', '[', ']', '?', '#']);
+    let proper =
+        !host.is_empty() && !host.contains(|c: char| "/@[]?#".contains(c) || c.is_whitespace() || c.is_control());
     let port = port.parse().ok().filter(|port| *port != 0)?;
-    proper.then(|| Address { host: host.to_owned(), port })
+    proper.then(|| (host.to_owned(), port))
 }
 
 /// The first line that sets the last name of a field's path.

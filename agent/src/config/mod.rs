@@ -5,6 +5,7 @@
 
 mod file;
 mod overlay;
+mod proxy;
 mod span;
 
 use std::collections::BTreeMap;
@@ -14,6 +15,7 @@ use std::time::Duration;
 use longshore_core::offer::Profile;
 
 pub use file::Flags;
+pub use proxy::{Credentials, Proxy};
 
 use crate::executor::{Limits, Mount};
 use file::File;
@@ -25,6 +27,8 @@ pub struct Config {
     pub controller: Address,
     /// PEM file with the authorities that the controller's certificate is verified against when enrolling.
     pub ca_file: PathBuf,
+    /// HTTP proxy on the way to the controller.
+    pub proxy: Option<Proxy>,
     /// Directory of everything the agent keeps, mode 0700.
     pub state_dir: PathBuf,
     /// For people to read; the host's name when none is given.
@@ -112,9 +116,16 @@ impl Config {
     pub fn load(path: &Path, environment: impl Iterator<Item = (String, String)>, flags: Flags) -> Result<Self, Error> {
         let text = std::fs::read_to_string(path).map_err(|source| Error::Read { path: path.to_owned(), source })?;
         let file = File::parse(&text).map_err(|message| Error::File { path: path.to_owned(), message })?;
-        let over =
-            overlay::read(environment).map_err(|(variable, message)| Error::Environment { variable, message })?;
-        flags.into_file().over(over.over(file)).check(&text)
+        let faulty = |(variable, message)| Error::Environment { variable, message };
+        let mut proxies = proxy::Environment::default();
+        let over = overlay::read(environment.inspect(|(name, value)| proxies.take(name, value))).map_err(faulty)?;
+        let file = flags.into_file().over(over.over(file));
+        let own = file.sets_proxy();
+        let mut config = file.check(&text)?;
+        if !own {
+            config.proxy = proxies.proxy(&config.controller).map_err(faulty)?;
+        }
+        Ok(config)
     }
 }
 
@@ -193,6 +204,22 @@ mod tests {
             assert!(err.contains("controller") && err.contains("line 1"), "{bad}: {err}");
         }
         assert!(load(&GOOD.replace("https://10.0.0.5:7443", "https://[::1]:7443"), &[], Flags::default()).is_ok());
+    }
+
+    #[test]
+    fn the_proxy_of_the_file_goes_over_that_of_the_environment() {
+        let environment = [("HTTPS_PROXY", "http://env:1")];
+        let proxy = |more: &str| {
+            let config = load(&format!("{GOOD}{more}"), &environment, Flags::default());
+            config.map(|config| config.proxy.map(|proxy| (proxy.to_string(), proxy.credentials)))
+        };
+        assert_eq!(proxy("").unwrap(), Some(("http://env:1".to_owned(), None)));
+        assert_eq!(proxy("proxy = \"none\"\n").unwrap(), None);
+        let own = proxy("proxy = \"http://own:2\"\nproxy_credentials_file = \"/etc/p\"\n").unwrap();
+        assert_eq!(own, Some(("http://own:2".to_owned(), Some(Credentials::File("/etc/p".into())))));
+        let error = proxy("proxy = \"http://u:hunter2@own:2\"\n").unwrap_err();
+        assert!(error.contains("`proxy` (line 4)") && !error.contains("hunter2"), "{error}");
+        assert!(proxy("proxy_credentials_file = \"/etc/p\"\n").unwrap_err().contains("proxy_credentials_file"));
     }
 
     #[test]

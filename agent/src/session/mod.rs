@@ -6,9 +6,11 @@
 mod call;
 mod dial;
 mod enroll;
+mod greet;
 mod hold;
 mod link;
 mod log;
+mod proxy;
 mod tls;
 mod wire;
 
@@ -21,9 +23,11 @@ use longshore_core::offer::{Offer, Profile};
 
 pub use call::{Client, Ending, Error, PackageStream, Report, Start, Verdict};
 pub use enroll::{Enrolled, Introduction, enroll};
+pub use greet::{Greeting, Spoken, greet};
 pub use link::{Ends, Link, Outlet, Setup, start};
 pub use log::{LogAcks, LogSender};
-pub use tls::{Dialer, Error as TlsError};
+pub use proxy::Error as ProxyError;
+pub use tls::{DialError, Dialer, Error as TlsError};
 
 use crate::executor::Engine;
 

@@ -6,6 +6,7 @@
 
 mod controller;
 mod ends;
+mod proxies;
 mod restarts;
 mod runtime;
 mod sessions;

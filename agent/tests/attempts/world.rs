@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use longshore_agent::app::{self, Settings, serve};
+use longshore_agent::config::Proxy;
 use longshore_agent::lifecycle::Manager;
 use longshore_agent::retry::Policy;
 use longshore_agent::session::{About, Dialer};
@@ -22,6 +23,7 @@ pub(crate) struct World {
     pub(crate) controller: Controller,
     pub(crate) runtime: FakeRuntime,
     pub(crate) dir: tempfile::TempDir,
+    proxy: Option<Proxy>,
     agent: Option<Agent>,
 }
 
@@ -59,9 +61,19 @@ pub(crate) fn offer(fill: u8, steps: u32) -> Offer {
 impl World {
     /// A world with an agent that is connected.
     pub(crate) async fn new() -> Self {
+        Self::by_way_of(None).await
+    }
+
+    /// The same with a proxy between agent and controller.
+    pub(crate) async fn by_way_of(proxy: Option<Proxy>) -> Self {
         let dir = tempfile::tempdir().unwrap();
-        let mut world =
-            Self { controller: Controller::start().await, runtime: FakeRuntime::new(dir.path()), dir, agent: None };
+        let mut world = Self {
+            controller: Controller::start().await,
+            runtime: FakeRuntime::new(dir.path()),
+            dir,
+            proxy,
+            agent: None,
+        };
         world.start_agent();
         assert!(world.controller.hello().await.held.is_empty());
         world
@@ -71,7 +83,7 @@ impl World {
         let identity = self.controller.identity();
         let settings = Settings {
             runtime: self.runtime.clone(),
-            dialer: Dialer::new(self.controller.address.clone(), &identity).unwrap(),
+            dialer: Dialer::new(self.controller.address.clone(), &identity).unwrap().by_way_of(self.proxy.clone()),
             identity,
             state_dir: self.dir.path().to_owned(),
             package_cache_bytes: 1 << 20,
