@@ -10,6 +10,7 @@ pub mod app;
 pub mod cache;
 pub mod clock;
 pub mod config;
+pub mod doctor;
 pub mod durable;
 pub mod executor;
 pub mod host;

@@ -7,6 +7,7 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 use longshore_agent::app::{self, BAD_USAGE, exit_code};
 use longshore_agent::config::{Config, Flags};
+use longshore_agent::doctor;
 use longshore_core::secret::Secret;
 
 /// Runs Longshore's jobs on this machine.
@@ -43,8 +44,29 @@ enum Command {
         #[command(flatten)]
         config: ConfigArguments,
     },
+    /// Look at everything the agent needs, change nothing, and say what to do about what is missing
+    ///
+    /// Works without a running agent and before enrolling. Exit code 0: the agent works, there may be warnings; 1: there
+    /// is an error.
+    Doctor {
+        #[command(flatten)]
+        config: ConfigArguments,
+        /// How to print it
+        #[arg(short, long, value_enum, default_value_t)]
+        output: Output,
+    },
     /// Print the version
     Version,
+}
+
+/// For whom something is printed.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, clap::ValueEnum)]
+enum Output {
+    /// For people
+    #[default]
+    Text,
+    /// For programs
+    Json,
 }
 
 #[derive(Debug, clap::Args)]
@@ -73,7 +95,7 @@ fn main() -> ExitCode {
         }
     };
     match start(arguments.command) {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(code) => code,
         Err(error) => {
             // Nobody reads it when this fails, and the exit code says the rest.
             drop(writeln!(std::io::stderr(), "longshore-agent: {error:#}"));
@@ -82,7 +104,7 @@ fn main() -> ExitCode {
     }
 }
 
-fn start(command: Command) -> anyhow::Result<()> {
+fn start(command: Command) -> anyhow::Result<ExitCode> {
     let mut out = std::io::stdout();
     match command {
         Command::Version => writeln!(out, "longshore-agent {}", env!("CARGO_PKG_VERSION"))?,
@@ -105,8 +127,16 @@ fn start(command: Command) -> anyhow::Result<()> {
             longshore_agent::lifecycle::init_log();
             runtime()?.block_on(app::run(config))?;
         }
+        Command::Doctor { config, output } => {
+            let report = runtime()?.block_on(doctor::examine(config.load()));
+            match output {
+                Output::Text => writeln!(out, "{report}")?,
+                Output::Json => writeln!(out, "{}", serde_json::to_string_pretty(&report)?)?,
+            }
+            return Ok(if report.ok { ExitCode::SUCCESS } else { ExitCode::FAILURE });
+        }
     }
-    Ok(())
+    Ok(ExitCode::SUCCESS)
 }
 
 fn runtime() -> std::io::Result<tokio::runtime::Runtime> {

@@ -23,6 +23,7 @@ mod image;
 mod initbin;
 mod network;
 mod owner;
+pub mod probe;
 mod pulumi;
 mod settings;
 mod start;

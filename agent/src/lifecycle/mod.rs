@@ -6,7 +6,7 @@ mod state_dir;
 
 pub use notify::Manager;
 pub use signals::watch_signals;
-pub use state_dir::{Error as StateDirError, StateDir};
+pub use state_dir::{Error as StateDirError, StateDir, is_running};
 
 /// Asks the kernel to end this process with SIGTERM when its parent has ended, for agents that a foreground command starts.
 ///

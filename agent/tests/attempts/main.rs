@@ -5,6 +5,7 @@
 #![expect(clippy::unwrap_used, reason = "helpers of tests are outside test functions")]
 
 mod controller;
+mod doctor;
 mod ends;
 mod proxies;
 mod restarts;
