@@ -20,5 +20,6 @@ pub mod lifecycle;
 pub mod retry;
 pub mod session;
 pub mod shipper;
+pub mod status;
 pub mod supervisor;
 pub mod tasks;

@@ -7,7 +7,7 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 use longshore_agent::app::{self, BAD_USAGE, exit_code};
 use longshore_agent::config::{Config, Flags};
-use longshore_agent::doctor;
+use longshore_agent::{doctor, status};
 use longshore_core::secret::Secret;
 
 /// Runs Longshore's jobs on this machine.
@@ -55,6 +55,16 @@ enum Command {
         #[arg(short, long, value_enum, default_value_t)]
         output: Output,
     },
+    /// Say what the running agent does, or what is left here of one that does not run
+    ///
+    /// Exit code 0: it runs; 1: it does not.
+    Status {
+        #[command(flatten)]
+        config: ConfigArguments,
+        /// How to print it
+        #[arg(short, long, value_enum, default_value_t)]
+        output: Output,
+    },
     /// Print the version
     Version,
 }
@@ -67,6 +77,17 @@ enum Output {
     Text,
     /// For programs
     Json,
+}
+
+impl Output {
+    fn print(self, what: &(impl std::fmt::Display + serde::Serialize)) -> anyhow::Result<()> {
+        let text = match self {
+            Self::Text => what.to_string(),
+            Self::Json => serde_json::to_string_pretty(what)?,
+        };
+        writeln!(std::io::stdout(), "{}", text.trim_end())?;
+        Ok(())
+    }
 }
 
 #[derive(Debug, clap::Args)]
@@ -129,11 +150,19 @@ fn start(command: Command) -> anyhow::Result<ExitCode> {
         }
         Command::Doctor { config, output } => {
             let report = runtime()?.block_on(doctor::examine(config.load()));
-            match output {
-                Output::Text => writeln!(out, "{report}")?,
-                Output::Json => writeln!(out, "{}", serde_json::to_string_pretty(&report)?)?,
-            }
+            output.print(&report)?;
             return Ok(if report.ok { ExitCode::SUCCESS } else { ExitCode::FAILURE });
+        }
+        Command::Status { config, output } => {
+            let config = config.load()?;
+            let status = runtime()?.block_on(status::look(&config)).map_err(|error| {
+                anyhow::anyhow!(
+                    "cannot look into `{}`: {error}; run this as the agent's user",
+                    config.state_dir.display()
+                )
+            })?;
+            output.print(&status)?;
+            return Ok(if status.running { ExitCode::SUCCESS } else { ExitCode::FAILURE });
         }
     }
     Ok(ExitCode::SUCCESS)

@@ -104,3 +104,20 @@ fn doctor_works_before_anything_is_there_and_leaves_no_trace() {
     let (code, said) = agent(&["doctor"], &dir.path().join("absent.toml"));
     assert!(code == Some(1) && said.contains("absent.toml") && said.contains("->"), "{said}");
 }
+
+#[test]
+fn status_tells_whether_an_agent_runs() {
+    let dir = tempfile::tempdir().unwrap();
+    let config = config(dir.path(), "");
+    let (code, said) = agent(&["status"], &config);
+    assert!(
+        code == Some(1) && said.contains("not enrolled: not running") && said.contains("nothing is left"),
+        "{said}"
+    );
+    assert!(!dir.path().join("state").exists());
+    let _running = StateDir::open(&dir.path().join("state")).unwrap();
+    let (code, said) = agent(&["status", "-o", "json"], &config);
+    let status: serde_json::Value = serde_json::from_str(&said).unwrap();
+    assert!(code == Some(0) && status["running"] == true && status["live"].is_null(), "{said}");
+    assert!(status["unknown"][0].as_str().unwrap().contains("starting"), "{said}");
+}

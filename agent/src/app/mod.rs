@@ -81,20 +81,21 @@ pub async fn run(config: Config) -> Result<(), Error> {
 
 async fn run_until(config: Config, tasks: &Tasks, mut stop: watch::Receiver<Stop>) -> Result<(), Error> {
     let state_dir = StateDir::open(&config.state_dir)?;
+    crate::status::clear(state_dir.path());
     let identity = Identity::load(state_dir.path())?;
     identity.check(crate::clock::now())?;
     let dialer = Dialer::new(config.controller.clone(), &identity)?.by_way_of(config.proxy.clone());
     let boot_id = crate::host::boot_id().map_err(Error::system("read the host's boot id"))?;
     tracing::info!(agent = %identity.agent, controller = %config.controller, version = env!("CARGO_PKG_VERSION"), "starting");
     let Some(runtime) = engine(&config, &identity, &mut stop).await? else { return Ok(()) };
-    let about = About {
+    let (_about_tx, about) = watch::channel(About {
         boot_id,
         instance_id: crate::clock::nonce(),
         slots: config.slots,
         mounts: config.mounts.iter().map(|mount| mount.name.clone()).collect(),
         labels: config.labels.clone(),
         weakest_profile: config.weakest_profile,
-    };
+    });
     let settings = Settings {
         runtime,
         dialer,

@@ -14,7 +14,8 @@ use crate::identity::{self, Identity, Renewal};
 use crate::ledger::Ledger;
 use crate::lifecycle::Manager;
 use crate::retry::Policy;
-use crate::session::{self, About, Client, Dialer, Link, Setup};
+use crate::session::{self, About, Client, Contact, Dialer, Link, Setup};
+use crate::status::{self, Facts};
 use crate::supervisor::{Board, Runtime, Shared, Stop, Supervisor};
 use crate::tasks::Tasks;
 
@@ -32,13 +33,26 @@ pub struct Settings<R> {
     /// Bytes of packages that are kept for later jobs.
     pub package_cache_bytes: u64,
     /// What it says of itself.
-    pub about: About,
+    pub about: watch::Receiver<About>,
     /// How long a draining agent waits for its jobs.
     pub drain_timeout: Duration,
     /// Waits between tries.
     pub retry: Policy,
     /// The service manager.
     pub manager: Manager,
+}
+
+impl<R> Settings<R> {
+    fn facts(&self, board: &Board, contact: watch::Receiver<Contact>) -> Facts {
+        Facts {
+            controller: self.dialer.address().to_string(),
+            proxy: self.dialer.proxy().map(ToString::to_string),
+            about: self.about.clone(),
+            snapshot: board.subscribe(),
+            phases: board.phases(),
+            contact,
+        }
+    }
 }
 
 /// Runs until told to stop; afterwards no task is left but those of the caller, and containers run on.
@@ -54,8 +68,14 @@ pub async fn serve<R: Runtime>(
     let packages = Packages::open(&settings.state_dir, settings.package_cache_bytes)
         .map_err(Error::system("open the packages"))?;
     let engine = settings.runtime.engine().await.ok();
-    let board = Board::new(settings.about.slots, engine);
+    let (slots, boot_id) = {
+        let about = settings.about.borrow();
+        (about.slots, about.boot_id.clone())
+    };
+    let board = Board::new(slots, engine);
     let (link, ends) = Link::new();
+    let facts = settings.facts(&board, link.contact.clone());
+    tasks.spawn("status", status::keep(settings.state_dir.clone(), facts));
     let client = Client::new(&settings.dialer);
     let shared = Arc::new(Shared {
         runtime: settings.runtime,
@@ -66,7 +86,7 @@ pub async fn serve<R: Runtime>(
         outlet: link.outlet,
         contact: link.contact,
         retry: settings.retry,
-        boot_id: settings.about.boot_id.clone(),
+        boot_id,
     });
     let mut supervisor = Supervisor::new(shared, tasks.clone());
     let inventory = tokio::select! {

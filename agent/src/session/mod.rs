@@ -31,7 +31,7 @@ pub use tls::{DialError, Dialer, Error as TlsError};
 
 use crate::executor::Engine;
 
-/// What the agent says of itself, the same for its whole life.
+/// What the agent says of itself in each hello.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct About {
     /// Boot id of the host.

@@ -112,6 +112,18 @@ impl Dialer {
         self
     }
 
+    /// Where it dials.
+    #[must_use]
+    pub fn address(&self) -> &Address {
+        &self.address
+    }
+
+    /// The proxy on the way.
+    #[must_use]
+    pub fn proxy(&self) -> Option<&Proxy> {
+        self.proxy.as_ref()
+    }
+
     /// Uses another identity from the next connection on.
     ///
     /// # Errors

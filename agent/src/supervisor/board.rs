@@ -1,5 +1,6 @@
 //! What the agent holds at this moment, for the control stream to say; and the slots.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
@@ -7,7 +8,7 @@ use longshore_core::id::AttemptId;
 use tokio::sync::watch;
 
 use crate::executor::Engine;
-use crate::session::{Held, Snapshot};
+use crate::session::{Held, Phase, Snapshot};
 
 /// The board. Clones share it.
 #[derive(Debug, Clone)]
@@ -21,7 +22,12 @@ struct Inner {
     used: AtomicU32,
     /// attempts --what is held--> session thread
     snapshot: watch::Sender<Snapshot>,
+    /// attempts --what they are doing--> status
+    phases: watch::Sender<Phases>,
 }
+
+/// What attempts are doing, for people on this host.
+pub type Phases = BTreeMap<AttemptId, Phase>;
 
 /// One slot in use; it is free again when this is dropped, however the attempt's task ends.
 #[derive(Debug)]
@@ -34,13 +40,24 @@ impl Board {
     #[must_use]
     pub fn new(slots: u32, engine: Option<Engine>) -> Self {
         let snapshot = watch::Sender::new(Snapshot { free_slots: slots, engine, ..Snapshot::default() });
-        Self { inner: Arc::new(Inner { slots, used: AtomicU32::new(0), snapshot }) }
+        Self { inner: Arc::new(Inner { slots, used: AtomicU32::new(0), snapshot, phases: watch::Sender::default() }) }
     }
 
     /// To be told of changes.
     #[must_use]
     pub fn subscribe(&self) -> watch::Receiver<Snapshot> {
         self.inner.snapshot.subscribe()
+    }
+
+    /// To be told what attempts are doing.
+    #[must_use]
+    pub fn phases(&self) -> watch::Receiver<Phases> {
+        self.inner.phases.subscribe()
+    }
+
+    /// An attempt has come to a phase.
+    pub fn reach(&self, attempt: AttemptId, phase: Phase) {
+        self.inner.phases.send_if_modified(|phases| phases.insert(attempt, phase) != Some(phase));
     }
 
     /// Takes a free slot.
@@ -76,6 +93,7 @@ impl Board {
     /// The agent has nothing of an attempt any more.
     pub fn release(&self, attempt: AttemptId) {
         self.inner.snapshot.send_modify(|snapshot| snapshot.held.retain(|held| held.fence.attempt != attempt));
+        self.inner.phases.send_if_modified(|phases| phases.remove(&attempt).is_some());
     }
 
     /// The agent takes no more offers.

@@ -25,7 +25,7 @@ use longshore_core::id::AttemptId;
 use longshore_core::offer::Offer;
 use tokio::sync::{mpsc, watch};
 
-pub use board::{Board, Slot};
+pub use board::{Board, Phases, Slot};
 pub use deadlines::{deadlines, refresh_every};
 pub use runtime::Runtime;
 

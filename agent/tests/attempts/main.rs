@@ -12,4 +12,5 @@ mod restarts;
 mod runtime;
 mod sessions;
 mod starts;
+mod status;
 mod world;

@@ -87,14 +87,15 @@ impl World {
             identity,
             state_dir: self.dir.path().to_owned(),
             package_cache_bytes: 1 << 20,
-            about: About {
+            about: watch::channel(About {
                 boot_id: "boot".to_owned(),
                 instance_id: "instance".to_owned(),
                 slots: 1,
                 mounts: vec!["state".to_owned()],
                 labels: [("zone".to_owned(), "a".to_owned())].into(),
                 weakest_profile: Profile::Standard,
-            },
+            })
+            .1,
             drain_timeout: Duration::from_secs(3_600),
             retry: Policy { first: Duration::from_millis(1), most: Duration::from_millis(20) },
             manager: Manager,
