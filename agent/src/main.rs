@@ -21,6 +21,9 @@ struct Arguments {
 #[derive(Debug, Subcommand)]
 enum Command {
     /// Claim jobs and run them
+    ///
+    /// SIGTERM or SIGINT waits for the jobs that run, a second one ends it at once; jobs then go on in their containers.
+    /// SIGHUP reads the configuration again.
     Run {
         #[command(flatten)]
         config: ConfigArguments,
@@ -90,7 +93,7 @@ impl Output {
     }
 }
 
-#[derive(Debug, clap::Args)]
+#[derive(Debug, Clone, clap::Args)]
 struct ConfigArguments {
     /// Configuration file (TOML)
     #[arg(long, value_name = "FILE")]
@@ -144,9 +147,10 @@ fn start(command: Command) -> anyhow::Result<ExitCode> {
             if die_with_parent {
                 longshore_agent::lifecycle::die_with_parent()?;
             }
+            let arguments = config.clone();
             let config = config.load()?;
             longshore_agent::lifecycle::init_log();
-            runtime()?.block_on(app::run(config))?;
+            runtime()?.block_on(app::run(config, Box::new(move || arguments.clone().load())))?;
         }
         Command::Doctor { config, output } => {
             let report = runtime()?.block_on(doctor::examine(config.load()));

@@ -35,7 +35,7 @@ pub struct Settings<R> {
     /// What it says of itself.
     pub about: watch::Receiver<About>,
     /// How long a draining agent waits for its jobs.
-    pub drain_timeout: Duration,
+    pub drain_timeout: watch::Receiver<Duration>,
     /// Waits between tries.
     pub retry: Policy,
     /// The service manager.
@@ -73,6 +73,13 @@ pub async fn serve<R: Runtime>(
         (about.slots, about.boot_id.clone())
     };
     let board = Board::new(slots, engine);
+    let (slots, mut about) = (board.clone(), settings.about.clone());
+    tasks.spawn("slots", async move {
+        loop {
+            crate::tasks::changed(&mut about).await;
+            slots.set_slots(about.borrow_and_update().slots);
+        }
+    });
     let (link, ends) = Link::new();
     let facts = settings.facts(&board, link.contact.clone());
     tasks.spawn("status", status::keep(settings.state_dir.clone(), facts));

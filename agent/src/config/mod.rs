@@ -3,6 +3,7 @@
 //! Everything is checked before anything is opened, bound or started; an error names the field and, for the file,
 //! the line. Unknown fields are errors.
 
+mod change;
 mod file;
 mod overlay;
 mod proxy;
@@ -14,6 +15,7 @@ use std::time::Duration;
 
 use longshore_core::offer::Profile;
 
+pub use change::Change;
 pub use file::Flags;
 pub use proxy::{Credentials, Proxy};
 

@@ -18,7 +18,7 @@ pub struct Board {
 
 #[derive(Debug)]
 struct Inner {
-    slots: u32,
+    slots: AtomicU32,
     used: AtomicU32,
     /// attempts --what is held--> session thread
     snapshot: watch::Sender<Snapshot>,
@@ -40,7 +40,14 @@ impl Board {
     #[must_use]
     pub fn new(slots: u32, engine: Option<Engine>) -> Self {
         let snapshot = watch::Sender::new(Snapshot { free_slots: slots, engine, ..Snapshot::default() });
-        Self { inner: Arc::new(Inner { slots, used: AtomicU32::new(0), snapshot, phases: watch::Sender::default() }) }
+        Self {
+            inner: Arc::new(Inner {
+                slots: AtomicU32::new(slots),
+                used: AtomicU32::new(0),
+                snapshot,
+                phases: watch::Sender::default(),
+            }),
+        }
     }
 
     /// To be told of changes.
@@ -63,7 +70,7 @@ impl Board {
     /// Takes a free slot.
     #[must_use]
     pub fn take(&self) -> Option<Slot> {
-        let full = self.inner.used.load(Ordering::Relaxed) >= self.inner.slots;
+        let full = self.inner.used.load(Ordering::Relaxed) >= self.inner.slots.load(Ordering::Relaxed);
         (!full).then(|| self.occupy())
     }
 
@@ -75,8 +82,15 @@ impl Board {
         Slot { board: self.clone() }
     }
 
+    /// Sets how many slots there are. What runs goes on, also when it is more than that.
+    pub fn set_slots(&self, slots: u32) {
+        self.inner.slots.store(slots, Ordering::Relaxed);
+        self.count();
+    }
+
     fn count(&self) {
-        let free_slots = self.inner.slots.saturating_sub(self.inner.used.load(Ordering::Relaxed));
+        let free_slots =
+            self.inner.slots.load(Ordering::Relaxed).saturating_sub(self.inner.used.load(Ordering::Relaxed));
         self.inner.snapshot.send_modify(|snapshot| snapshot.free_slots = free_slots);
     }
 
@@ -131,5 +145,11 @@ mod tests {
         assert!(board.take().is_none());
         drop(more);
         assert_eq!(free(), 1);
+        board.set_slots(3);
+        let taken: Vec<_> = (0..3).map(|_| board.take().unwrap()).collect();
+        board.set_slots(2);
+        assert!(free() == 0 && board.take().is_none());
+        drop(taken);
+        assert_eq!(free(), 2);
     }
 }

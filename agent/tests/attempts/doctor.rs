@@ -6,10 +6,11 @@ use longshore_agent::config::{Address, Config, Flags};
 use longshore_agent::doctor::{Level, Report, examine};
 use longshore_agent::lifecycle::StateDir;
 use longshore_agent::tasks::Tasks;
-use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader};
-use tokio::net::{TcpListener, UnixListener, UnixStream};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpListener;
 
 use crate::controller::Controller;
+use crate::engine::{self, INFO, VERSION};
 
 struct Host {
     dir: tempfile::TempDir,
@@ -30,16 +31,8 @@ impl Host {
         self.controller.identity().save(state.path()).unwrap();
     }
 
-    /// An engine that says what it is.
     fn engine(&self, info: &'static str, version: &'static str) {
-        let listener = UnixListener::bind(self.dir.path().join("docker.sock")).unwrap();
-        let inner = self.tasks.clone();
-        self.tasks.spawn("engine", async move {
-            loop {
-                let (stream, _) = listener.accept().await.unwrap();
-                inner.spawn("asked", async move { drop(answer(stream, info, version).await) });
-            }
-        });
+        engine::start(&self.tasks, &self.dir.path().join("docker.sock"), info, version);
     }
 
     fn config(&self, controller: &Address, more: &str) -> Config {
@@ -64,28 +57,6 @@ fn load(path: &Path) -> Config {
     Config::load(path, std::iter::empty(), Flags::default()).unwrap()
 }
 
-async fn answer(stream: UnixStream, info: &str, version: &str) -> std::io::Result<()> {
-    let mut stream = BufReader::new(stream);
-    loop {
-        let mut first = String::new();
-        if stream.read_line(&mut first).await? == 0 {
-            return Ok(());
-        }
-        let mut line = String::new();
-        while stream.read_line(&mut line).await? > 2 {
-            line.clear();
-        }
-        let body = match first.split([' ', '?']).nth(1).unwrap_or_default().rsplit('/').next() {
-            Some("version") => version,
-            Some("info") => info,
-            _ => "[]",
-        };
-        let head =
-            format!("HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\r\n", body.len());
-        stream.write_all(format!("{head}{body}").as_bytes()).await?;
-    }
-}
-
 fn level(report: &Report, name: &str) -> Level {
     report.checks.iter().find(|check| check.check == name).unwrap_or_else(|| panic!("no {name}:\n{report}")).result
 }
@@ -93,11 +64,6 @@ fn level(report: &Report, name: &str) -> Level {
 fn found<'a>(report: &'a Report, name: &str) -> &'a str {
     &report.checks.iter().find(|check| check.check == name).unwrap_or_else(|| panic!("no {name}:\n{report}")).found
 }
-
-const INFO: &str = r#"{"CgroupVersion":"2","MemoryLimit":true,"PidsLimit":true,"CpuCfsQuota":true,
-    "SecurityOptions":["name=seccomp,profile=default"],"DockerRootDir":"/nowhere"}"#;
-const VERSION: &str = r#"{"Version":"28.2.2","ApiVersion":"1.50","MinAPIVersion":"1.24",
-    "Components":[{"Name":"Engine","Version":"28.2.2"},{"Name":"runc","Version":"1.3.3"}]}"#;
 
 #[tokio::test]
 async fn a_host_that_has_everything_is_well() {

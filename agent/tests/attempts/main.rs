@@ -7,7 +7,9 @@
 mod controller;
 mod doctor;
 mod ends;
+mod engine;
 mod proxies;
+mod reload;
 mod restarts;
 mod runtime;
 mod sessions;

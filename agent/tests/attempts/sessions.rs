@@ -155,6 +155,11 @@ async fn an_expired_certificate_is_said_with_what_to_do() {
         ..controller.identity()
     };
     expired.save(&config.state_dir).unwrap();
-    let error = tokio::time::timeout(Duration::from_secs(30), app::run(config)).await.unwrap().unwrap_err().to_string();
+    let error =
+        tokio::time::timeout(Duration::from_secs(30), app::run(config.clone(), Box::new(move || Ok(config.clone()))))
+            .await
+            .unwrap()
+            .unwrap_err()
+            .to_string();
     assert!(error.contains("expired") && error.contains("enroll --force"), "{error}");
 }

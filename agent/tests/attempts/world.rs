@@ -24,6 +24,8 @@ pub(crate) struct World {
     pub(crate) runtime: FakeRuntime,
     pub(crate) dir: tempfile::TempDir,
     proxy: Option<Proxy>,
+    pub(crate) about: watch::Sender<About>,
+    pub(crate) drain_timeout: watch::Sender<Duration>,
     agent: Option<Agent>,
 }
 
@@ -58,6 +60,17 @@ pub(crate) fn offer(fill: u8, steps: u32) -> Offer {
     }
 }
 
+fn about() -> About {
+    About {
+        boot_id: "boot".to_owned(),
+        instance_id: "instance".to_owned(),
+        slots: 1,
+        mounts: vec!["state".to_owned()],
+        labels: [("zone".to_owned(), "a".to_owned())].into(),
+        weakest_profile: Profile::Standard,
+    }
+}
+
 impl World {
     /// A world with an agent that is connected.
     pub(crate) async fn new() -> Self {
@@ -72,6 +85,8 @@ impl World {
             runtime: FakeRuntime::new(dir.path()),
             dir,
             proxy,
+            about: watch::Sender::new(about()),
+            drain_timeout: watch::Sender::new(Duration::from_secs(3_600)),
             agent: None,
         };
         world.start_agent();
@@ -87,16 +102,8 @@ impl World {
             identity,
             state_dir: self.dir.path().to_owned(),
             package_cache_bytes: 1 << 20,
-            about: watch::channel(About {
-                boot_id: "boot".to_owned(),
-                instance_id: "instance".to_owned(),
-                slots: 1,
-                mounts: vec!["state".to_owned()],
-                labels: [("zone".to_owned(), "a".to_owned())].into(),
-                weakest_profile: Profile::Standard,
-            })
-            .1,
-            drain_timeout: Duration::from_secs(3_600),
+            about: self.about.subscribe(),
+            drain_timeout: self.drain_timeout.subscribe(),
             retry: Policy { first: Duration::from_millis(1), most: Duration::from_millis(20) },
             manager: Manager,
         };
