@@ -5,6 +5,7 @@
 
 mod enroll;
 mod exit;
+mod metadata;
 mod reload;
 mod serve;
 
@@ -98,6 +99,12 @@ async fn run_until(
     let boot_id = crate::host::boot_id().map_err(Error::system("read the host's boot id"))?;
     tracing::info!(agent = %identity.agent, controller = %config.controller, version = env!("CARGO_PKG_VERSION"), "starting");
     let Some(runtime) = engine(&config, &identity, &mut stop).await? else { return Ok(()) };
+    let reason = tokio::select! {
+        reason = metadata::look(&runtime, config.metadata) => reason,
+        _ = stop.wait_for(|stop| *stop != Stop::Run) => return Ok(()),
+    };
+    let (held_tx, held_back) = watch::channel(reason);
+    tasks.spawn("metadata", metadata::follow(runtime.clone(), config.metadata, held_tx));
     let (about_tx, about) = watch::channel(about_of(&config, boot_id, crate::clock::nonce()));
     let (drain_tx, drain_timeout) = watch::channel(config.drain_timeout);
     let settings = Settings {
@@ -107,6 +114,7 @@ async fn run_until(
         state_dir: config.state_dir.clone(),
         package_cache_bytes: config.limits.package_cache_bytes,
         about,
+        held_back,
         drain_timeout,
         retry: Policy::default(),
         manager: Manager,

@@ -34,6 +34,8 @@ pub struct Settings<R> {
     pub package_cache_bytes: u64,
     /// What it says of itself.
     pub about: watch::Receiver<About>,
+    /// Why no jobs are taken for now; none: they are.
+    pub held_back: watch::Receiver<Option<String>>,
     /// How long a draining agent waits for its jobs.
     pub drain_timeout: watch::Receiver<Duration>,
     /// Waits between tries.
@@ -80,6 +82,8 @@ pub async fn serve<R: Runtime>(
             slots.set_slots(about.borrow_and_update().slots);
         }
     });
+    let mut held_back = settings.held_back.clone();
+    board.hold_back(held_back.borrow_and_update().clone());
     let (link, ends) = Link::new();
     let facts = settings.facts(&board, link.contact.clone());
     tasks.spawn("status", status::keep(settings.state_dir.clone(), facts));
@@ -117,7 +121,7 @@ pub async fn serve<R: Runtime>(
         (settings.state_dir, settings.identity, Certificates { client, dialer: settings.dialer });
     tasks.spawn("certificate", async move { identity::keep_fresh(&dir, identity, renewal).await });
     settings.manager.watch(tasks);
-    settings.manager.ready();
+    tasks.spawn("ready", ready(settings.manager, held_back, board));
 
     supervisor.run(link.events, stop, settings.drain_timeout).await;
 
@@ -127,6 +131,19 @@ pub async fn serve<R: Runtime>(
     crate::tasks::blocking(move || thread.join().map_err(|_| std::io::Error::other("it panicked")))
         .await
         .map_err(Error::system("end the session's thread"))
+}
+
+/// The service manager and the board are told whether jobs are taken.
+async fn ready(manager: Manager, mut held_back: watch::Receiver<Option<String>>, board: Board) {
+    loop {
+        let reason = held_back.borrow_and_update().clone();
+        board.hold_back(reason.clone());
+        match reason {
+            None => manager.ready(),
+            Some(reason) => manager.waiting(&reason, super::metadata::LOOK_AGAIN * 3),
+        }
+        crate::tasks::changed(&mut held_back).await;
+    }
 }
 
 /// Certificates come over the agent's own connections.

@@ -37,6 +37,7 @@ impl Config {
         differ(&mut later, "state_dir", &self.state_dir, &next.state_dir);
         differ(&mut later, "name", &self.name, &next.name);
         differ(&mut later, "docker.socket", &self.docker_socket, &next.docker_socket);
+        differ(&mut later, "metadata", &self.metadata, &next.metadata);
         // Never with its values: a password may stand in them.
         if self.proxy != next.proxy {
             later.push("`proxy`".to_owned());
@@ -99,7 +100,7 @@ mod tests {
 
     use longshore_core::offer::Profile;
 
-    use super::super::{Address, Credentials, Proxy};
+    use super::super::{Address, Credentials, Metadata, Proxy};
     use super::*;
 
     fn config() -> Config {
@@ -114,6 +115,7 @@ mod tests {
             weakest_profile: Profile::Standard,
             drain_timeout: Duration::from_secs(600),
             docker_socket: "/d".into(),
+            metadata: Metadata::Blocked,
             mounts: vec![mount("state", "/a"), mount("old", "/b")],
             limits: Limits::default(),
         }

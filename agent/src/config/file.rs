@@ -8,7 +8,7 @@ use longshore_core::offer::Profile;
 use serde::Deserialize;
 
 use super::span::Span;
-use super::{Address, Config, Error};
+use super::{Address, Config, Error, Metadata};
 use crate::executor::{Limits, Mount};
 
 /// Most jobs at once.
@@ -49,6 +49,7 @@ pub(super) struct File {
     weakest_profile: Option<Profile>,
     drain_timeout: Option<Span>,
     docker: Docker,
+    metadata: Option<Metadata>,
     mounts: Option<Vec<Mount>>,
     limits: PartLimits,
 }
@@ -91,6 +92,7 @@ impl File {
             weakest_profile: self.weakest_profile.or(weaker.weakest_profile),
             drain_timeout: self.drain_timeout.or(weaker.drain_timeout),
             docker: Docker { socket: self.docker.socket.or(weaker.docker.socket) },
+            metadata: self.metadata.or(weaker.metadata),
             mounts: self.mounts.or(weaker.mounts),
             limits: PartLimits {
                 pids: self.limits.pids.or(weaker.limits.pids),
@@ -152,6 +154,7 @@ impl File {
                 "docker.socket",
                 self.docker.socket.unwrap_or_else(|| "/var/run/docker.sock".into()),
             )?,
+            metadata: self.metadata.unwrap_or_default(),
             mounts,
             limits,
         })

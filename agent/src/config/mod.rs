@@ -45,10 +45,23 @@ pub struct Config {
     pub drain_timeout: Duration,
     /// Unix socket of the container engine.
     pub docker_socket: PathBuf,
+    /// Whether jobs may reach the cloud's metadata service.
+    pub metadata: Metadata,
     /// Host directories that jobs may ask for by name.
     pub mounts: Vec<Mount>,
     /// Bounds of one step's container and of the host.
     pub limits: Limits,
+}
+
+/// Whether jobs may reach the metadata service of the cloud that this host is in.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, serde::Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Metadata {
+    /// No job is taken while they can.
+    #[default]
+    Blocked,
+    /// Nobody looks.
+    Allowed,
 }
 
 /// Host and port of the controller.
@@ -152,12 +165,13 @@ mod tests {
         assert_eq!((config.slots, config.weakest_profile), (1, Profile::Standard));
         assert_eq!(config.docker_socket, Path::new("/var/run/docker.sock"));
         assert_eq!(config.name, crate::host::hostname());
+        assert_eq!(config.metadata, Metadata::Blocked);
     }
 
     #[test]
     fn every_field_is_read_and_the_later_source_wins() {
         let text = format!(
-            "{GOOD}name = \"a\"\nslots = 2\nweakest_profile = \"locked\"\ndrain_timeout = \"1h30m\"\n[labels]\nzone = \"b\"\n[docker]\nsocket = \"/run/d.sock\"\n\
+            "{GOOD}name = \"a\"\nmetadata = \"allowed\"\nslots = 2\nweakest_profile = \"locked\"\ndrain_timeout = \"1h30m\"\n[labels]\nzone = \"b\"\n[docker]\nsocket = \"/run/d.sock\"\n\
              [limits]\npids = 9\n[[mounts]]\nname = \"state\"\nsource = \"/srv/state\"\ntarget = \"/state\"\n"
         );
         let env = [
@@ -174,6 +188,7 @@ mod tests {
         assert_eq!((config.limits.pids, config.limits.cpus), (9, Some(1.5)));
         assert_eq!(config.drain_timeout, Duration::from_secs(5_400));
         assert_eq!(config.mounts.len(), 1);
+        assert_eq!(config.metadata, Metadata::Allowed);
         assert!(!config.mounts[0].read_only);
     }
 
@@ -182,6 +197,7 @@ mod tests {
         let cases = [
             ("slotz = 2\n", &["line 4", "slotz"][..]),
             ("slots = \"many\"\n", &["line 4", "slots"]),
+            ("metadata = \"open\"\n", &["line 4", "blocked"]),
             ("slots = 0\n", &["line 4", "slots"]),
             ("drain_timeout = \"soon\"\n", &["line 4", "drain_timeout", "30s"]),
             ("[docker]\nsocket = \"relative\"\n", &["line 5", "docker.socket"]),

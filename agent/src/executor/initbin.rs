@@ -42,6 +42,16 @@ pub(super) fn link(verified: &Path, dir: &StepDir) -> Result<(), Error> {
     link().map_err(file_error("create", &path))
 }
 
+/// An archive that holds init at this absolute path and nothing else.
+pub(super) fn tar(path: &str) -> io::Result<Vec<u8>> {
+    let mut tar = tar::Builder::new(Vec::new());
+    let mut header = tar::Header::new_gnu();
+    header.set_size(INIT.len() as u64);
+    header.set_mode(0o755);
+    tar.append_data(&mut header, path.trim_start_matches('/'), INIT)?;
+    tar.into_inner()
+}
+
 fn mode(path: &Path) -> io::Result<u32> {
     Ok(std::fs::metadata(path)?.permissions().mode() & 0o7777)
 }

@@ -21,6 +21,7 @@ mod files;
 mod handover;
 mod image;
 mod initbin;
+pub mod metadata;
 mod network;
 mod owner;
 pub mod probe;
@@ -221,6 +222,12 @@ impl Executor {
             owners: Mutex::default(),
         };
         Ok(Self { inner: Arc::new(inner) })
+    }
+
+    /// Whose containers these are.
+    #[must_use]
+    pub fn agent(&self) -> AgentId {
+        self.inner.config.agent
     }
 
     /// Uses other mounts and limits for what is created from now on; containers that are there stay as they are.

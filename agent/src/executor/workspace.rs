@@ -95,7 +95,8 @@ impl Executor {
         }
     }
 
-    async fn run_helper(&self, id: &str) -> Result<i64, bollard::errors::Error> {
+    /// Starts a container that ends by itself, and waits for that.
+    pub(super) async fn run_helper(&self, id: &str) -> Result<i64, bollard::errors::Error> {
         self.inner.docker.start_container(id, None).await?;
         let mut ended = std::pin::pin!(self.inner.docker.wait_container(id, None));
         match ended.next().await {

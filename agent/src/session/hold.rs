@@ -33,7 +33,8 @@ pub(super) enum Ended {
         /// It had been up for longer than a heartbeat, so this is no quarrel over the place with another process.
         lasted: bool,
     },
-    /// Slots, mounts and labels stand in a hello, so others need a new one; it takes up held attempts as ever.
+    /// Slots, mounts, labels, and that an agent takes jobs again, stand in a hello, so
+    /// a change needs a new one; it takes up held attempts as ever.
     Anew,
     /// The rest of the agent is gone.
     ForGood,
@@ -117,6 +118,8 @@ impl Stream {
                 },
                 () = crate::tasks::changed(&mut setup.about) => return Ended::Anew,
                 changed = setup.snapshot.changed() => match changed {
+                    // That it takes jobs again stands in a hello alone.
+                    Ok(()) if self.said_draining && setup.snapshot.borrow().draining.is_none() => return Ended::Anew,
                     Ok(()) => self.announce(setup),
                     Err(_) => return Ended::ForGood,
                 },

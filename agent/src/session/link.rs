@@ -103,7 +103,7 @@ async fn run(mut setup: Setup, mut ends: Ends) {
         match ended {
             None | Some(Ended::ForGood) => break,
             Some(Ended::Anew) => {
-                tracing::info!("connecting anew to tell the controller of the changed configuration");
+                tracing::info!("connecting anew to tell the controller what has changed");
                 retry.reset();
                 continue;
             }

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 
 use longshore_core::id::AttemptId;
 use tokio::sync::watch;
@@ -20,6 +20,8 @@ pub struct Board {
 struct Inner {
     slots: AtomicU32,
     used: AtomicU32,
+    /// The agent is to end; nothing takes that back.
+    ending: AtomicBool,
     /// attempts --what is held--> session thread
     snapshot: watch::Sender<Snapshot>,
     /// attempts --what they are doing--> status
@@ -44,6 +46,7 @@ impl Board {
             inner: Arc::new(Inner {
                 slots: AtomicU32::new(slots),
                 used: AtomicU32::new(0),
+                ending: AtomicBool::new(false),
                 snapshot,
                 phases: watch::Sender::default(),
             }),
@@ -110,8 +113,16 @@ impl Board {
         self.inner.phases.send_if_modified(|phases| phases.remove(&attempt).is_some());
     }
 
+    /// The agent takes no offers for now, or takes them again.
+    pub fn hold_back(&self, reason: Option<String>) {
+        if !self.inner.ending.load(Ordering::Relaxed) {
+            self.inner.snapshot.send_modify(|snapshot| snapshot.draining = reason);
+        }
+    }
+
     /// The agent takes no more offers.
     pub fn drain(&self, reason: &str) {
+        self.inner.ending.store(true, Ordering::Relaxed);
         self.inner.snapshot.send_modify(|snapshot| snapshot.draining = Some(reason.to_owned()));
     }
 
@@ -132,6 +143,18 @@ impl Drop for Slot {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_is_held_back_comes_again_unless_the_agent_ends() {
+        let board = Board::new(1, None);
+        board.hold_back(Some("not yet".to_owned()));
+        assert_eq!(board.draining().as_deref(), Some("not yet"));
+        board.hold_back(None);
+        assert_eq!(board.draining(), None);
+        board.drain("the end");
+        board.hold_back(None);
+        assert_eq!(board.draining().as_deref(), Some("the end"));
+    }
 
     #[test]
     fn slots_come_back_and_what_runs_already_may_take_too_many() {

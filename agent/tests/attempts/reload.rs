@@ -10,7 +10,10 @@ use nix::unistd::Pid;
 use tokio::io::{AsyncBufReadExt as _, BufReader, Lines};
 use tokio::process::{ChildStderr, Command};
 
-use crate::controller::Controller;
+use longshore_proto::v1::session_request::Message as Up;
+use longshore_proto::v1::session_response::Message as Down;
+
+use crate::controller::{Controller, Seen};
 use crate::engine::{self, INFO, VERSION};
 use crate::world::{World, offer};
 
@@ -35,6 +38,39 @@ async fn more_slots_are_told_to_the_controller_and_the_running_job_goes_on() {
         world.runtime.exit(offer.fence, 0, 0);
         world.controller.completed().await;
     }
+    world.finish().await;
+}
+
+#[tokio::test]
+async fn an_agent_that_is_held_back_takes_no_jobs_until_it_is_not() {
+    let mut world = World::new().await;
+    let running = offer(1, 1);
+    world.offer(&running).await;
+    world.runtime.started(running.fence, 0).await;
+    world.held_back.send_replace(Some("metadata can be reached".to_owned()));
+    let said = |seen: &Seen| if let Seen::Said(Up::Draining(said)) = seen { Some(said.reason.clone()) } else { None };
+    assert_eq!(world.controller.wait(said).await, "metadata can be reached");
+    let next = offer(2, 1);
+    world.controller.say(Down::Offer(next.clone().into()));
+    let answer = world.controller.answered().await;
+    assert_eq!((answer.accepted, answer.reason.as_str()), (false, "metadata can be reached"));
+
+    // An agent that starts anew takes over what runs, and no more.
+    world.kill_agent().await;
+    world.start_agent();
+    let hello = world.controller.hello().await;
+    assert_eq!((hello.draining, hello.held.len()), (true, 1));
+    world.runtime.exit(running.fence, 0, 0);
+    world.controller.completed().await;
+    let free = |seen: &Seen| matches!(seen, Seen::Said(Up::Heartbeat(beat)) if beat.free_slots == 1).then_some(());
+    world.controller.wait(free).await;
+
+    world.held_back.send_replace(None);
+    assert!(!world.controller.hello().await.draining);
+    world.offer(&next).await;
+    world.runtime.started(next.fence, 0).await;
+    world.runtime.exit(next.fence, 0, 0);
+    world.controller.completed().await;
     world.finish().await;
 }
 
@@ -66,7 +102,7 @@ async fn the_program_takes_over_at_sighup_what_it_can() {
     let write = |more: &str| {
         let at = |name: &str| dir.path().join(name);
         let text = format!(
-            "controller = \"{}\"\nca_file = \"/none\"\nstate_dir = {:?}\ndocker.socket = {:?}\n{more}",
+            "controller = \"{}\"\nca_file = \"/none\"\nstate_dir = {:?}\ndocker.socket = {:?}\nmetadata = \"allowed\"\n{more}",
             address,
             at("state"),
             at("docker.sock")
@@ -84,7 +120,7 @@ async fn the_program_takes_over_at_sighup_what_it_can() {
     write("slots = \"many\"\n");
     kill(pid, Signal::SIGHUP).unwrap();
     let line = says(&mut log, "nothing was changed").await;
-    assert!(line.contains("line 5"), "{line}");
+    assert!(line.contains("line 6"), "{line}");
     says(&mut log, "slots = \"many\"").await;
 
     write("slots = 3\nname = \"another\"\n");
@@ -98,6 +134,6 @@ async fn the_program_takes_over_at_sighup_what_it_can() {
     assert!(child.wait().await.unwrap().success());
 }
 
-fn hello_slots(seen: &crate::controller::Seen) -> Option<u32> {
-    if let crate::controller::Seen::Hello(hello) = seen { Some(hello.slots) } else { None }
+fn hello_slots(seen: &Seen) -> Option<u32> {
+    if let Seen::Hello(hello) = seen { Some(hello.slots) } else { None }
 }

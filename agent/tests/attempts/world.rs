@@ -25,6 +25,7 @@ pub(crate) struct World {
     pub(crate) dir: tempfile::TempDir,
     proxy: Option<Proxy>,
     pub(crate) about: watch::Sender<About>,
+    pub(crate) held_back: watch::Sender<Option<String>>,
     pub(crate) drain_timeout: watch::Sender<Duration>,
     agent: Option<Agent>,
 }
@@ -86,6 +87,7 @@ impl World {
             dir,
             proxy,
             about: watch::Sender::new(about()),
+            held_back: watch::Sender::new(None),
             drain_timeout: watch::Sender::new(Duration::from_secs(3_600)),
             agent: None,
         };
@@ -103,6 +105,7 @@ impl World {
             state_dir: self.dir.path().to_owned(),
             package_cache_bytes: 1 << 20,
             about: self.about.subscribe(),
+            held_back: self.held_back.subscribe(),
             drain_timeout: self.drain_timeout.subscribe(),
             retry: Policy { first: Duration::from_millis(1), most: Duration::from_millis(20) },
             manager: Manager,
