@@ -24,7 +24,11 @@ const RIGHT: &str = "Basic YWxpY2U6czNjcmV0";
 
 impl Squid {
     async fn start(wanted: Option<&'static str>) -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        Self::at("127.0.0.1:0", wanted).await
+    }
+
+    async fn at(place: &str, wanted: Option<&'static str>) -> Self {
+        let listener = TcpListener::bind(place).await.unwrap();
         let (address, asked) = (listener.local_addr().unwrap(), Arc::new(Mutex::new(vec![])));
         let (tasks, seen) = (Tasks::new(), Arc::clone(&asked));
         let inner = tasks.clone();
@@ -120,6 +124,9 @@ async fn whose_failure_it_is_is_told_apart() {
     let error = greet(&dialer.by_way_of(Some(open.proxy(None)))).await.unwrap_err();
     assert!(matches!(error, DialError::Tls { .. }), "{error:?}");
     let dialer = Dialer::anonymous(controller.address.clone(), &controller.authority.ca_pem).unwrap();
+    let six = Squid::at("[::1]:0", None).await;
+    assert_eq!(six.proxy(None).to_string(), format!("http://{}", six.address));
+    greet(&dialer.clone().by_way_of(Some(six.proxy(None)))).await.unwrap();
     let greeting = greet(&dialer.by_way_of(Some(open.proxy(None)))).await.unwrap();
     assert!(greeting.spoken.unwrap().time.is_some());
 }
