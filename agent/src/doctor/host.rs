@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use super::{Check, size};
 use crate::config::Config;
-use crate::lifecycle::is_running;
+use crate::status::{Live, is_running, said};
 
 /// Less than this is said although steps still start.
 const COMFORT: u64 = 1 << 30;
@@ -29,7 +29,7 @@ pub(super) fn checks(config: &Config) -> Vec<Check> {
             "look at that directory with `df`",
         ),
     });
-    checks.extend(judge_running(path, is_running(path)));
+    checks.extend(judge_running(path, is_running(path), said(path).ok().flatten().as_ref()));
     checks
 }
 
@@ -116,7 +116,24 @@ pub(super) fn judge_disk(name: &'static str, path: &Path, space: Space, reserve:
     }
 }
 
-fn judge_running(path: &Path, running: io::Result<bool>) -> Option<Check> {
+fn judge_running(path: &Path, running: io::Result<bool>, live: Option<&Live>) -> Option<Check> {
+    let since = |live: &Live| live.since.map(|at| format!(" since {at}")).unwrap_or_default();
+    match (running, live) {
+        (Ok(true), Some(Live { draining: Some(reason), .. })) => Some(Check::warning(
+            "running agent",
+            format!("an agent works on `{}` and takes no jobs: {reason}", path.display()),
+            "do what it says, or start it anew if it was told to stop",
+        )),
+        (Ok(true), Some(live)) if !live.connected => Some(Check::warning(
+            "running agent",
+            format!("an agent works on `{}`, not connected to its controller{}", path.display(), since(live)),
+            "see the checks of the way to the controller below, and the agent's log",
+        )),
+        (running, _) => judge_lock(path, running),
+    }
+}
+
+fn judge_lock(path: &Path, running: io::Result<bool>) -> Option<Check> {
     match running {
         Ok(true) => Some(Check::ok(
             "running agent",
@@ -217,6 +234,21 @@ mod tests {
         assert_eq!(judged(2 << 30, Some(10_000)), Level::Warning);
         // btrfs counts no inodes.
         assert_eq!(judged(2 << 30, None), Level::Ok);
+    }
+
+    #[test]
+    fn a_running_agent_that_takes_no_jobs_is_said() {
+        let judged = |running, live: &Live| judge_running(Path::new("/s"), Ok(running), Some(live)).unwrap();
+        let well = Live { connected: true, ..Live::default() };
+        assert_eq!(judged(true, &well).result, Level::Ok);
+        let held = Live { draining: Some("metadata".to_owned()), ..well };
+        let check = judged(true, &held);
+        assert!(check.result == Level::Warning && check.found.ends_with("takes no jobs: metadata"), "{check:?}");
+        let alone = Live { connected: false, ..Live::default() };
+        assert_eq!(judged(true, &alone).result, Level::Warning);
+        // What an agent said that runs no more means nothing.
+        assert_eq!(judged(false, &held).result, Level::Ok);
+        assert!(judge_running(Path::new("/s"), Err(io::ErrorKind::PermissionDenied.into()), None).is_none());
     }
 
     #[test]

@@ -2,6 +2,7 @@
 
 use std::fmt::{self, Formatter};
 use std::io;
+use std::path::Path;
 
 use longshore_core::time::Timestamp;
 use serde::Serialize;
@@ -11,6 +12,10 @@ use crate::config::Config;
 use crate::executor::probe::{Present, present};
 use crate::identity::{Error, Identity};
 use crate::ledger::{Entry, Ledger};
+
+/// A running agent without a file.
+const STARTING: &str =
+    "the agent is starting, and has said nothing of itself yet (it may wait for the engine: see its log)";
 
 /// How an agent is.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -76,7 +81,10 @@ pub async fn look(config: &Config) -> io::Result<Status> {
             None
         }
     };
-    let live = if running { live(&dir.join(FILE), &mut unknown) } else { None };
+    let live = if running { said(dir).unwrap_or_else(|error| note(dir, &error, &mut unknown)) } else { None };
+    if running && live.is_none() && unknown.is_empty() {
+        unknown.push(STARTING.to_owned());
+    }
     let (entries, unreadable) = Ledger::peek(dir)?;
     let containers = match &identity {
         Some(identity) => match present(&config.docker_socket, identity.agent).await {
@@ -103,22 +111,21 @@ pub async fn look(config: &Config) -> io::Result<Status> {
     })
 }
 
-fn live(path: &std::path::Path, unknown: &mut Vec<String>) -> Option<Live> {
-    let read = std::fs::read(path).and_then(|bytes| serde_json::from_slice(&bytes).map_err(io::Error::other));
-    match read {
-        Ok(live) => Some(live),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => {
-            unknown.push(
-                "the agent is starting, and has said nothing of itself yet (it may wait for the engine: see its log)"
-                    .to_owned(),
-            );
-            None
-        }
-        Err(error) => {
-            unknown.push(format!("`{}` cannot be read: {error}", path.display()));
-            None
-        }
+/// What the agent that works on a state directory says of itself; `None`: nothing yet.
+///
+/// # Errors
+/// When that cannot be read.
+pub fn said(state_dir: &Path) -> io::Result<Option<Live>> {
+    match std::fs::read(state_dir.join(FILE)) {
+        Ok(bytes) => serde_json::from_slice(&bytes).map(Some).map_err(io::Error::other),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(error),
     }
+}
+
+fn note(state_dir: &Path, error: &io::Error, unknown: &mut Vec<String>) -> Option<Live> {
+    unknown.push(format!("`{}` cannot be read: {error}", state_dir.join(FILE).display()));
+    None
 }
 
 fn left(entry: Entry) -> Left {

@@ -11,7 +11,7 @@ use longshore_core::time::Timestamp;
 use serde::{Deserialize, Serialize};
 
 pub use keep::{Facts, clear, keep};
-pub use look::{Left, Status, look};
+pub use look::{Left, Status, look, said};
 
 pub use crate::lifecycle::is_running;
 
