@@ -7,6 +7,7 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 use longshore_agent::app::{self, BAD_USAGE, exit_code};
 use longshore_agent::config::{Config, Flags};
+use longshore_agent::{doctor, status};
 use longshore_core::secret::Secret;
 
 /// Runs Longshore's jobs on this machine.
@@ -20,6 +21,9 @@ struct Arguments {
 #[derive(Debug, Subcommand)]
 enum Command {
     /// Claim jobs and run them
+    ///
+    /// SIGTERM or SIGINT waits for the jobs that run, a second one ends it at once; jobs then go on in their containers.
+    /// SIGHUP reads the configuration again.
     Run {
         #[command(flatten)]
         config: ConfigArguments,
@@ -43,11 +47,53 @@ enum Command {
         #[command(flatten)]
         config: ConfigArguments,
     },
+    /// Look at everything the agent needs, change nothing, and say what to do about what is missing
+    ///
+    /// Works without a running agent and before enrolling. Exit code 0: the agent works, there may be warnings; 1: there
+    /// is an error.
+    Doctor {
+        #[command(flatten)]
+        config: ConfigArguments,
+        /// How to print it
+        #[arg(short, long, value_enum, default_value_t)]
+        output: Output,
+    },
+    /// Say what the running agent does, or what is left here of one that does not run
+    ///
+    /// Exit code 0: it runs; 1: it does not.
+    Status {
+        #[command(flatten)]
+        config: ConfigArguments,
+        /// How to print it
+        #[arg(short, long, value_enum, default_value_t)]
+        output: Output,
+    },
     /// Print the version
     Version,
 }
 
-#[derive(Debug, clap::Args)]
+/// For whom something is printed.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, clap::ValueEnum)]
+enum Output {
+    /// For people
+    #[default]
+    Text,
+    /// For programs
+    Json,
+}
+
+impl Output {
+    fn print(self, what: &(impl std::fmt::Display + serde::Serialize)) -> anyhow::Result<()> {
+        let text = match self {
+            Self::Text => what.to_string(),
+            Self::Json => serde_json::to_string_pretty(what)?,
+        };
+        writeln!(std::io::stdout(), "{}", text.trim_end())?;
+        Ok(())
+    }
+}
+
+#[derive(Debug, Clone, clap::Args)]
 struct ConfigArguments {
     /// Configuration file (TOML)
     #[arg(long, value_name = "FILE")]
@@ -73,7 +119,7 @@ fn main() -> ExitCode {
         }
     };
     match start(arguments.command) {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(code) => code,
         Err(error) => {
             // Nobody reads it when this fails, and the exit code says the rest.
             drop(writeln!(std::io::stderr(), "longshore-agent: {error:#}"));
@@ -82,7 +128,7 @@ fn main() -> ExitCode {
     }
 }
 
-fn start(command: Command) -> anyhow::Result<()> {
+fn start(command: Command) -> anyhow::Result<ExitCode> {
     let mut out = std::io::stdout();
     match command {
         Command::Version => writeln!(out, "longshore-agent {}", env!("CARGO_PKG_VERSION"))?,
@@ -101,12 +147,29 @@ fn start(command: Command) -> anyhow::Result<()> {
             if die_with_parent {
                 longshore_agent::lifecycle::die_with_parent()?;
             }
+            let arguments = config.clone();
             let config = config.load()?;
             longshore_agent::lifecycle::init_log();
-            runtime()?.block_on(app::run(config))?;
+            runtime()?.block_on(app::run(config, Box::new(move || arguments.clone().load())))?;
+        }
+        Command::Doctor { config, output } => {
+            let report = runtime()?.block_on(doctor::examine(config.load()));
+            output.print(&report)?;
+            return Ok(if report.ok { ExitCode::SUCCESS } else { ExitCode::FAILURE });
+        }
+        Command::Status { config, output } => {
+            let config = config.load()?;
+            let status = runtime()?.block_on(status::look(&config)).map_err(|error| {
+                anyhow::anyhow!(
+                    "cannot look into `{}`: {error}; run this as the agent's user",
+                    config.state_dir.display()
+                )
+            })?;
+            output.print(&status)?;
+            return Ok(if status.running { ExitCode::SUCCESS } else { ExitCode::FAILURE });
         }
     }
-    Ok(())
+    Ok(ExitCode::SUCCESS)
 }
 
 fn runtime() -> std::io::Result<tokio::runtime::Runtime> {

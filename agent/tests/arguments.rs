@@ -68,3 +68,56 @@ fn a_token_or_authority_that_is_missing_is_named() {
     let (code, said) = agent(&["enroll", "--token-file", token.to_str().unwrap()], &config);
     assert!(code == Some(1) && said.contains("/none.pem") && !said.contains("secret-token"), "{said}");
 }
+
+#[test]
+fn doctor_works_before_anything_is_there_and_leaves_no_trace() {
+    let dir = tempfile::tempdir().unwrap();
+    let secrets = dir.path().join("proxy-credentials");
+    std::fs::write(&secrets, "alice:hunter2").unwrap();
+    let more = format!(
+        "proxy = \"http://127.0.0.1:1\"\nproxy_credentials_file = {secrets:?}\ndocker.socket = {:?}\n",
+        dir.path().join("none.sock")
+    );
+    let config = config(dir.path(), &more);
+    let (code, said) = agent(&["doctor", "-o", "json"], &config);
+    assert_eq!(code, Some(1), "{said}");
+    assert!(!said.contains("hunter2") && !dir.path().join("state").exists(), "{said}");
+    let report: serde_json::Value = serde_json::from_str(&said).unwrap();
+    assert_eq!(report["ok"], false);
+    let result = |name: &str| {
+        let checks = report["checks"].as_array().unwrap();
+        let check = checks.iter().find(|check| check["check"] == name).unwrap_or_else(|| panic!("no {name}: {said}"));
+        assert!(check["result"] == "ok" || check["what_to_do"].is_string(), "{check}");
+        check["result"].as_str().unwrap().to_owned()
+    };
+    for (name, expected) in [
+        ("configuration", "ok"),
+        ("state directory", "ok"),
+        ("engine socket", "error"),
+        ("authorities", "error"),
+        ("enrolment", "error"),
+        ("proxy", "ok"),
+        ("clock", "warning"),
+    ] {
+        assert_eq!(result(name), expected, "{name}: {said}");
+    }
+    let (code, said) = agent(&["doctor"], &dir.path().join("absent.toml"));
+    assert!(code == Some(1) && said.contains("absent.toml") && said.contains("->"), "{said}");
+}
+
+#[test]
+fn status_tells_whether_an_agent_runs() {
+    let dir = tempfile::tempdir().unwrap();
+    let config = config(dir.path(), "");
+    let (code, said) = agent(&["status"], &config);
+    assert!(
+        code == Some(1) && said.contains("not enrolled: not running") && said.contains("nothing is left"),
+        "{said}"
+    );
+    assert!(!dir.path().join("state").exists());
+    let _running = StateDir::open(&dir.path().join("state")).unwrap();
+    let (code, said) = agent(&["status", "-o", "json"], &config);
+    let status: serde_json::Value = serde_json::from_str(&said).unwrap();
+    assert!(code == Some(0) && status["running"] == true && status["live"].is_null(), "{said}");
+    assert!(status["unknown"][0].as_str().unwrap().contains("starting"), "{said}");
+}

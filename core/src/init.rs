@@ -226,6 +226,45 @@ pub struct ExitRecord {
     pub left_out: Vec<LeftOut>,
 }
 
+/// The exit code of `init reach`: which places were reached.
+pub mod reach {
+    /// Most places that one code can tell of.
+    pub const MOST: usize = 5;
+    /// Set when any was reached, so that no other failure has such a code.
+    const REACHED: u8 = 64;
+
+    /// The code: 0 when none was reached.
+    #[must_use]
+    pub fn code(reached: &[bool]) -> u8 {
+        let bits = (0_u8..).zip(reached).take(MOST).filter(|(_, reached)| **reached);
+        bits.fold(0, |code, (bit, _)| code | REACHED | 1 << bit)
+    }
+
+    /// What a code says of so many places; `None`: it is the code of something else.
+    #[must_use]
+    pub fn read(code: i64, places: usize) -> Option<Vec<bool>> {
+        let code = u8::try_from(code).ok()?;
+        let reached: Vec<bool> = (0..places.min(MOST)).map(|bit| code & (1 << bit) != 0).collect();
+        (self::code(&reached) == code).then_some(reached)
+    }
+
+    #[cfg(test)]
+    mod tests {
+        use super::*;
+
+        #[test]
+        fn every_code_is_read_as_it_was_meant() {
+            for bits in 0_u32..32 {
+                let reached: Vec<bool> = (0..5).map(|bit| bits & (1 << bit) != 0).collect();
+                assert_eq!(read(code(&reached).into(), 5), Some(reached));
+            }
+            for other in [1, 125, 126, 127, 137, 64, -1, 300] {
+                assert_eq!(read(other, 4), None, "{other}");
+            }
+        }
+    }
+}
+
 /// The control file: a small file that agent and init share by descriptor.
 pub mod control {
     /// Size of the file; it is allocated before the step starts, so that a full disk cannot stop an exit record.

@@ -101,7 +101,7 @@ impl Fleet {
         std::fs::write(at("ca.pem"), made["ca_pem"].as_str().unwrap()).unwrap();
         std::fs::write(at("join"), made["token"].as_str().unwrap()).unwrap();
         let text = format!(
-            "controller = \"https://127.0.0.1:{}\"\nca_file = {:?}\nstate_dir = {:?}\nname = \"{name}\"\nslots = 1\ndrain_timeout = \"0s\"\n\n\
+            "controller = \"https://127.0.0.1:{}\"\nca_file = {:?}\nstate_dir = {:?}\nname = \"{name}\"\nslots = 1\ndrain_timeout = \"0s\"\nmetadata = \"allowed\"\n\n\
              [[mounts]]\nname = \"state\"\nsource = {:?}\ntarget = \"/state\"\nread_only = false\n",
             self.ports.1,
             at("ca.pem"),

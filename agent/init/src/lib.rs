@@ -23,6 +23,7 @@ pub mod outputs;
 pub mod plan;
 pub mod prepare;
 pub mod processes;
+pub mod reach;
 pub mod run;
 pub mod signals;
 pub mod spool;

@@ -1,8 +1,9 @@
-//! `longshore-init`: PID 1 of a job container, or, as `init chown UID:GID PATH`, a short run that hands a workspace over.
+//! `longshore-init`: PID 1 of a job container, or a short run in a container of its own: `init chown UID:GID PATH` hands a
+//! workspace over, `init reach ADDRESS:PORT...` tells by its exit code which places can be reached.
 
 use longshore_core::init::{NOT_STARTED, SOCKET};
 use longshore_init::signals::Signals;
-use longshore_init::{chown, handover, run};
+use longshore_init::{chown, handover, reach, run};
 use std::error::Error;
 use std::io::Write as _;
 use std::path::Path;
@@ -12,10 +13,14 @@ fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args_os().skip(1).map(|text| text.to_string_lossy().into_owned()).collect();
     let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
     let done = match arguments[..] {
+        ["reach", ref places @ ..] => match reach::reach(places) {
+            Ok(code) => return ExitCode::from(code),
+            Err(error) => Err(error.into()),
+        },
         [] => job(Path::new(SOCKET)),
         ["run", socket] => job(Path::new(socket)),
         ["chown", owner, path] => chown::chown(owner, Path::new(path)).map_err(Into::into),
-        _ => Err("usage: init [run SOCKET | chown UID:GID PATH]".into()),
+        _ => Err("usage: init [run SOCKET | chown UID:GID PATH | reach ADDRESS:PORT...]".into()),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,

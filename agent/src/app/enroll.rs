@@ -23,7 +23,7 @@ pub async fn enroll(config: &Config, token: Secret, force: bool) -> Result<Ident
     }
     let ca_pem = std::fs::read_to_string(&config.ca_file)
         .map_err(|source| Error::Authorities { path: config.ca_file.clone(), source })?;
-    let dialer = Dialer::anonymous(config.controller.clone(), &ca_pem)?;
+    let dialer = Dialer::anonymous(config.controller.clone(), &ca_pem)?.by_way_of(config.proxy.clone());
     let new = identity::csr()?;
     let introduction = Introduction {
         token,

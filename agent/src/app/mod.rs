@@ -5,10 +5,13 @@
 
 mod enroll;
 mod exit;
+mod metadata;
+mod reload;
 mod serve;
 
 pub use enroll::enroll;
 pub use exit::{BAD_USAGE, exit_code};
+pub use reload::Reread;
 pub use serve::{Settings, serve};
 
 use longshore_core::id::AgentId;
@@ -17,11 +20,12 @@ use tokio::sync::watch;
 use crate::config::Config;
 use crate::executor::{self, Executor};
 use crate::identity::{self, Identity};
-use crate::lifecycle::{Manager, StateDir, StateDirError, watch_signals};
+use crate::lifecycle::{Manager, StateDir, StateDirError, watch_hangups, watch_signals};
 use crate::retry::{Policy, Retry};
-use crate::session::{About, Dialer};
+use crate::session::Dialer;
 use crate::supervisor::Stop;
 use crate::tasks::Tasks;
+use reload::{Told, about_of};
 
 /// Why the agent does not run (any more).
 #[derive(Debug, thiserror::Error)]
@@ -67,45 +71,59 @@ impl Error {
     }
 }
 
-/// Runs an enrolled agent until it is told to stop.
+/// Runs an enrolled agent until it is told to stop. `reread` gives the configuration anew at SIGHUP.
 ///
 /// # Errors
 /// [`Error`]; what runs in containers goes on.
-pub async fn run(config: Config) -> Result<(), Error> {
+pub async fn run(config: Config, reread: Reread) -> Result<(), Error> {
     let tasks = Tasks::new();
     let stop = watch_signals(&tasks).map_err(Error::system("listen for signals"))?;
-    let result = run_until(config, &tasks, stop).await;
+    let hangups = watch_hangups(&tasks).map_err(Error::system("listen for signals"))?;
+    let result = run_until(config, &tasks, stop, hangups, reread).await;
     tasks.end().await;
     result
 }
 
-async fn run_until(config: Config, tasks: &Tasks, mut stop: watch::Receiver<Stop>) -> Result<(), Error> {
+async fn run_until(
+    config: Config,
+    tasks: &Tasks,
+    mut stop: watch::Receiver<Stop>,
+    hangups: watch::Receiver<u64>,
+    reread: Reread,
+) -> Result<(), Error> {
     let state_dir = StateDir::open(&config.state_dir)?;
+    crate::status::clear(state_dir.path());
     let identity = Identity::load(state_dir.path())?;
     identity.check(crate::clock::now())?;
-    let dialer = Dialer::new(config.controller.clone(), &identity)?;
+    let dialer = Dialer::new(config.controller.clone(), &identity)?.by_way_of(config.proxy.clone());
     let boot_id = crate::host::boot_id().map_err(Error::system("read the host's boot id"))?;
     tracing::info!(agent = %identity.agent, controller = %config.controller, version = env!("CARGO_PKG_VERSION"), "starting");
     let Some(runtime) = engine(&config, &identity, &mut stop).await? else { return Ok(()) };
-    let about = About {
-        boot_id,
-        instance_id: crate::clock::nonce(),
-        slots: config.slots,
-        mounts: config.mounts.iter().map(|mount| mount.name.clone()).collect(),
-        labels: config.labels.clone(),
-        weakest_profile: config.weakest_profile,
+    let reason = tokio::select! {
+        reason = metadata::look(&runtime, config.metadata) => reason,
+        _ = stop.wait_for(|stop| *stop != Stop::Run) => return Ok(()),
     };
+    let (held_tx, held_back) = watch::channel(reason);
+    tasks.spawn("metadata", metadata::follow(runtime.clone(), config.metadata, held_tx));
+    let (about_tx, about) = watch::channel(about_of(&config, boot_id, crate::clock::nonce()));
+    let (drain_tx, drain_timeout) = watch::channel(config.drain_timeout);
     let settings = Settings {
-        runtime,
+        runtime: runtime.clone(),
         dialer,
         identity,
         state_dir: config.state_dir.clone(),
         package_cache_bytes: config.limits.package_cache_bytes,
         about,
-        drain_timeout: config.drain_timeout,
+        held_back,
+        drain_timeout,
         retry: Policy::default(),
         manager: Manager,
     };
+    let executor = move |config: &Config| {
+        runtime.reconfigure(config.mounts.clone(), config.limits.clone(), config.weakest_profile);
+    };
+    let told = Told { executor, about: about_tx, drain_timeout: drain_tx };
+    tasks.spawn("reload", reload::follow(hangups, config, reread, told));
     serve(settings, tasks, stop).await
 }
 

@@ -14,7 +14,8 @@ use crate::identity::{self, Identity, Renewal};
 use crate::ledger::Ledger;
 use crate::lifecycle::Manager;
 use crate::retry::Policy;
-use crate::session::{self, About, Client, Dialer, Link, Setup};
+use crate::session::{self, About, Client, Contact, Dialer, Link, Setup};
+use crate::status::{self, Facts};
 use crate::supervisor::{Board, Runtime, Shared, Stop, Supervisor};
 use crate::tasks::Tasks;
 
@@ -32,13 +33,28 @@ pub struct Settings<R> {
     /// Bytes of packages that are kept for later jobs.
     pub package_cache_bytes: u64,
     /// What it says of itself.
-    pub about: About,
+    pub about: watch::Receiver<About>,
+    /// Why no jobs are taken for now; none: they are.
+    pub held_back: watch::Receiver<Option<String>>,
     /// How long a draining agent waits for its jobs.
-    pub drain_timeout: Duration,
+    pub drain_timeout: watch::Receiver<Duration>,
     /// Waits between tries.
     pub retry: Policy,
     /// The service manager.
     pub manager: Manager,
+}
+
+impl<R> Settings<R> {
+    fn facts(&self, board: &Board, contact: watch::Receiver<Contact>) -> Facts {
+        Facts {
+            controller: self.dialer.address().to_string(),
+            proxy: self.dialer.proxy().map(ToString::to_string),
+            about: self.about.clone(),
+            snapshot: board.subscribe(),
+            phases: board.phases(),
+            contact,
+        }
+    }
 }
 
 /// Runs until told to stop; afterwards no task is left but those of the caller, and containers run on.
@@ -54,8 +70,23 @@ pub async fn serve<R: Runtime>(
     let packages = Packages::open(&settings.state_dir, settings.package_cache_bytes)
         .map_err(Error::system("open the packages"))?;
     let engine = settings.runtime.engine().await.ok();
-    let board = Board::new(settings.about.slots, engine);
+    let (slots, boot_id) = {
+        let about = settings.about.borrow();
+        (about.slots, about.boot_id.clone())
+    };
+    let board = Board::new(slots, engine);
+    let (slots, mut about) = (board.clone(), settings.about.clone());
+    tasks.spawn("slots", async move {
+        loop {
+            crate::tasks::changed(&mut about).await;
+            slots.set_slots(about.borrow_and_update().slots);
+        }
+    });
+    let mut held_back = settings.held_back.clone();
+    board.hold_back(held_back.borrow_and_update().clone());
     let (link, ends) = Link::new();
+    let facts = settings.facts(&board, link.contact.clone());
+    tasks.spawn("status", status::keep(settings.state_dir.clone(), facts));
     let client = Client::new(&settings.dialer);
     let shared = Arc::new(Shared {
         runtime: settings.runtime,
@@ -66,7 +97,7 @@ pub async fn serve<R: Runtime>(
         outlet: link.outlet,
         contact: link.contact,
         retry: settings.retry,
-        boot_id: settings.about.boot_id.clone(),
+        boot_id,
     });
     let mut supervisor = Supervisor::new(shared, tasks.clone());
     let inventory = tokio::select! {
@@ -90,7 +121,7 @@ pub async fn serve<R: Runtime>(
         (settings.state_dir, settings.identity, Certificates { client, dialer: settings.dialer });
     tasks.spawn("certificate", async move { identity::keep_fresh(&dir, identity, renewal).await });
     settings.manager.watch(tasks);
-    settings.manager.ready();
+    tasks.spawn("ready", ready(settings.manager, held_back, board));
 
     supervisor.run(link.events, stop, settings.drain_timeout).await;
 
@@ -100,6 +131,19 @@ pub async fn serve<R: Runtime>(
     crate::tasks::blocking(move || thread.join().map_err(|_| std::io::Error::other("it panicked")))
         .await
         .map_err(Error::system("end the session's thread"))
+}
+
+/// The service manager and the board are told whether jobs are taken.
+async fn ready(manager: Manager, mut held_back: watch::Receiver<Option<String>>, board: Board) {
+    loop {
+        let reason = held_back.borrow_and_update().clone();
+        board.hold_back(reason.clone());
+        match reason {
+            None => manager.ready(),
+            Some(reason) => manager.waiting(&reason, super::metadata::LOOK_AGAIN * 3),
+        }
+        crate::tasks::changed(&mut held_back).await;
+    }
 }
 
 /// Certificates come over the agent's own connections.

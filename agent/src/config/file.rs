@@ -8,7 +8,7 @@ use longshore_core::offer::Profile;
 use serde::Deserialize;
 
 use super::span::Span;
-use super::{Address, Config, Error};
+use super::{Address, Config, Error, Metadata};
 use crate::executor::{Limits, Mount};
 
 /// Most jobs at once.
@@ -40,6 +40,8 @@ impl Flags {
 pub(super) struct File {
     controller: Option<String>,
     ca_file: Option<PathBuf>,
+    proxy: Option<String>,
+    proxy_credentials_file: Option<PathBuf>,
     state_dir: Option<PathBuf>,
     name: Option<String>,
     slots: Option<u32>,
@@ -47,6 +49,7 @@ pub(super) struct File {
     weakest_profile: Option<Profile>,
     drain_timeout: Option<Span>,
     docker: Docker,
+    metadata: Option<Metadata>,
     mounts: Option<Vec<Mount>>,
     limits: PartLimits,
 }
@@ -80,6 +83,8 @@ impl File {
         Self {
             controller: self.controller.or(weaker.controller),
             ca_file: self.ca_file.or(weaker.ca_file),
+            proxy: self.proxy.or(weaker.proxy),
+            proxy_credentials_file: self.proxy_credentials_file.or(weaker.proxy_credentials_file),
             state_dir: self.state_dir.or(weaker.state_dir),
             name: self.name.or(weaker.name),
             slots: self.slots.or(weaker.slots),
@@ -87,6 +92,7 @@ impl File {
             weakest_profile: self.weakest_profile.or(weaker.weakest_profile),
             drain_timeout: self.drain_timeout.or(weaker.drain_timeout),
             docker: Docker { socket: self.docker.socket.or(weaker.docker.socket) },
+            metadata: self.metadata.or(weaker.metadata),
             mounts: self.mounts.or(weaker.mounts),
             limits: PartLimits {
                 pids: self.limits.pids.or(weaker.limits.pids),
@@ -97,6 +103,11 @@ impl File {
                 package_cache_bytes: self.limits.package_cache_bytes.or(weaker.limits.package_cache_bytes),
             },
         }
+    }
+
+    /// Whether the environment's proxy is not to be looked at.
+    pub(super) fn sets_proxy(&self) -> bool {
+        self.proxy.is_some()
     }
 
     /// Fills in the defaults and checks every value. `text` is the file, to find lines in.
@@ -113,6 +124,15 @@ impl File {
                 Err(fault(field, format!("`{}` is not an absolute path", path.display())))
             }
         };
+        let credentials =
+            self.proxy_credentials_file.map(|path| absolute("proxy_credentials_file", path)).transpose()?;
+        let proxy = match self.proxy {
+            Some(url) => super::proxy::of_file(&url, credentials).map_err(|message| fault("proxy", message))?,
+            None if credentials.is_some() => {
+                return Err(fault("proxy_credentials_file", "is of no use without `proxy`".to_owned()));
+            }
+            None => None,
+        };
         let slots = self.slots.unwrap_or(1);
         if !(1..=MAX_SLOTS).contains(&slots) {
             return Err(fault("slots", format!("{slots} is not in 1 to {MAX_SLOTS}")));
@@ -123,6 +143,7 @@ impl File {
         Ok(Config {
             controller,
             ca_file: absolute("ca_file", self.ca_file.ok_or_else(|| missing("ca_file"))?)?,
+            proxy,
             state_dir: absolute("state_dir", self.state_dir.ok_or_else(|| missing("state_dir"))?)?,
             name: self.name.filter(|name| !name.is_empty()).unwrap_or_else(crate::host::hostname),
             slots,
@@ -133,6 +154,7 @@ impl File {
                 "docker.socket",
                 self.docker.socket.unwrap_or_else(|| "/var/run/docker.sock".into()),
             )?,
+            metadata: self.metadata.unwrap_or_default(),
             mounts,
             limits,
         })
@@ -202,11 +224,18 @@ fn check_mounts(mounts: &[Mount]) -> Result<(), (&'static str, String)> {
 
 fn address(url: &str) -> Option<Address> {
     let rest = url.strip_prefix("https://")?;
-    let (host, port) = rest.strip_suffix('/').unwrap_or(rest).rsplit_once(':')?;
+    let (host, port) = host_and_port(rest.strip_suffix('/').unwrap_or(rest))?;
+    Some(Address { host, port })
+}
+
+/// `HOST:PORT`; an IPv6 address stands in brackets, which are taken off.
+pub(super) fn host_and_port(text: &str) -> Option<(String, u16)> {
+    let (host, port) = text.rsplit_once(':')?;
     let host = host.strip_prefix('[').and_then(|inner| inner.strip_suffix(']')).unwrap_or(host);
-    let proper = !host.is_empty() && !host.contains(['/', '@', '[', ']', '?', '#']);
+    let proper =
+        !host.is_empty() && !host.contains(|c: char| "/@[]?#".contains(c) || c.is_whitespace() || c.is_control());
     let port = port.parse().ok().filter(|port| *port != 0)?;
-    proper.then(|| Address { host: host.to_owned(), port })
+    proper.then(|| (host.to_owned(), port))
 }
 
 /// The first line that sets the last name of a field's path.

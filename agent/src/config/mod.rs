@@ -3,8 +3,10 @@
 //! Everything is checked before anything is opened, bound or started; an error names the field and, for the file,
 //! the line. Unknown fields are errors.
 
+mod change;
 mod file;
 mod overlay;
+mod proxy;
 mod span;
 
 use std::collections::BTreeMap;
@@ -13,7 +15,9 @@ use std::time::Duration;
 
 use longshore_core::offer::Profile;
 
+pub use change::Change;
 pub use file::Flags;
+pub use proxy::{Credentials, Proxy};
 
 use crate::executor::{Limits, Mount};
 use file::File;
@@ -25,6 +29,8 @@ pub struct Config {
     pub controller: Address,
     /// PEM file with the authorities that the controller's certificate is verified against when enrolling.
     pub ca_file: PathBuf,
+    /// HTTP proxy on the way to the controller.
+    pub proxy: Option<Proxy>,
     /// Directory of everything the agent keeps, mode 0700.
     pub state_dir: PathBuf,
     /// For people to read; the host's name when none is given.
@@ -39,10 +45,23 @@ pub struct Config {
     pub drain_timeout: Duration,
     /// Unix socket of the container engine.
     pub docker_socket: PathBuf,
+    /// Whether jobs may reach the cloud's metadata service.
+    pub metadata: Metadata,
     /// Host directories that jobs may ask for by name.
     pub mounts: Vec<Mount>,
     /// Bounds of one step's container and of the host.
     pub limits: Limits,
+}
+
+/// Whether jobs may reach the metadata service of the cloud that this host is in.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, serde::Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Metadata {
+    /// No job is taken while they can.
+    #[default]
+    Blocked,
+    /// Nobody looks.
+    Allowed,
 }
 
 /// Host and port of the controller.
@@ -112,9 +131,16 @@ impl Config {
     pub fn load(path: &Path, environment: impl Iterator<Item = (String, String)>, flags: Flags) -> Result<Self, Error> {
         let text = std::fs::read_to_string(path).map_err(|source| Error::Read { path: path.to_owned(), source })?;
         let file = File::parse(&text).map_err(|message| Error::File { path: path.to_owned(), message })?;
-        let over =
-            overlay::read(environment).map_err(|(variable, message)| Error::Environment { variable, message })?;
-        flags.into_file().over(over.over(file)).check(&text)
+        let faulty = |(variable, message)| Error::Environment { variable, message };
+        let mut proxies = proxy::Environment::default();
+        let over = overlay::read(environment.inspect(|(name, value)| proxies.take(name, value))).map_err(faulty)?;
+        let file = flags.into_file().over(over.over(file));
+        let own = file.sets_proxy();
+        let mut config = file.check(&text)?;
+        if !own {
+            config.proxy = proxies.proxy(&config.controller).map_err(faulty)?;
+        }
+        Ok(config)
     }
 }
 
@@ -139,12 +165,13 @@ mod tests {
         assert_eq!((config.slots, config.weakest_profile), (1, Profile::Standard));
         assert_eq!(config.docker_socket, Path::new("/var/run/docker.sock"));
         assert_eq!(config.name, crate::host::hostname());
+        assert_eq!(config.metadata, Metadata::Blocked);
     }
 
     #[test]
     fn every_field_is_read_and_the_later_source_wins() {
         let text = format!(
-            "{GOOD}name = \"a\"\nslots = 2\nweakest_profile = \"locked\"\ndrain_timeout = \"1h30m\"\n[labels]\nzone = \"b\"\n[docker]\nsocket = \"/run/d.sock\"\n\
+            "{GOOD}name = \"a\"\nmetadata = \"allowed\"\nslots = 2\nweakest_profile = \"locked\"\ndrain_timeout = \"1h30m\"\n[labels]\nzone = \"b\"\n[docker]\nsocket = \"/run/d.sock\"\n\
              [limits]\npids = 9\n[[mounts]]\nname = \"state\"\nsource = \"/srv/state\"\ntarget = \"/state\"\n"
         );
         let env = [
@@ -161,6 +188,7 @@ mod tests {
         assert_eq!((config.limits.pids, config.limits.cpus), (9, Some(1.5)));
         assert_eq!(config.drain_timeout, Duration::from_secs(5_400));
         assert_eq!(config.mounts.len(), 1);
+        assert_eq!(config.metadata, Metadata::Allowed);
         assert!(!config.mounts[0].read_only);
     }
 
@@ -169,6 +197,7 @@ mod tests {
         let cases = [
             ("slotz = 2\n", &["line 4", "slotz"][..]),
             ("slots = \"many\"\n", &["line 4", "slots"]),
+            ("metadata = \"open\"\n", &["line 4", "blocked"]),
             ("slots = 0\n", &["line 4", "slots"]),
             ("drain_timeout = \"soon\"\n", &["line 4", "drain_timeout", "30s"]),
             ("[docker]\nsocket = \"relative\"\n", &["line 5", "docker.socket"]),
@@ -193,6 +222,22 @@ mod tests {
             assert!(err.contains("controller") && err.contains("line 1"), "{bad}: {err}");
         }
         assert!(load(&GOOD.replace("https://10.0.0.5:7443", "https://[::1]:7443"), &[], Flags::default()).is_ok());
+    }
+
+    #[test]
+    fn the_proxy_of_the_file_goes_over_that_of_the_environment() {
+        let environment = [("HTTPS_PROXY", "http://env:1")];
+        let proxy = |more: &str| {
+            let config = load(&format!("{GOOD}{more}"), &environment, Flags::default());
+            config.map(|config| config.proxy.map(|proxy| (proxy.to_string(), proxy.credentials)))
+        };
+        assert_eq!(proxy("").unwrap(), Some(("http://env:1".to_owned(), None)));
+        assert_eq!(proxy("proxy = \"none\"\n").unwrap(), None);
+        let own = proxy("proxy = \"http://own:2\"\nproxy_credentials_file = \"/etc/p\"\n").unwrap();
+        assert_eq!(own, Some(("http://own:2".to_owned(), Some(Credentials::File("/etc/p".into())))));
+        let error = proxy("proxy = \"http://u:hunter2@own:2\"\n").unwrap_err();
+        assert!(error.contains("`proxy` (line 4)") && !error.contains("hunter2"), "{error}");
+        assert!(proxy("proxy_credentials_file = \"/etc/p\"\n").unwrap_err().contains("proxy_credentials_file"));
     }
 
     #[test]

@@ -18,10 +18,10 @@ impl Executor {
     /// # Errors
     /// Those of [`Error`] that say "nothing was started".
     pub async fn create(&self, step: &Step, image: &Image) -> Result<Created, Error> {
-        let inner = &self.inner;
+        let (inner, config) = (&self.inner, self.current());
         // What the step asks for is checked before anything is made.
-        settings::step_container(&inner.config, inner.host, step, image, &inner.config.state_dir, None)?;
-        check_free(&inner.config.state_dir, inner.config.limits.disk_reserve_bytes)?;
+        settings::step_container(&config, inner.host, step, image, &config.state_dir, None)?;
+        check_free(&config.state_dir, config.limits.disk_reserve_bytes)?;
         let dir = self.step_dir(step.fence.attempt, step.offer.index);
         dir.make()?;
         initbin::link(&inner.init, &dir)?;
@@ -44,7 +44,7 @@ impl Executor {
             Network::None => None,
         };
         let mnt = self.step_dir(step.fence.attempt, step.offer.index).mnt();
-        let body = settings::step_container(&inner.config, inner.host, step, image, &mnt, network.as_deref())?;
+        let body = settings::step_container(&self.current(), inner.host, step, image, &mnt, network.as_deref())?;
         self.create_container(&settings::name(step.fence.attempt, step.offer.index), body, &image.reference).await
     }
 

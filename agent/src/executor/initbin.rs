@@ -42,6 +42,25 @@ pub(super) fn link(verified: &Path, dir: &StepDir) -> Result<(), Error> {
     link().map_err(file_error("create", &path))
 }
 
+/// An archive that holds init at this absolute path and nothing else.
+pub(super) fn tar(path: &str) -> io::Result<Vec<u8>> {
+    let mut tar = tar::Builder::new(Vec::new());
+    let path = Path::new(path.trim_start_matches('/'));
+    // Directories that are only implied may not be everyone's to enter where the engine maps users.
+    if let Some(parent) = path.parent().filter(|parent| *parent != Path::new("")) {
+        let mut header = tar::Header::new_gnu();
+        header.set_entry_type(tar::EntryType::Directory);
+        header.set_size(0);
+        header.set_mode(0o755);
+        tar.append_data(&mut header, parent, io::empty())?;
+    }
+    let mut header = tar::Header::new_gnu();
+    header.set_size(INIT.len() as u64);
+    header.set_mode(0o755);
+    tar.append_data(&mut header, path, INIT)?;
+    tar.into_inner()
+}
+
 fn mode(path: &Path) -> io::Result<u32> {
     Ok(std::fs::metadata(path)?.permissions().mode() & 0o7777)
 }

@@ -22,8 +22,10 @@ mod files;
 mod handover;
 mod image;
 mod initbin;
+pub mod metadata;
 mod network;
 mod owner;
+pub mod probe;
 mod pulumi;
 mod settings;
 mod start;
@@ -32,7 +34,7 @@ mod workspace;
 
 use std::collections::HashMap;
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError, RwLock};
 
 use bollard::Docker;
 use longshore_core::fence::Fence;
@@ -166,7 +168,10 @@ pub struct Executor {
 
 struct Inner {
     docker: Docker,
+    /// As at the start: where things are and whose they are never changes.
     config: Config,
+    /// With the mounts, limits and the profile of now.
+    current: RwLock<Arc<Config>>,
     host: settings::Host,
     /// The verified copy of init.
     init: PathBuf,
@@ -210,6 +215,7 @@ impl Executor {
         let host = settings::Host { memory: number(info.mem_total), cpus: number(info.ncpu) };
         let inner = Inner {
             docker,
+            current: RwLock::new(Arc::new(config.clone())),
             config,
             host,
             init,
@@ -218,6 +224,23 @@ impl Executor {
             owners: Mutex::default(),
         };
         Ok(Self { inner: Arc::new(inner) })
+    }
+
+    /// Whose containers these are.
+    #[must_use]
+    pub fn agent(&self) -> AgentId {
+        self.inner.config.agent
+    }
+
+    /// Uses other mounts and limits for what is created from now on; containers that are there stay as they are.
+    pub fn reconfigure(&self, mounts: Vec<Mount>, limits: Limits, weakest_profile: Profile) {
+        let next = Config { mounts, limits, weakest_profile, ..self.inner.config.clone() };
+        *self.inner.current.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(next);
+    }
+
+    /// The configuration as it is now.
+    fn current(&self) -> Arc<Config> {
+        Arc::clone(&self.inner.current.read().unwrap_or_else(PoisonError::into_inner))
     }
 
     /// Directory of one step of one attempt: `attempts/<attempt id>/steps/<index>` in the state directory.

@@ -32,7 +32,7 @@ pub(super) const OUTPUT: &str = "/run/longshore/output";
 pub(super) const PLAN: &str = "/run/longshore/plan.json";
 /// The folders of what steps leave, in [`VOLUME`] beside the workspace; one for each try.
 const ARTIFACTS: &str = "/longshore/artifacts";
-/// Marks containers that only prepare a workspace.
+/// Marks containers that only prepare a workspace, or look at the network.
 pub(super) const HELPER_LABEL: &str = "longshore.helper";
 
 /// Taken from Docker's defaults in profile `standard`: raw packets, device nodes, another root, audit records and
@@ -150,6 +150,29 @@ pub(super) fn helper_container(
             ..bounds(&config.limits, host)
         }),
         ..program(image, &["chown", &to.to_string(), VOLUME])
+    }
+}
+
+/// A short run of init as nobody, on the network of the jobs, that tries to reach some places.
+pub(super) fn probe_container(
+    config: &Config,
+    host: Host,
+    image: &str,
+    network: &str,
+    places: &[String],
+) -> ContainerCreateBody {
+    let mut arguments = vec!["reach"];
+    arguments.extend(places.iter().map(String::as_str));
+    ContainerCreateBody {
+        user: Some("65534:65534".to_owned()),
+        labels: Some(super::metadata::labels(&config.agent.to_string())),
+        host_config: Some(HostConfig {
+            readonly_rootfs: Some(true),
+            network_mode: Some(network.to_owned()),
+            cap_drop: Some(vec!["ALL".to_owned()]),
+            ..bounds(&config.limits, host)
+        }),
+        ..program(image, &arguments)
     }
 }
 

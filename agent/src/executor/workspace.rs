@@ -52,7 +52,7 @@ impl Executor {
             None => None,
         };
         let (sender, receiver) = mpsc::channel(PIECES);
-        let (owner, most) = (created.owner, self.inner.config.limits.package_bytes);
+        let (owner, most) = (created.owner, self.current().limits.package_bytes);
         let rewriting = tasks::blocking(move || {
             let done = archive::rewrite(package, owner, most, io::BufWriter::with_capacity(PIECE, Pieces(&sender)));
             if done.is_err() {
@@ -83,7 +83,7 @@ impl Executor {
         let mnt = self.step_dir(step.fence.attempt, step.offer.index).mnt();
         let name = format!("{}-chown", settings::name(step.fence.attempt, step.offer.index));
         self.remove(&name).await?;
-        let body = settings::helper_container(&inner.config, inner.host, step, &image, &mnt, owner);
+        let body = settings::helper_container(&self.current(), inner.host, step, &image, &mnt, owner);
         let id = self.create_container(&name, body, &step.offer.image).await?;
         let ran = self.run_helper(&id).await;
         self.remove(&id).await?;
@@ -95,7 +95,8 @@ impl Executor {
         }
     }
 
-    async fn run_helper(&self, id: &str) -> Result<i64, bollard::errors::Error> {
+    /// Starts a container that ends by itself, and waits for that.
+    pub(super) async fn run_helper(&self, id: &str) -> Result<i64, bollard::errors::Error> {
         self.inner.docker.start_container(id, None).await?;
         let mut ended = std::pin::pin!(self.inner.docker.wait_container(id, None));
         match ended.next().await {

@@ -35,8 +35,11 @@ fn leaf(certificate_pem: &str) -> Result<CertificateDer<'static>, Error> {
 }
 
 pub(super) fn validity(certificate_pem: &str) -> Result<Validity, Error> {
-    let der = leaf(certificate_pem)?;
-    let (_, certificate) = x509_parser::parse_x509_certificate(&der).map_err(|err| Error::Answer(err.to_string()))?;
+    validity_of(&leaf(certificate_pem)?)
+}
+
+pub(super) fn validity_of(der: &[u8]) -> Result<Validity, Error> {
+    let (_, certificate) = x509_parser::parse_x509_certificate(der).map_err(|err| Error::Answer(err.to_string()))?;
     let at = |seconds: i64| Timestamp::from_micros(seconds.saturating_mul(1_000_000));
     let validity = certificate.validity();
     Ok(Validity { from: at(validity.not_before.timestamp()), until: at(validity.not_after.timestamp()) })

@@ -115,6 +115,11 @@ pub enum Error {
     Key(#[source] rcgen::Error),
 }
 
+/// When a certificate ends, if it is one.
+pub(crate) fn until(der: &[u8]) -> Option<Timestamp> {
+    key::validity_of(der).ok().map(|validity| validity.until)
+}
+
 #[derive(Serialize, Deserialize)]
 struct Stored {
     version: u32,

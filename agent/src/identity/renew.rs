@@ -3,6 +3,8 @@
 use std::path::Path;
 use std::time::Duration;
 
+use longshore_core::time::Timestamp;
+
 use super::{Error, Identity, key};
 use crate::retry::{Policy, Retry};
 
@@ -20,12 +22,22 @@ const RETRY: Policy = Policy { first: Duration::from_secs(10), most: Duration::f
 const LOOK_AGAIN: Duration = Duration::from_secs(3_600);
 
 /// Renews the certificate each time a third of its life has passed, for ever.
-pub async fn keep_fresh(state_dir: &Path, mut identity: Identity, renewal: impl Renewal) {
+pub async fn keep_fresh(state_dir: &Path, identity: Identity, renewal: impl Renewal) {
+    keep_fresh_by(crate::clock::now, state_dir, identity, renewal).await;
+}
+
+/// The same by any clock.
+async fn keep_fresh_by(
+    now: impl Fn() -> Timestamp + Send,
+    state_dir: &Path,
+    mut identity: Identity,
+    renewal: impl Renewal,
+) {
     let mut retry = Retry::new(RETRY);
     loop {
         match identity.validity() {
             Ok(validity) => {
-                let wait = validity.renew_in(crate::clock::now());
+                let wait = validity.renew_in(now());
                 if !wait.is_zero() {
                     tokio::time::sleep(wait.min(LOOK_AGAIN)).await;
                     continue;
@@ -41,7 +53,7 @@ pub async fn keep_fresh(state_dir: &Path, mut identity: Identity, renewal: impl 
             }
             Err(error) => {
                 tracing::warn!(%error, "the certificate could not be renewed, trying again");
-                if let Err(expired) = identity.check(crate::clock::now()) {
+                if let Err(expired) = identity.check(now()) {
                     tracing::error!(error = %expired, "this agent cannot reach its controller any more");
                 }
                 retry.pause().await;
@@ -71,7 +83,6 @@ mod tests {
 
     use longshore_core::id::AgentId;
     use longshore_core::secret::Secret;
-    use longshore_core::time::Timestamp;
 
     use super::*;
 
@@ -142,5 +153,100 @@ mod tests {
             )
             .is_err()
         );
+    }
+
+    /// Signs for a day, by a clock that follows tokio's, and is away for some hours of each month.
+    struct Year {
+        agent: AgentId,
+        began: tokio::time::Instant,
+        seen: Mutex<Seen>,
+    }
+
+    #[derive(Default)]
+    struct Seen {
+        in_force: Option<Identity>,
+        renewed: u32,
+        refused: u32,
+        keys: std::collections::HashSet<String>,
+        least_left: Option<Duration>,
+    }
+
+    /// 2026-01-01, in seconds.
+    const NEW_YEAR: u64 = 1_767_225_600;
+    const HOUR: u64 = 3_600;
+
+    fn clock(began: tokio::time::Instant) -> Timestamp {
+        Timestamp::from_micros(0).after(Duration::from_secs(NEW_YEAR) + began.elapsed())
+    }
+
+    impl Year {
+        fn sign(&self, csr_pem: &str) -> String {
+            let key = rcgen::KeyPair::generate().unwrap();
+            let issuer = rcgen::Issuer::new(rcgen::CertificateParams::new(vec![]).unwrap(), key);
+            let mut request = rcgen::CertificateSigningRequestParams::from_pem(csr_pem).unwrap();
+            let uri = format!("longshore://agent/{}", self.agent);
+            request.params.subject_alt_names = vec![rcgen::SanType::URI(uri.try_into().unwrap())];
+            let from = rcgen::date_time_ymd(2026, 1, 1) + self.began.elapsed();
+            (request.params.not_before, request.params.not_after) = (from, from + Duration::from_secs(24 * HOUR));
+            request.signed_by(&issuer).unwrap().pem()
+        }
+
+        /// Fifteen hours of each month: nearly what is left when a renewal is due.
+        fn is_away(&self) -> bool {
+            let hours = self.began.elapsed().as_secs() / HOUR;
+            (hours % (30 * 24)) >= 30 * 24 - 15
+        }
+    }
+
+    impl Renewal for std::sync::Arc<Year> {
+        async fn renew(&self, csr_pem: &str) -> Result<(String, String), String> {
+            let mut seen = self.seen.lock().unwrap();
+            let left = seen.in_force.as_ref().unwrap().validity().unwrap().until.since(clock(self.began));
+            seen.least_left = Some(seen.least_left.map_or(left, |least| least.min(left)));
+            if self.is_away() {
+                seen.refused += 1;
+                return Err("away".to_owned());
+            }
+            drop(seen);
+            Ok((self.sign(csr_pem), String::new()))
+        }
+        fn install(&self, identity: &Identity) -> Result<(), String> {
+            let mut seen = self.seen.lock().unwrap();
+            seen.renewed += 1;
+            assert!(seen.keys.insert(identity.key_pem.expose().to_owned()), "a key was used again");
+            seen.in_force = Some(identity.clone());
+            Ok(())
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_year_passes_without_an_expired_certificate() {
+        let dir = tempfile::tempdir().unwrap();
+        let (agent, began) = (AgentId::new(Timestamp::from_micros(1), [1; 10]), tokio::time::Instant::now());
+        let year = std::sync::Arc::new(Year { agent, began, seen: Mutex::default() });
+        let new = key::csr().unwrap();
+        let first = Identity {
+            agent,
+            controller: "c".to_owned(),
+            pool: "p".to_owned(),
+            certificate_pem: year.sign(&new.csr_pem),
+            key_pem: new.key_pem,
+            ca_pem: "ca".to_owned(),
+        };
+        year.seen.lock().unwrap().in_force = Some(first.clone());
+        let now = move || clock(began);
+        let kept = keep_fresh_by(now, dir.path(), first, std::sync::Arc::clone(&year));
+        let kept = tokio::time::timeout(Duration::from_secs(365 * 24 * HOUR), kept).await;
+        assert!(kept.is_err(), "it ended by itself");
+
+        let seen = year.seen.lock().unwrap();
+        let left = seen.least_left.unwrap();
+        assert!(left > Duration::ZERO, "a certificate expired before it was renewed");
+        // Every eight hours, less often in the months' last days; and the outages were felt.
+        assert!((1_000..=365 * 3).contains(&seen.renewed), "{}", seen.renewed);
+        assert!(seen.refused >= 12 && left < Duration::from_secs(10 * HOUR), "{} {left:?}", seen.refused);
+        let on_disk = Identity::load(dir.path()).unwrap();
+        assert_eq!(Some(&on_disk), seen.in_force.as_ref());
+        assert!(on_disk.check(now()).is_ok());
     }
 }

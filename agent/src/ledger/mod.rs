@@ -184,6 +184,30 @@ impl Ledger {
         Ok(entries)
     }
 
+    /// Every attempt on disk, and the names of those that cannot be read. Nothing is made, removed or set aside, so this
+    /// may be done while an agent works on the directory; what it changes meanwhile is seen or not.
+    ///
+    /// # Errors
+    /// When the directory itself cannot be read; one that is not there is empty.
+    pub fn peek(state_dir: &Path) -> io::Result<(Vec<Entry>, Vec<String>)> {
+        let ledger = Self { attempts: state_dir.join("attempts"), set_aside: state_dir.join("unreadable") };
+        let (mut entries, mut unreadable) = (Vec::new(), Vec::new());
+        let items = match std::fs::read_dir(&ledger.attempts) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok((entries, unreadable)),
+            items => items?,
+        };
+        for item in items {
+            let name = item?.file_name().to_string_lossy().into_owned();
+            let Ok(attempt) = name.parse::<AttemptId>() else { continue };
+            match ledger.entry(attempt) {
+                Ok(entry) => entries.extend(entry),
+                Err(_) => unreadable.push(name),
+            }
+        }
+        entries.sort_by_key(|entry| entry.offer.fence.attempt);
+        Ok((entries, unreadable))
+    }
+
     fn entry(&self, attempt: AttemptId) -> io::Result<Option<Entry>> {
         let dir = self.attempt_dir(attempt);
         let Some(claim) = load::<Claim>(&dir.join("offer.json"))? else { return Ok(None) };

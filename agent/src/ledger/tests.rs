@@ -109,3 +109,20 @@ fn a_newer_agents_fields_are_no_hindrance() {
     std::fs::write(&path, value.to_string()).unwrap();
     assert_eq!(ledger.load().unwrap()[0].reached.clone().unwrap().intent, intent());
 }
+
+#[test]
+fn a_look_changes_nothing() {
+    let (dir, ledger, offer) = claimed(1);
+    let broken = self::offer(2).fence.attempt;
+    std::fs::create_dir_all(ledger.attempt_dir(broken)).unwrap();
+    std::fs::write(ledger.attempt_dir(broken).join("offer.json"), b"{").unwrap();
+    let never_claimed = self::offer(3).fence.attempt;
+    std::fs::create_dir_all(ledger.attempt_dir(never_claimed)).unwrap();
+    let (entries, unreadable) = Ledger::peek(dir.path()).unwrap();
+    assert_eq!((entries.len(), entries[0].offer.clone()), (1, offer));
+    assert_eq!(unreadable, [broken.to_string()]);
+    assert!(ledger.attempt_dir(broken).exists() && ledger.attempt_dir(never_claimed).exists());
+    let empty = tempfile::tempdir().unwrap();
+    assert_eq!(Ledger::peek(empty.path()).unwrap(), (vec![], vec![]));
+    assert!(std::fs::read_dir(empty.path()).unwrap().next().is_none());
+}

@@ -5,8 +5,8 @@ mod signals;
 mod state_dir;
 
 pub use notify::Manager;
-pub use signals::watch_signals;
-pub use state_dir::{Error as StateDirError, StateDir};
+pub use signals::{watch_hangups, watch_signals};
+pub use state_dir::{Error as StateDirError, StateDir, is_running};
 
 /// Asks the kernel to end this process with SIGTERM when its parent has ended, for agents that a foreground command starts.
 ///

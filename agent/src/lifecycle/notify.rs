@@ -13,7 +13,13 @@ pub struct Manager;
 impl Manager {
     /// The agent works.
     pub fn ready(self) {
-        tell(&[NotifyState::Ready]);
+        tell(&[NotifyState::Ready, NotifyState::Status("takes jobs")]);
+    }
+
+    /// The agent does not take jobs yet, and says why; the manager hears of it again within this time.
+    pub fn waiting(self, reason: &str, within: Duration) {
+        let micros = u32::try_from(within.as_micros()).unwrap_or(u32::MAX);
+        tell(&[NotifyState::Status(reason), NotifyState::ExtendTimeoutUsec(micros)]);
     }
 
     /// The agent ends, and needs at most this long for it.

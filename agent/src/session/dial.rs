@@ -21,7 +21,7 @@ const CONNECTION_WINDOW: u32 = 4 << 20;
 /// A grant may hold a hand-over of up to 16 MiB.
 const MAX_MESSAGE: usize = 24 << 20;
 
-fn endpoint() -> Endpoint {
+pub(super) fn endpoint() -> Endpoint {
     // The authority is a formality here: TLS and the address are the connector's.
     Endpoint::from_static("http://longshore-controller")
         .http2_keep_alive_interval(KEEP_ALIVE)

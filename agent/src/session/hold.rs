@@ -33,6 +33,9 @@ pub(super) enum Ended {
         /// It had been up for longer than a heartbeat, so this is no quarrel over the place with another process.
         lasted: bool,
     },
+    /// Slots, mounts, labels, and that an agent takes jobs again, stand in a hello, so
+    /// a change needs a new one; it takes up held attempts as ever.
+    Anew,
     /// The rest of the agent is gone.
     ForGood,
 }
@@ -67,9 +70,10 @@ async fn open(setup: &mut Setup, ends: &Ends) -> Result<Stream, String> {
     let (up, up_rx) = mpsc::channel(WAITING);
     let snapshot = setup.snapshot.borrow_and_update().clone();
     let said_draining = snapshot.draining.is_some();
+    let about = setup.about.borrow_and_update().clone();
     // As the controller counts from a hello.
-    let said_free = setup.about.slots.saturating_sub(u32::try_from(snapshot.held.len()).unwrap_or(u32::MAX));
-    let hello = wire::hello(&setup.about, &snapshot, setup.probe.read());
+    let said_free = about.slots.saturating_sub(u32::try_from(snapshot.held.len()).unwrap_or(u32::MAX));
+    let hello = wire::hello(&about, &snapshot, setup.probe.read());
     up.send(wire::up(hello)).await.map_err(|err| err.to_string())?;
     let said = |status: tonic::Status| Error::from_status(&status).to_string();
     let mut down = plane.session(ReceiverStream::new(up_rx)).await.map_err(said)?.into_inner();
@@ -112,7 +116,10 @@ impl Stream {
                     Some(message) => self.say(wire::message(message)),
                     None => return Ended::ForGood,
                 },
+                () = crate::tasks::changed(&mut setup.about) => return Ended::Anew,
                 changed = setup.snapshot.changed() => match changed {
+                    // That it takes jobs again stands in a hello alone.
+                    Ok(()) if self.said_draining && setup.snapshot.borrow().draining.is_none() => return Ended::Anew,
                     Ok(()) => self.announce(setup),
                     Err(_) => return Ended::ForGood,
                 },

@@ -20,8 +20,8 @@ use crate::retry::{Policy, Retry};
 pub struct Setup {
     /// Dials the controller.
     pub dialer: Dialer,
-    /// What the agent says of itself.
-    pub about: About,
+    /// What the agent says of itself; another is said in a new hello.
+    pub about: watch::Receiver<About>,
     /// What it holds.
     pub snapshot: watch::Receiver<Snapshot>,
     /// Host facts.
@@ -102,6 +102,11 @@ async fn run(mut setup: Setup, mut ends: Ends) {
         ends.contact.send_if_modified(|contact| std::mem::take(&mut contact.connected));
         match ended {
             None | Some(Ended::ForGood) => break,
+            Some(Ended::Anew) => {
+                tracing::info!("connecting anew to tell the controller what has changed");
+                retry.reset();
+                continue;
+            }
             Some(Ended::Broken { reason, welcomed, lasted }) => {
                 if lasted {
                     retry.reset();

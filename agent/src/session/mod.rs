@@ -7,9 +7,11 @@ mod artifact;
 mod call;
 mod dial;
 mod enroll;
+mod greet;
 mod hold;
 mod link;
 mod log;
+mod proxy;
 mod tls;
 mod wire;
 
@@ -22,13 +24,15 @@ use longshore_core::offer::{Offer, Profile};
 
 pub use call::{Client, Ending, Error, PackageStream, Report, Start, Verdict};
 pub use enroll::{Enrolled, Introduction, enroll};
+pub use greet::{Greeting, Spoken, greet};
 pub use link::{Ends, Link, Outlet, Setup, start};
 pub use log::{LogAcks, LogSender};
-pub use tls::{Dialer, Error as TlsError};
+pub use proxy::Error as ProxyError;
+pub use tls::{DialError, Dialer, Error as TlsError};
 
 use crate::executor::Engine;
 
-/// What the agent says of itself, the same for its whole life.
+/// What the agent says of itself in each hello.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct About {
     /// Boot id of the host.

@@ -15,10 +15,11 @@ use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
-use crate::config::Address;
+use super::proxy;
+use crate::config::{Address, Proxy};
 use crate::identity::Identity;
 
-/// TCP and TLS together may take this long.
+/// Proxy, TCP and TLS together may take this long.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Why no TLS settings can be made.
@@ -38,10 +39,52 @@ pub enum Error {
     Tls(#[from] rustls::Error),
 }
 
+/// Why there is no connection to the controller: whose failure it is stands in the variant.
+#[derive(Debug, thiserror::Error)]
+pub enum DialError {
+    /// The controller's name has no address.
+    #[error("the controller's name `{host}` cannot be resolved")]
+    Resolve {
+        /// The name.
+        host: String,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
+    /// Nothing takes the connection.
+    #[error("no TCP connection to {address}")]
+    Tcp {
+        /// Where.
+        address: Address,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
+    /// The proxy on the way.
+    #[error(transparent)]
+    Proxy(#[from] proxy::Error),
+    /// TCP came about, TLS did not.
+    #[error("no TLS with {address}")]
+    Tls {
+        /// Where.
+        address: Address,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
+    /// It took too long.
+    #[error("no connection to {address} within {} s", CONNECT_TIMEOUT.as_secs())]
+    Late {
+        /// Where.
+        address: Address,
+    },
+}
+
 /// Dials the controller. Clones share the TLS settings.
 #[derive(Debug, Clone)]
 pub struct Dialer {
     address: Address,
+    proxy: Option<Proxy>,
     tls: Arc<RwLock<Arc<ClientConfig>>>,
 }
 
@@ -51,7 +94,7 @@ impl Dialer {
     /// # Errors
     /// [`Error`] when the identity's certificate, key or authorities cannot be used.
     pub fn new(address: Address, identity: &Identity) -> Result<Self, Error> {
-        Ok(Self { address, tls: Arc::new(RwLock::new(settings(&identity.ca_pem, Some(identity))?)) })
+        Ok(Self { address, proxy: None, tls: Arc::new(RwLock::new(settings(&identity.ca_pem, Some(identity))?)) })
     }
 
     /// Dials without a certificate of its own, to enroll.
@@ -59,7 +102,26 @@ impl Dialer {
     /// # Errors
     /// [`Error`] when there is no authority in `ca_pem`.
     pub fn anonymous(address: Address, ca_pem: &str) -> Result<Self, Error> {
-        Ok(Self { address, tls: Arc::new(RwLock::new(settings(ca_pem, None)?)) })
+        Ok(Self { address, proxy: None, tls: Arc::new(RwLock::new(settings(ca_pem, None)?)) })
+    }
+
+    /// The same by way of a proxy, or of none.
+    #[must_use]
+    pub fn by_way_of(mut self, proxy: Option<Proxy>) -> Self {
+        self.proxy = proxy;
+        self
+    }
+
+    /// Where it dials.
+    #[must_use]
+    pub fn address(&self) -> &Address {
+        &self.address
+    }
+
+    /// The proxy on the way.
+    #[must_use]
+    pub fn proxy(&self) -> Option<&Proxy> {
+        self.proxy.as_ref()
     }
 
     /// Uses another identity from the next connection on.
@@ -74,20 +136,33 @@ impl Dialer {
 
     /// Opens one connection.
     pub(super) async fn dial(self) -> io::Result<TlsStream<TcpStream>> {
+        self.connect().await.map_err(io::Error::other)
+    }
+
+    /// Opens one connection and says what is in its way.
+    pub(super) async fn connect(&self) -> Result<TlsStream<TcpStream>, DialError> {
+        let late = |_| DialError::Late { address: self.address.clone() };
+        tokio::time::timeout(CONNECT_TIMEOUT, self.try_connect()).await.map_err(late)?
+    }
+
+    async fn try_connect(&self) -> Result<TlsStream<TcpStream>, DialError> {
         let config = self.tls.read().unwrap_or_else(PoisonError::into_inner).clone();
-        let name = ServerName::try_from(SERVER_NAME).map_err(io::Error::other)?;
-        let connect = async {
-            let tcp = TcpStream::connect((self.address.host.as_str(), self.address.port)).await?;
-            tcp.set_nodelay(true)?;
-            TlsConnector::from(config).connect(name, tcp).await
+        let failed = |source| DialError::Tls { address: self.address.clone(), source };
+        let name = ServerName::try_from(SERVER_NAME).map_err(|error| failed(io::Error::other(error)))?;
+        let tcp = match &self.proxy {
+            Some(proxy) => proxy::through(proxy, &self.address).await?,
+            None => self.direct().await?,
         };
-        let late = |_| {
-            io::Error::new(
-                io::ErrorKind::TimedOut,
-                format!("no connection to {} within {} s", self.address, CONNECT_TIMEOUT.as_secs()),
-            )
-        };
-        tokio::time::timeout(CONNECT_TIMEOUT, connect).await.map_err(late)?
+        tcp.set_nodelay(true).map_err(|source| DialError::Tcp { address: self.address.clone(), source })?;
+        TlsConnector::from(config).connect(name, tcp).await.map_err(failed)
+    }
+
+    async fn direct(&self) -> Result<TcpStream, DialError> {
+        let Address { host, port } = &self.address;
+        let unresolved = |source| DialError::Resolve { host: host.clone(), source };
+        let found: Vec<_> = tokio::net::lookup_host((host.as_str(), *port)).await.map_err(unresolved)?.collect();
+        let tcp = TcpStream::connect(found.as_slice()).await;
+        tcp.map_err(|source| DialError::Tcp { address: self.address.clone(), source })
     }
 }
 

@@ -105,7 +105,7 @@ impl<R: Runtime> Attempt<R> {
                 tracing::error!(attempt = %self.id(), index, "the controller names a step that was not offered");
                 return Ok(());
             };
-            let reporter = Reporter::new(self.shared.outlet.clone(), self.offer.fence, index);
+            let reporter = Reporter::new(&self.shared.outlet, &self.shared.board, self.offer.fence, index);
             let ending = self.step(&step, reached.take(), &reporter).await?;
             let next = self.complete(index, ending).await?;
             self.remove_containers().await;

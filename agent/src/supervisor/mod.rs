@@ -26,7 +26,7 @@ use longshore_core::id::AttemptId;
 use longshore_core::offer::Offer;
 use tokio::sync::{mpsc, watch};
 
-pub use board::{Board, Slot};
+pub use board::{Board, Phases, Slot};
 pub use deadlines::{deadlines, refresh_every};
 pub use runtime::Runtime;
 
@@ -113,7 +113,7 @@ impl<R: Runtime> Supervisor<R> {
         &mut self,
         mut events: mpsc::UnboundedReceiver<Event>,
         mut stop: watch::Receiver<Stop>,
-        drain_timeout: Duration,
+        drain_timeout: watch::Receiver<Duration>,
     ) {
         let give_up = tokio::time::sleep(Duration::MAX);
         tokio::pin!(give_up);
@@ -122,6 +122,7 @@ impl<R: Runtime> Supervisor<R> {
             let wanted = *stop.borrow_and_update();
             if wanted == Stop::Drain && !draining {
                 draining = true;
+                let drain_timeout = *drain_timeout.borrow();
                 give_up.set(tokio::time::sleep(drain_timeout));
                 self.shared.board.drain("the agent was told to stop");
                 tracing::info!(attempts = self.handles.len(), timeout = ?drain_timeout, "draining: no more offers are taken");

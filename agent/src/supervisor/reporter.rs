@@ -6,6 +6,7 @@ use std::time::Duration;
 use longshore_core::fence::Fence;
 use tokio::time::Instant;
 
+use super::Board;
 use crate::session::{Message, Outlet, Phase, Progress};
 
 /// Least time between two messages of one phase.
@@ -15,14 +16,15 @@ const PACE: Duration = Duration::from_millis(250);
 #[derive(Debug)]
 pub(super) struct Reporter {
     outlet: Outlet,
+    board: Board,
     fence: Fence,
     step: u32,
     last: Mutex<Option<(Phase, Instant)>>,
 }
 
 impl Reporter {
-    pub(super) fn new(outlet: Outlet, fence: Fence, step: u32) -> Self {
-        Self { outlet, fence, step, last: Mutex::default() }
+    pub(super) fn new(outlet: &Outlet, board: &Board, fence: Fence, step: u32) -> Self {
+        Self { outlet: outlet.clone(), board: board.clone(), fence, step, last: Mutex::default() }
     }
 
     /// Says it when the phase is new or the last word is old enough.
@@ -35,6 +37,7 @@ impl Reporter {
             }
             *last = Some((phase, now));
         }
+        self.board.reach(self.fence.attempt, phase);
         let message = message.to_owned();
         self.outlet.say(Message::Progress(Progress {
             fence: self.fence,
@@ -57,8 +60,9 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_phase_is_said_at_once_and_then_at_its_pace() {
         let (outlet, mut said) = Outlet::new();
+        let board = Board::new(1, None);
         let fence = Fence { attempt: AttemptId::new(Timestamp::from_micros(1), [1; 10]), epoch: 1, incarnation: 1 };
-        let reporter = Reporter::new(outlet, fence, 0);
+        let reporter = Reporter::new(&outlet, &board, fence, 0);
         for current in 0..1_000 {
             reporter.say(Phase::Pulling, "layer", current, 1_000);
         }
@@ -69,6 +73,9 @@ mod tests {
         while let Ok(Message::Progress(progress)) = said.try_recv() {
             phases.push((progress.phase, progress.current));
         }
+        assert_eq!(board.phases().borrow().get(&fence.attempt), Some(&Phase::Creating));
+        board.release(fence.attempt);
+        assert!(board.phases().borrow().is_empty());
         assert_eq!(phases, [(Phase::Pulling, 0), (Phase::Creating, 0), (Phase::Creating, 0)]);
     }
 }

@@ -6,9 +6,14 @@
 
 mod artifacts;
 mod controller;
+mod doctor;
 mod ends;
+mod engine;
+mod proxies;
+mod reload;
 mod restarts;
 mod runtime;
 mod sessions;
 mod starts;
+mod status;
 mod world;

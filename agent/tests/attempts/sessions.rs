@@ -43,13 +43,15 @@ async fn heartbeats_come_by_themselves_and_say_how_the_host_is() {
 #[tokio::test]
 async fn a_slot_that_was_taken_or_freed_is_said_at_once() {
     let mut world = World::new().await;
-    world.controller.plan(|state| state.heartbeat_seconds = 3_600);
-    world.controller.drop_session(Status::unavailable("restart"));
-    world.controller.hello().await;
     let free = |seen: &Seen| match seen {
         Seen::Said(v1::session_request::Message::Heartbeat(beat)) => Some(beat.free_slots),
         _ => None,
     };
+    // The first beat of the first stream, so that it is not taken for that of the second.
+    assert_eq!(world.controller.wait(free).await, 1);
+    world.controller.plan(|state| state.heartbeat_seconds = 3_600);
+    world.controller.drop_session(Status::unavailable("restart"));
+    world.controller.hello().await;
     assert_eq!(world.controller.wait(free).await, 1);
     let offer = offer(1, 1);
     world.offer(&offer).await;
@@ -155,6 +157,11 @@ async fn an_expired_certificate_is_said_with_what_to_do() {
         ..controller.identity()
     };
     expired.save(&config.state_dir).unwrap();
-    let error = tokio::time::timeout(Duration::from_secs(30), app::run(config)).await.unwrap().unwrap_err().to_string();
+    let error =
+        tokio::time::timeout(Duration::from_secs(30), app::run(config.clone(), Box::new(move || Ok(config.clone()))))
+            .await
+            .unwrap()
+            .unwrap_err()
+            .to_string();
     assert!(error.contains("expired") && error.contains("enroll --force"), "{error}");
 }

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use longshore_agent::app::{self, Settings, serve};
+use longshore_agent::config::Proxy;
 use longshore_agent::lifecycle::Manager;
 use longshore_agent::retry::Policy;
 use longshore_agent::session::{About, Dialer};
@@ -22,6 +23,10 @@ pub(crate) struct World {
     pub(crate) controller: Controller,
     pub(crate) runtime: FakeRuntime,
     pub(crate) dir: tempfile::TempDir,
+    proxy: Option<Proxy>,
+    pub(crate) about: watch::Sender<About>,
+    pub(crate) held_back: watch::Sender<Option<String>>,
+    pub(crate) drain_timeout: watch::Sender<Duration>,
     agent: Option<Agent>,
 }
 
@@ -56,12 +61,36 @@ pub(crate) fn offer(fill: u8, steps: u32) -> Offer {
     }
 }
 
+fn about() -> About {
+    About {
+        boot_id: "boot".to_owned(),
+        instance_id: "instance".to_owned(),
+        slots: 1,
+        mounts: vec!["state".to_owned()],
+        labels: [("zone".to_owned(), "a".to_owned())].into(),
+        weakest_profile: Profile::Standard,
+    }
+}
+
 impl World {
     /// A world with an agent that is connected.
     pub(crate) async fn new() -> Self {
+        Self::by_way_of(None).await
+    }
+
+    /// The same with a proxy between agent and controller.
+    pub(crate) async fn by_way_of(proxy: Option<Proxy>) -> Self {
         let dir = tempfile::tempdir().unwrap();
-        let mut world =
-            Self { controller: Controller::start().await, runtime: FakeRuntime::new(dir.path()), dir, agent: None };
+        let mut world = Self {
+            controller: Controller::start().await,
+            runtime: FakeRuntime::new(dir.path()),
+            dir,
+            proxy,
+            about: watch::Sender::new(about()),
+            held_back: watch::Sender::new(None),
+            drain_timeout: watch::Sender::new(Duration::from_secs(3_600)),
+            agent: None,
+        };
         world.start_agent();
         assert!(world.controller.hello().await.held.is_empty());
         world
@@ -71,19 +100,13 @@ impl World {
         let identity = self.controller.identity();
         let settings = Settings {
             runtime: self.runtime.clone(),
-            dialer: Dialer::new(self.controller.address.clone(), &identity).unwrap(),
+            dialer: Dialer::new(self.controller.address.clone(), &identity).unwrap().by_way_of(self.proxy.clone()),
             identity,
             state_dir: self.dir.path().to_owned(),
             package_cache_bytes: 1 << 20,
-            about: About {
-                boot_id: "boot".to_owned(),
-                instance_id: "instance".to_owned(),
-                slots: 1,
-                mounts: vec!["state".to_owned()],
-                labels: [("zone".to_owned(), "a".to_owned())].into(),
-                weakest_profile: Profile::Standard,
-            },
-            drain_timeout: Duration::from_secs(3_600),
+            about: self.about.subscribe(),
+            held_back: self.held_back.subscribe(),
+            drain_timeout: self.drain_timeout.subscribe(),
             retry: Policy { first: Duration::from_millis(1), most: Duration::from_millis(20) },
             manager: Manager,
         };

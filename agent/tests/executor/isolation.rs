@@ -86,3 +86,23 @@ async fn a_stranger_on_the_socket_gets_nothing() {
     bench.ended(&dir, &created.id).await;
     assert_eq!(printed(&dir), b"ran\n");
 }
+
+#[tokio::test]
+async fn what_containers_reach_is_found_out_without_an_image_of_anyone() {
+    let bench = Bench::new().await;
+    let network = bench.executor.ensure_network().await.unwrap();
+    let network = bench.docker().inspect_network(&network, None).await.unwrap();
+    let gateway = network.ipam.unwrap().config.unwrap()[0].gateway.clone().unwrap();
+    let open = std::net::TcpListener::bind((gateway.as_str(), 0)).unwrap().local_addr().unwrap();
+    // Closed again, but for the second.
+    let listening = std::net::TcpListener::bind((gateway.as_str(), 0)).unwrap();
+    let there = listening.local_addr().unwrap();
+    let nowhere = "[fd00:ec2::254]:80".parse().unwrap();
+    assert_eq!(bench.executor.in_reach(&[open, there, nowhere]).await.unwrap(), [there]);
+    assert_eq!(bench.executor.in_reach(&[open]).await.unwrap(), []);
+    let docker = bench.docker();
+    let images = docker.list_images(None::<bollard::query_parameters::ListImagesOptions>).await.unwrap();
+    let tags: Vec<String> = images.into_iter().flat_map(|image| image.repo_tags).collect();
+    let agent = bench.executor.agent().to_string();
+    assert!(tags.iter().all(|tag| !tag.contains(&agent)), "{tags:?}");
+}

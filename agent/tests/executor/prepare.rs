@@ -155,3 +155,18 @@ async fn steps_reach_mounts_by_name_and_the_network_when_they_ask() {
     one.network = Network::None;
     assert!(!bench.run(&one).await.text().contains("eth0"));
 }
+
+#[tokio::test]
+async fn other_mounts_and_limits_count_for_what_is_created_afterwards() {
+    let bench = Bench::new().await;
+    let mut plan = plan(TINY, "true");
+    plan.mounts = vec!["state".to_owned()];
+    bench.created(&mut bench.attempt(), &plan).await.unwrap();
+    bench.executor.reconfigure(vec![], Limits { pids: 77, ..Limits::default() }, Profile::Standard);
+    let error = bench.created(&mut bench.attempt(), &plan).await.unwrap_err().to_string();
+    assert!(error.contains("`state`") && error.contains("it has: none"), "{error}");
+    plan.mounts = vec![];
+    let (_, _, created) = bench.created(&mut bench.attempt(), &plan).await.unwrap();
+    let found = bench.docker().inspect_container(&created.id, None).await.unwrap();
+    assert_eq!(found.host_config.unwrap().pids_limit, Some(77));
+}

@@ -39,6 +39,8 @@ pub(super) fn agent(layout: &Layout, ports: Ports, slots: u16, docker: &Path) ->
         ("slots", slots.to_string()),
         // The agent ends at once and leaves its containers running; the next start finds them.
         ("drain_timeout", quoted("0s")),
+        // The jobs are of whoever sits at this machine.
+        ("metadata", quoted("allowed")),
     ];
     for (key, value) in lines {
         let _never_fails = writeln!(text, "{key} = {value}");
