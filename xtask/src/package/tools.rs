@@ -10,7 +10,7 @@ use crate::sh;
 
 /// Name, version and features of what is installed.
 const TOOLS: [(&str, &str, &[&str]); 2] =
-    [("cargo-deb", "3.8.0", &["--no-default-features", "--features", "gzip"]), ("cargo-generate-rpm", "0.21.1", &[])];
+    [("cargo-deb", "3.8.0", &["--no-default-features"]), ("cargo-generate-rpm", "0.21.1", &[])];
 
 /// The installed programs.
 #[derive(Debug)]
@@ -41,7 +41,9 @@ impl Tools {
     /// Makes the .deb of a crate.
     pub(super) fn deb(&self, stage: &Stage, name: &str, version: Option<&str>, out: &Path) -> anyhow::Result<()> {
         let mut deb = self.command("cargo-deb", "deb", stage);
-        deb.args(["--package", name, "--no-build", "--no-strip", "--locked", "--quiet", "-Z", "gz"]);
+        deb.args(["--package", name, "--no-build", "--no-strip", "--locked", "--quiet"]);
+        // By the system's `xz`: what is built in is a C library or, for gzip, takes a minute a package.
+        deb.args(["-Z", "xz", "--compress-system", "--fast"]);
         if let Some(version) = version {
             deb.arg("--deb-version").arg(format!("{version}-1"));
         }
