@@ -62,6 +62,8 @@ impl Debian {
         start.args(["run", "--detach", "--name", &system.name, "--network", "none", "--env", "container=docker"]);
         start.args(["--cap-add", "SYS_ADMIN", "--cap-add", "NET_ADMIN", "--security-opt", "seccomp=unconfined"]);
         start.args(["--security-opt", "apparmor=unconfined", "--cgroupns=host"]);
+        // As on a machine; Docker lets every port be taken.
+        start.args(["--sysctl", "net.ipv4.ip_unprivileged_port_start=1024"]);
         start.args(["/run", "/run/lock", "/tmp"].map(|dir| format!("--tmpfs={dir}")));
         start.args(volumes.map(|volume| format!("--volume={volume}"))).args([IMAGE, "/lib/systemd/systemd"]);
         let _started = run(&mut start, b"").ok();

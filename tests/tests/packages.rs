@@ -289,8 +289,40 @@ fn rpms_make_users_keep_configuration_and_restart_what_ran() {
         "nothing starts that did not run"
     );
 
+    given_back(&system);
+    restarted_when_it_hangs(&system);
     system.ok("rpm --force-debian --erase longshore longshore-agent longshore-controller");
     assert_eq!(system.run("systemctl is-active longshore-controller").text(), "inactive\n");
     system.ok("test ! -e /usr/bin/longshore-controller && test -e /etc/longshore/agent.toml.rpmsave");
     system.ok("test -e /var/lib/longshore-controller/controller.db");
+}
+
+/// What docs/install.md gives back to a sandboxed service: here a port below 1024, named in the environment file.
+fn given_back(system: &Debian) {
+    system.ok("mkdir -p /etc/systemd/system/longshore-controller.service.d");
+    system.write("/etc/longshore/controller.env", "LONGSHORE_CONTROLLER__API__LISTEN=127.0.0.1:443\n");
+    assert_ne!(system.run("systemctl restart longshore-controller").code, 0, "port 443 without the capability");
+    let capability = "CapabilityBoundingSet=CAP_NET_BIND_SERVICE\nAmbientCapabilities=CAP_NET_BIND_SERVICE\n";
+    let drop_in = "/etc/systemd/system/longshore-controller.service.d/port.conf";
+    system.write(drop_in, &format!("[Service]\n{capability}"));
+    system.ok("systemctl daemon-reload && systemctl restart longshore-controller");
+    let token = "LONGSHORE_TOKEN=$(cat /var/lib/longshore-controller/admin.token)";
+    system.ok(&format!("{token} longshore --url http://127.0.0.1:443 whoami"));
+}
+
+/// The watchdog is told again and again, and a controller that does not turn any more is started anew.
+fn restarted_when_it_hangs(system: &Debian) {
+    system.write(
+        "/etc/systemd/system/longshore-controller.service.d/watchdog.conf",
+        "[Service]\nWatchdogSec=1\nRestartSec=0\n",
+    );
+    system.ok("systemctl daemon-reload && systemctl restart longshore-controller");
+    let told = || system.property("longshore-controller", "WatchdogTimestampMonotonic");
+    let first = told();
+    wait_for("the watchdog to be told again", || (told() != first).then_some(()));
+    system.ok("systemctl kill --kill-who=main --signal=SIGSTOP longshore-controller");
+    wait_for("a new controller", || {
+        let again = system.property("longshore-controller", "NRestarts") != "0";
+        (again && system.run("systemctl is-active longshore-controller").code == 0).then_some(())
+    });
 }

@@ -86,6 +86,11 @@ pub(crate) fn run(options: &Options) -> anyhow::Result<()> {
     Ok(())
 }
 
+/// Installs what writes packages, for whoever wants it to be there before time counts.
+pub(crate) fn prepare() -> anyhow::Result<()> {
+    tools::ensure(&build::target().join("package/tools")).map(drop)
+}
+
 /// The one time that appears in packages: that of the last commit, or `SOURCE_DATE_EPOCH`.
 fn epoch() -> anyhow::Result<String> {
     match std::env::var("SOURCE_DATE_EPOCH") {
