@@ -200,11 +200,17 @@ fn sandboxed(system: &Debian) {
     }
 }
 
-/// SIGTERM takes no more jobs and waits for the one that runs.
+/// SIGTERM takes no more jobs and waits for the one that runs, also for longer than the unit gives it.
 fn stopping_waits_for_the_job(system: &Debian) {
     let job = begin_job(system);
+    system.ok("mkdir -p /etc/systemd/system/longshore-agent.service.d");
+    system.write("/etc/systemd/system/longshore-agent.service.d/stop.conf", "[Service]\nTimeoutStopSec=1\n");
+    system.ok("systemctl daemon-reload");
     system.ok("systemctl stop --no-block longshore-agent");
     wait_for("draining", || longshore(system, "agents").contains("drain").then_some(()));
+    // A line takes a twentieth of a second, and more.
+    let later = system_lines(system, &job) + 60;
+    wait_for("the job to go on", || (system_lines(system, &job) > later).then_some(()));
     end_job(system, &job);
     wait_for("the agent's end", || (system.property("longshore-agent", "ActiveState") == "inactive").then_some(()));
     assert_eq!(system.property("longshore-agent", "Result"), "success");
