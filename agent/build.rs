@@ -53,7 +53,12 @@ fn build() -> Result<PathBuf, String> {
     ] {
         cargo.env_remove(name);
     }
-    cargo.env("CARGO_ENCODED_RUSTFLAGS", FLAGS.join("\x1f"));
+    let mut flags: Vec<String> = FLAGS.map(str::to_owned).to_vec();
+    // Where sources lie on this machine is nothing that a program has to know.
+    if let Some(home) = cargo_home() {
+        flags.push(format!("--remap-path-prefix={}=/cargo", home.display()));
+    }
+    cargo.env("CARGO_ENCODED_RUSTFLAGS", flags.join("\x1f"));
     let done = cargo.output().map_err(|error| format!("cannot run cargo for longshore-init: {error}"))?;
     if !done.status.success() {
         return Err(explain(&String::from_utf8_lossy(&done.stderr), &target));
@@ -61,6 +66,12 @@ fn build() -> Result<PathBuf, String> {
     let program = directory.join(&target).join("init/longshore-init");
     check(&program)?;
     Ok(program)
+}
+
+/// Where cargo keeps the sources of dependencies.
+fn cargo_home() -> Option<PathBuf> {
+    let folder = |name: &str| std::env::var_os(name).map(PathBuf::from);
+    folder("CARGO_HOME").or_else(|| Some(folder("HOME")?.join(".cargo")))
 }
 
 fn variable(name: &str) -> Result<String, String> {

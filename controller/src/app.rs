@@ -24,6 +24,7 @@ use crate::data_dir::{self, DataDir};
 use crate::engine::{self, Engine};
 use crate::identity::{self, Ca, Incoming, TokenHash, TokenKind};
 use crate::logs::{self, Logs};
+use crate::manager::Manager;
 use crate::secrets;
 use crate::store::rows::MetaRow;
 use crate::store::sqlite::Sqlite;
@@ -195,14 +196,9 @@ impl App {
         &self.engine
     }
 
-    /// Serves both planes until `stop`, then ends what is open within the grace time. `on_serving` is called once both are
-    /// served, `on_stopping` once the end begins. `false`: it ended because something it needs has failed.
-    pub async fn run(
-        self,
-        stop: impl Future<Output = ()> + Send,
-        on_serving: impl FnOnce() + Send,
-        on_stopping: impl FnOnce() + Send,
-    ) -> bool {
+    /// Serves both planes until `stop`, then ends what is open within the grace time. The service manager is told once both
+    /// are served, and once the end begins. `false`: it ended because something it needs has failed.
+    pub async fn run(self, stop: impl Future<Output = ()> + Send, manager: Manager) -> bool {
         let Self {
             api,
             api_listener,
@@ -219,12 +215,12 @@ impl App {
         let accepting = api.accepting.clone();
         let drained = serve_api(&tasks, api_listener, api_tls, api);
         serve_agents(&tasks, &accepting, agents_incoming, engine, ca);
-        on_serving();
+        manager.serving(&tasks);
         let failed = tokio::select! {
             () = stop => false,
             () = tasks.token().cancelled() => true,
         };
-        on_stopping();
+        manager.stopping(shutdown_grace);
         accepting.cancel();
         // Requests first: what they change is still committed. Then everything else, agents' sessions among it.
         if tokio::time::timeout(shutdown_grace, drained).await.is_err() {

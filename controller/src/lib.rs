@@ -14,6 +14,7 @@ pub mod engine;
 pub mod hex;
 pub mod identity;
 pub mod logs;
+pub mod manager;
 pub mod secrets;
 pub mod store;
 pub mod tasks;

@@ -13,8 +13,8 @@ use clap::Parser as _;
 use longshore_controller::app::App;
 use longshore_controller::clock::Clock;
 use longshore_controller::config::Config;
+use longshore_controller::manager::Manager;
 use longshore_controller::{api, telemetry};
-use sd_notify::NotifyState;
 use tokio::signal::unix::{SignalKind, signal};
 
 /// Wrong usage or configuration (sysexits.h).
@@ -94,13 +94,6 @@ fn start(config: Config, die_with_parent: bool) -> anyhow::Result<bool> {
         let stop = async move {
             tokio::select! { _ = terminate.recv() => {}, _ = interrupt.recv() => {} }
         };
-        Ok(app.run(stop, || notify(NotifyState::Ready), || notify(NotifyState::Stopping)).await)
+        Ok(app.run(stop, Manager).await)
     })
-}
-
-/// Tells systemd, if it asked to be told.
-fn notify(state: NotifyState<'_>) {
-    if let Err(error) = sd_notify::notify(&[state]) {
-        tracing::warn!(%error, "systemd could not be told");
-    }
 }

@@ -3,6 +3,7 @@
 //! Nothing here looks inside: the tests type what a user types and read what a script reads. Waiting is done by
 //! asking the command line again; no test sleeps.
 
+pub mod debian;
 pub mod dev;
 pub mod docker;
 pub mod fleet;

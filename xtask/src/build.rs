@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use crate::sh;
 
 /// The binaries a user installs.
-const BINARIES: [&str; 3] = ["longshore", "longshore-controller", "longshore-agent"];
+pub(crate) const BINARIES: [&str; 3] = ["longshore", "longshore-controller", "longshore-agent"];
 
 /// Builds the three binaries in a profile and returns the folder they are in; with `LONGSHORE_BIN_DIR` set, takes those of that folder.
 pub(crate) fn binaries(profile: &str) -> anyhow::Result<PathBuf> {

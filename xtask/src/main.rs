@@ -15,6 +15,7 @@ mod demo;
 mod dev;
 mod docker;
 mod lint;
+mod package;
 mod pulumi_image;
 mod sh;
 mod test;
@@ -29,6 +30,8 @@ const USAGE: &str = "usage: cargo xtask COMMAND
   ci                         lint, then test
   bench [NAME...] [--json FILE] [--runs N]
                              the figures of bench/, as ratios against the floor in the same run
+  package [--out DIR] [--package-version VERSION] [--profile PROFILE] [--twice]
+                             .deb and .rpm of controller, agent and CLI, with SBOMs and SHA256SUMS; --twice compares two builds
   pulumi-image [--force]     makes longshore/pulumi:<CLI version> from package registries
   docker                     makes sure that a Docker engine answers
 ";
@@ -65,6 +68,10 @@ fn run(command: &str, rest: &[String]) -> anyhow::Result<bool> {
             test::run()?;
         }
         "bench" => return bench::run(rest),
+        "package" => match package::Options::parse(rest) {
+            Some(options) => package::run(&options)?,
+            None => return Ok(false),
+        },
         "pulumi-image" if only(&["--force"]) => {
             docker::ensure()?;
             let image = pulumi_image::run(pulumi_image::Options { force: flag("--force") })?;

@@ -1,13 +1,26 @@
 //! Every test: unit, property, store, fakes, and end to end.
 
-use crate::{build, docker, pulumi_image, sh};
+use std::path::Path;
+
+use crate::{build, docker, package, pulumi_image, sh};
+
+/// Programs that tests use, and the Debian packages they come from.
+const NEEDED: [(&str, &str); 4] = [
+    ("/bin/busybox", "busybox-static"),
+    ("/usr/bin/mmdebstrap", "mmdebstrap"),
+    ("/usr/bin/strip", "binutils"),
+    ("/usr/bin/xz", "xz-utils"),
+];
 
 /// Makes sure of engine, images and binaries, then runs all tests.
 pub(crate) fn run() -> anyhow::Result<()> {
     println!("Docker {} answers", docker::ensure()?.version);
-    if docker::is_root() && docker::is_debian() && !std::path::Path::new("/bin/busybox").exists() {
-        docker::install(&["busybox-static"])?;
+    let missing: Vec<&str> =
+        NEEDED.into_iter().filter(|(path, _)| !Path::new(path).exists()).map(|(_, of)| of).collect();
+    if docker::is_root() && docker::is_debian() && !missing.is_empty() {
+        docker::install(&missing)?;
     }
+    package::prepare()?;
     let image = pulumi_image::run(pulumi_image::Options::default())?;
     println!("{} is ready ({:.0} s)", image.reference, image.seconds);
     // End-to-end tests drive what users run, so they get the release binaries.

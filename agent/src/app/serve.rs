@@ -121,6 +121,7 @@ pub async fn serve<R: Runtime>(
         (settings.state_dir, settings.identity, Certificates { client, dialer: settings.dialer });
     tasks.spawn("certificate", async move { identity::keep_fresh(&dir, identity, renewal).await });
     settings.manager.watch(tasks);
+    settings.manager.watch_drain(tasks, stop.clone());
     tasks.spawn("ready", ready(settings.manager, held_back, board));
 
     supervisor.run(link.events, stop, settings.drain_timeout).await;

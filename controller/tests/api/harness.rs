@@ -167,7 +167,7 @@ impl Server {
         let (stop, stopped) = oneshot::channel();
         Tasks::new().spawn("app", OnError::Log, async move {
             let stopped = async { stopped.await.unwrap_or_default() };
-            app.run(stopped, || (), || ()).await;
+            app.run(stopped, longshore_controller::manager::Manager).await;
             Ok::<(), Infallible>(())
         });
         Running { server: self, agents, api, _stop: stop }
