@@ -7,6 +7,7 @@
 //! [`session`]; the agent decides nothing, it obeys and reports; what it promised is on disk before it says so.
 
 pub mod app;
+pub mod arguments;
 pub mod cache;
 pub mod clock;
 pub mod config;
