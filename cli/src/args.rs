@@ -238,8 +238,17 @@ pub struct VariableSet {
     #[arg(long)]
     pub secret: bool,
     /// Only for this environment.
-    #[arg(long, value_name = "E")]
+    #[arg(long, value_name = "E", group = "scope")]
     pub env: Option<String>,
+    /// Only for releases of this channel.
+    #[arg(long, value_name = "C", group = "scope")]
+    pub channel: Option<String>,
+    /// Only for this step.
+    #[arg(long, value_name = "STEP", group = "scope")]
+    pub step: Option<String>,
+    /// Only for jobs of this pool.
+    #[arg(long, value_name = "POOL", group = "scope")]
+    pub pool: Option<String>,
     /// Take one newline off the value's end.
     #[arg(long)]
     pub trim: bool,

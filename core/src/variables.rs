@@ -27,6 +27,54 @@ pub enum Scope {
     Deployment,
 }
 
+impl Scope {
+    /// As the database has it: an environment by its name, the others with their kind before it. No name has a colon in it.
+    #[must_use]
+    pub fn column(&self) -> Option<String> {
+        match self {
+            Self::All | Self::Deployment => None,
+            Self::Environment(name) => Some(name.clone()),
+            Self::Pool(name) => Some(format!("pool:{name}")),
+            Self::Channel(name) => Some(format!("channel:{name}")),
+            Self::Step(name) => Some(format!("step:{name}")),
+        }
+    }
+
+    /// Reads what [`column`](Self::column) wrote.
+    #[must_use]
+    pub fn from_column(text: Option<String>) -> Self {
+        let Some(text) = text else { return Self::All };
+        match text.split_once(':') {
+            Some(("pool", name)) => Self::Pool(name.to_owned()),
+            Some(("channel", name)) => Self::Channel(name.to_owned()),
+            Some(("step", name)) => Self::Step(name.to_owned()),
+            // What a later version wrote is for nothing that there is here.
+            _ => Self::Environment(text),
+        }
+    }
+
+    /// The environment, where it is for one.
+    #[must_use]
+    pub fn environment(&self) -> Option<&str> {
+        match self {
+            Self::Environment(name) => Some(name),
+            _ => None,
+        }
+    }
+
+    /// Whether it holds in a place of a project.
+    #[must_use]
+    pub fn holds(&self, project: &Project, place: &Place<'_>) -> bool {
+        match self {
+            Self::All | Self::Deployment => true,
+            Self::Pool(name) => name == project.pool_of(place.environment),
+            Self::Channel(name) => name == place.channel,
+            Self::Environment(name) => name == place.environment,
+            Self::Step(name) => place.step == Some(name.as_str()),
+        }
+    }
+}
+
 impl std::fmt::Display for Scope {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
@@ -82,8 +130,8 @@ pub struct Candidate {
 pub struct SetValue {
     /// The variable.
     pub name: String,
-    /// The environment it is for; `None`: all.
-    pub environment: Option<String>,
+    /// What it is for.
+    pub scope: Scope,
     /// The value.
     pub value: String,
     /// The library it was set in, by its place in [`Project::libraries`]; `None`: for the project.
@@ -149,12 +197,8 @@ pub fn candidates(project: &Project, set: &[SetValue], name: &str, place: &Place
     };
     for set in set.iter().filter(|set| set.name == name).filter(counts) {
         let source = set.library.map_or(Source::Server, Source::Library);
-        match &set.environment {
-            None => add(Scope::All, source, &set.value),
-            Some(environment) if environment == place.environment => {
-                add(Scope::Environment(environment.clone()), source, &set.value);
-            }
-            Some(_) => {}
+        if set.scope.holds(project, place) {
+            add(set.scope.clone(), source, &set.value);
         }
     }
     found.sort_by(|a, b| (&b.scope, b.source).cmp(&(&a.scope, a.source)));
@@ -186,10 +230,17 @@ pub fn resolve(project: &Project, set: &[SetValue], place: &Place<'_>) -> Resolv
         if let Some(best) = best(name, None) {
             resolved.variables.insert(name.clone(), best.value);
         }
-        let Variable::Scoped(scoped) = variable else { continue };
-        for (step, _) in &scoped.steps {
+        let mut steps: BTreeSet<&str> = BTreeSet::new();
+        if let Variable::Scoped(scoped) = variable {
+            steps.extend(scoped.steps.iter().map(|(step, _)| step.as_str()));
+        }
+        steps.extend(set.iter().filter(|set| set.name == *name).filter_map(|set| match &set.scope {
+            Scope::Step(step) => Some(step.as_str()),
+            _ => None,
+        }));
+        for step in steps {
             if let Some(Candidate { scope: Scope::Step(_), value, .. }) = best(name, Some(step)) {
-                resolved.steps.entry(step.clone()).or_default().insert(name.clone(), value);
+                resolved.steps.entry(step.to_owned()).or_default().insert(name.clone(), value);
             }
         }
     }
@@ -225,7 +276,7 @@ mod tests {
     fn set(name: &str, environment: Option<&str>) -> SetValue {
         SetValue {
             name: name.to_owned(),
-            environment: environment.map(str::to_owned),
+            scope: environment.map_or(Scope::All, |name| Scope::Environment(name.to_owned())),
             value: "set".to_owned(),
             library: None,
         }
@@ -256,6 +307,30 @@ mod tests {
         assert_eq!(order("n", "dev", None, &[set("n", None)]), ["set", "1"]);
         assert_eq!(order("p", "dev", None, &[]), ["OPS-7", "none"]);
         assert_eq!(order("missing", "dev", None, &[set("missing", None)]), Vec::<String>::new());
+    }
+
+    #[test]
+    fn a_value_that_was_set_counts_in_its_scope_alone() {
+        let of = |scope: Scope| SetValue { scope, ..set("s", None) };
+        let all = [
+            of(Scope::Step("one".to_owned())),
+            of(Scope::Channel("beta".to_owned())),
+            of(Scope::Pool("gpu".to_owned())),
+            of(Scope::Pool("other".to_owned())),
+        ];
+        assert_eq!(
+            order_in("beta", "s", "dev", Some("one"), &all),
+            ["set", "step", "set", "channel", "set", "pool", "all"]
+        );
+        assert_eq!(order("s", "dev", None, &all), ["set", "pool", "all"]);
+        let given = BTreeMap::new();
+        let place = Place { environment: "dev", channel: "default", step: None, given: &given };
+        let set = [SetValue { name: "n".to_owned(), ..of(Scope::Step("one".to_owned())) }];
+        let resolved = resolve(&project(), &set, &place);
+        assert_eq!((resolved.variables["n"].as_str(), resolved.steps["one"]["n"].as_str()), ("1", "set"));
+        for scope in all.into_iter().map(|set| set.scope).chain([Scope::All, Scope::Environment("e".to_owned())]) {
+            assert_eq!(Scope::from_column(scope.column()), scope);
+        }
     }
 
     #[test]

@@ -40,7 +40,7 @@ async fn create(context: &Context, args: &LibraryName) -> Result<Exit, Failure> 
 
 async fn set(context: &Context, args: &LibrarySet) -> Result<Exit, Failure> {
     let LibrarySet { library, name, secret, env, trim } = args.clone();
-    let args = VariableSet { project: library, name, secret, env, trim };
+    let args = VariableSet { project: library, name, secret, env, channel: None, step: None, pool: None, trim };
     variable::put(context, &args, ("library", &["libraries", &args.project, "variables", &args.name])).await
 }
 

@@ -34,8 +34,10 @@ pub(super) async fn put(
     let bytes = if io::stdin().is_terminal() { asked(args).await } else { piped(context, args) };
     let value = bytes.and_then(|bytes| checked(&bytes)).map_err(|failure| failure.untouched(&*untouched))?;
     let mut body = json!({ "value": value.expose(), "secret": args.secret });
-    if let Some(environment) = &args.env {
-        body["environment"] = json!(environment);
+    let scopes = [("environment", &args.env), ("channel", &args.channel), ("step", &args.step), ("pool", &args.pool)];
+    let scope = scopes.into_iter().find_map(|(kind, name)| Some((kind, name.as_ref()?)));
+    if let Some((kind, name)) = scope {
+        body[kind] = json!(name);
     }
     let request = Request::put(path).json(&body);
     let answer =
@@ -44,7 +46,7 @@ pub(super) async fn put(
         context.output.json(&answer)?;
     } else {
         let kind = if args.secret { "secret " } else { "" };
-        let scope = args.env.as_ref().map(|name| format!(" for environment {name}")).unwrap_or_default();
+        let scope = scope.map(|(kind, name)| format!(" for {kind} {name}")).unwrap_or_default();
         context.output.text(&format!("{owner} {}: {kind}variable {} is set{scope}", args.project, args.name))?;
     }
     Ok(Exit::Done)

@@ -59,6 +59,6 @@ pub(super) async fn set(
     Path((library, name)): Path<(String, String)>,
     Strict(body): Strict<SetVariable>,
 ) -> Result<Json<VariableSet>, Problem> {
-    let set = api.engine.set_library_variable(&library, body.into_new(name), &by).await?;
+    let set = api.engine.set_library_variable(&library, body.into_new(name)?, &by).await?;
     Ok(Json(VariableSet { name: set.name, secret: set.secret }))
 }

@@ -4,8 +4,10 @@
 
 use axum::Json;
 use axum::extract::{Path, State};
+use axum::http::StatusCode;
 use longshore_core::access::Permission;
 use longshore_core::secret::Secret;
+use longshore_core::variables::Scope;
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
@@ -28,11 +30,32 @@ pub(super) struct SetVariable {
     /// For this environment only.
     #[serde(default)]
     environment: Option<String>,
+    /// For releases of this channel only. A value has one scope: no more than one of these four is taken.
+    #[serde(default)]
+    channel: Option<String>,
+    /// For this step only.
+    #[serde(default)]
+    step: Option<String>,
+    /// For jobs of this pool only.
+    #[serde(default)]
+    pool: Option<String>,
 }
 
 impl SetVariable {
-    pub(super) fn into_new(self, name: String) -> NewVariable {
-        NewVariable { name, value: self.value, secret: self.secret, environment: self.environment }
+    pub(super) fn into_new(self, name: String) -> Result<NewVariable, Problem> {
+        let scopes = [
+            self.environment.map(Scope::Environment),
+            self.channel.map(Scope::Channel),
+            self.step.map(Scope::Step),
+            self.pool.map(Scope::Pool),
+        ];
+        let mut scopes = scopes.into_iter().flatten();
+        let scope = scopes.next().unwrap_or(Scope::All);
+        if let Some(other) = scopes.next() {
+            let detail = format!("a value has one scope, and {scope} and {other} are named: set two values");
+            return Err(Problem::new(StatusCode::UNPROCESSABLE_ENTITY, "invalid", detail));
+        }
+        Ok(NewVariable { name, value: self.value, secret: self.secret, scope })
     }
 }
 
@@ -76,7 +99,7 @@ pub(super) async fn set(
     let permission = if body.secret { Permission::Administer } else { Permission::Deploy };
     let need = Need::new(permission, "variable.set", &format!("variable/{project}/{name}"));
     api.engine.authorize(&who, need.at(Some(&project), body.environment.as_deref())).await?;
-    let set = api.engine.set_variable(&project, body.into_new(name), &by).await?;
+    let set = api.engine.set_variable(&project, body.into_new(name)?, &by).await?;
     Ok(Json(VariableSet { name: set.name, secret: set.secret }))
 }
 

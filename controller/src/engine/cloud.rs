@@ -10,6 +10,7 @@ use std::collections::BTreeMap;
 use longshore_core::account::{BACKEND, Kind};
 use longshore_core::secret::Secret;
 use longshore_core::spec::{Project, Step, names};
+use longshore_core::variables::Scope;
 use serde::Serialize;
 use serde_json::json;
 use utoipa::ToSchema;
@@ -135,10 +136,11 @@ fn checked(new: &NewAccount) -> Result<Vec<NewVariable>> {
             let message = "`credentials` is no JSON: give the key file of the service account as it is".to_owned();
             return Err(Error::invalid("fields", message, None));
         }
-        let (name, environment) = (field.name.to_owned(), new.environment.clone());
+        let name = field.name.to_owned();
+        let scope = new.environment.clone().map_or(Scope::All, Scope::Environment);
         // An empty one says that there is none, which is no secret.
         let secret = field.secret && !value.expose().is_empty();
-        let value = NewVariable { name, value, secret, environment };
+        let value = NewVariable { name, value, secret, scope };
         check_value(&value)?;
         values.push(value);
     }
@@ -146,7 +148,7 @@ fn checked(new: &NewAccount) -> Result<Vec<NewVariable>> {
 }
 
 fn view(row: LibraryRow, kind: Kind, fields: &[VariableRow]) -> AccountView {
-    let mut environments: Vec<_> = fields.iter().map(|field| field.environment.clone()).collect();
+    let mut environments: Vec<_> = fields.iter().map(|field| field.scope.environment().map(str::to_owned)).collect();
     environments.sort();
     environments.dedup();
     AccountView {
@@ -163,7 +165,7 @@ fn view(row: LibraryRow, kind: Kind, fields: &[VariableRow]) -> AccountView {
 fn fields<'a>(rows: &'a [VariableRow], account: &str, environment: &str) -> Vec<&'a VariableRow> {
     let of = |wanted: Option<&str>| -> Vec<&'a VariableRow> {
         let fits = |row: &&VariableRow| {
-            matches!(&row.owner, Owner::Library(name) if name == account) && row.environment.as_deref() == wanted
+            matches!(&row.owner, Owner::Library(name) if name == account) && row.scope.environment() == wanted
         };
         rows.iter().filter(fits).collect()
     };

@@ -20,7 +20,7 @@ pub(super) fn output_aad(deployment: DeploymentId, step: u32, name: &str) -> Str
 
 /// Where the value of a variable stands.
 pub(super) fn variable_place(row: &VariableRow) -> Place {
-    Place::Variable { owner: row.owner.clone(), environment: row.environment.clone(), name: row.name.clone() }
+    Place::Variable { owner: row.owner.clone(), environment: row.scope.column(), name: row.name.clone() }
 }
 
 pub(super) fn text(what: &str, bytes: &Zeroizing<Vec<u8>>) -> Result<Secret> {
@@ -37,6 +37,8 @@ struct Value {
 pub(super) struct Values {
     variables: BTreeMap<String, String>,
     secrets: BTreeMap<String, Secret>,
+    /// Secrets of other steps, and those that a step's own ones replace: masked all the same.
+    hidden: Vec<Secret>,
     /// Fields of accounts that are secrets, and those that are not, by the keys of [`cloud`](super::cloud).
     accounts: BTreeMap<String, Value>,
     outputs: BTreeMap<(String, String), Value>,
@@ -54,6 +56,7 @@ impl Values {
         Self {
             variables,
             secrets: BTreeMap::new(),
+            hidden: Vec::new(),
             accounts: BTreeMap::new(),
             outputs: BTreeMap::new(),
             environment: row.environment.clone(),
@@ -69,6 +72,7 @@ impl Values {
         Self {
             variables,
             secrets: BTreeMap::new(),
+            hidden: Vec::new(),
             accounts: BTreeMap::new(),
             outputs: BTreeMap::new(),
             environment: environment.to_owned(),
@@ -85,17 +89,29 @@ impl Values {
         step: Option<&str>,
         steps: &[StepRow],
     ) -> Result<Self> {
-        let mut values = Self::plain(row, step);
+        let (mut values, mut own) = (Self::plain(row, step), Vec::new());
         for (name, version) in &row.secrets {
             let variable =
                 tx.variable(*version).await?.ok_or_else(|| Error::not_found("version of the secret", &name))?;
             let text = open_variable(vault, &variable)?;
+            if let Some((owner, name)) = name.split_once('/').filter(|_| !cloud::is_field(name)) {
+                // Another step's value is not this one's, but may stand in what it printed.
+                if Some(owner) == step {
+                    own.push((name.to_owned(), text))
+                } else {
+                    values.hidden.push(text)
+                }
+                continue;
+            }
             if cloud::is_field(name) {
                 let secret = matches!(variable.value, VariableValue::Sealed(_));
                 values.accounts.insert(name.clone(), Value { text, secret });
             } else {
                 values.secrets.insert(name.clone(), text);
             }
+        }
+        for (name, text) in own {
+            values.hidden.extend(values.secrets.insert(name, text));
         }
         // Steps that an operation leaves out have the outputs that they had in the deployment that is there.
         if let Some(basis) = row.operation.as_ref().and_then(|operation| operation.basis) {
@@ -128,7 +144,7 @@ impl Values {
     pub(super) fn masked(&self) -> Vec<Secret> {
         let outputs = self.outputs.values().chain(self.accounts.values());
         let outputs = outputs.filter(|value| value.secret).map(|value| &value.text);
-        self.secrets.values().chain(outputs).cloned().collect()
+        self.secrets.values().chain(&self.hidden).chain(outputs).cloned().collect()
     }
 }
 

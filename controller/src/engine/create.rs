@@ -9,7 +9,7 @@ use longshore_core::id::DeploymentId;
 use longshore_core::process::Graph;
 use longshore_core::spec::{self, Project, Pulumi, Step, Variable};
 use longshore_core::time::Timestamp;
-use longshore_core::variables::{self, Place, Resolved, SetValue};
+use longshore_core::variables::{self, Place, Resolved, Scope, SetValue};
 use serde_json::json;
 
 use super::cascade::stale;
@@ -448,17 +448,17 @@ pub(super) fn rendered(
     Ok(text)
 }
 
-/// Values of a secret that count in an environment, the best first: narrower ones before wider ones, then the project's own
+/// Values of a secret that count in a place, the best first: narrower ones before wider ones, then the project's own
 /// before those of its libraries, of which the last one counts most. A secret that the project does not declare has those alone.
 pub(super) fn secret_rows<'a>(
     spec: &Project,
     rows: &'a [VariableRow],
     name: &str,
-    environment: &str,
+    place: &Place<'_>,
 ) -> Vec<&'a VariableRow> {
     let declared = spec.variable(name);
     let fits = |row: &&VariableRow| {
-        let in_scope = row.environment.as_deref().is_none_or(|own| own == environment);
+        let in_scope = row.scope.holds(spec, place);
         let counts = match &row.owner {
             Owner::Project(_) => matches!(declared, Some(Variable::Secret)),
             Owner::Library(library) if !spec.libraries.contains(library) => false,
@@ -467,7 +467,7 @@ pub(super) fn secret_rows<'a>(
         in_scope && counts && row.name == name && matches!(row.value, VariableValue::Sealed(_))
     };
     let mut found: Vec<&VariableRow> = rows.iter().filter(fits).collect();
-    found.sort_by_key(|row| std::cmp::Reverse((row.environment.is_some(), place_of(spec, row))));
+    found.sort_by_key(|row| std::cmp::Reverse((row.scope.clone(), place_of(spec, row))));
     found
 }
 
@@ -489,30 +489,53 @@ fn snapshot((spec, channel): (&Project, &str), rows: &[VariableRow], new: &NewDe
     let resolved = variables::resolve(spec, &set, &place);
     let mut secrets = BTreeMap::new();
     for (name, _) in spec.variables.iter().filter(|(_, variable)| matches!(variable, Variable::Secret)) {
-        if let Some(row) = secret_rows(spec, rows, name, environment).first() {
+        if let Some(row) = secret_rows(spec, rows, name, &place).first() {
             secrets.insert(name.clone(), row.id);
         }
     }
-    let used = spec.steps.iter().flat_map(|step| step.templates().flat_map(|template| template.references()));
-    for to in used {
-        if let longshore_core::expression::Reference::Secrets(name) = to
-            && !secrets.contains_key(name)
-        {
-            // Of a library comes only what a step names.
-            if let Some(row) = secret_rows(spec, rows, name, environment).first() {
-                secrets.insert(name.clone(), row.id);
-                continue;
-            }
-            let message = format!("secret `{name}` has no value for environment `{environment}`");
-            let hint = format!(
-                "set it: `longshore variable set {} {name} --secret`, with the value on standard input",
-                spec.name
-            );
-            return Err(Error::refused("secret_missing", message, Some(hint)));
-        }
+    for step in &spec.steps {
+        secrets_of_step(spec, rows, step, &place, &mut secrets)?;
     }
     secrets.extend(accounts::versions(spec, rows, environment)?);
     Ok((resolved, secrets))
+}
+
+/// Key of a secret that one step alone has, among those of a deployment: no name of a variable has a slash in it.
+pub(super) fn key_of_step(step: &str, name: &str) -> String {
+    format!("{step}/{name}")
+}
+
+/// Adds the secrets that a step names, and those of its own.
+fn secrets_of_step(
+    spec: &Project,
+    rows: &[VariableRow],
+    step: &Step,
+    place: &Place<'_>,
+    secrets: &mut BTreeMap<String, i64>,
+) -> Result<()> {
+    for to in step.templates().flat_map(|template| template.references()) {
+        let longshore_core::expression::Reference::Secrets(name) = to else { continue };
+        let here = Place { step: Some(&step.name), ..*place };
+        let found = secret_rows(spec, rows, name, &here);
+        match found.first() {
+            Some(row) if matches!(row.scope, Scope::Step(_)) => {
+                secrets.insert(key_of_step(&step.name, name), row.id);
+            }
+            // Of a library comes only what a step names.
+            Some(row) => {
+                secrets.entry(name.clone()).or_insert(row.id);
+            }
+            None => {
+                let message = format!("secret `{name}` has no value for environment `{}`", place.environment);
+                let hint = format!(
+                    "set it: `longshore variable set {} {name} --secret`, with the value on standard input",
+                    spec.name
+                );
+                return Err(Error::refused("secret_missing", message, Some(hint)));
+            }
+        }
+    }
+    Ok(())
 }
 
 /// A plain value as core sees it.
@@ -525,8 +548,8 @@ pub(super) fn set_value(spec: &Project, row: &VariableRow) -> Option<SetValue> {
     };
     match &row.value {
         VariableValue::Plain(value) => {
-            let (name, environment, value) = (row.name.clone(), row.environment.clone(), value.clone());
-            Some(SetValue { name, environment, value, library })
+            let (name, scope, value) = (row.name.clone(), row.scope.clone(), value.clone());
+            Some(SetValue { name, scope, value, library })
         }
         VariableValue::Sealed(_) => None,
     }

@@ -176,7 +176,9 @@ impl Engine {
                 let channel = asked_about(&spec, channel.as_deref())?;
                 let rows = newest_rows(tx, &project, &spec).await?;
                 let declared = spec.variable(&variable);
-                let secrets = secret_rows(&spec, &rows, &variable, &environment);
+                let given = BTreeMap::new();
+                let place = Place { environment: &environment, channel, step: step.as_deref(), given: &given };
+                let secrets = secret_rows(&spec, &rows, &variable, &place);
                 if matches!(declared, Some(Variable::Secret)) || (declared.is_none() && !secrets.is_empty()) {
                     return Ok(secret(&secrets, &variable));
                 }
@@ -184,8 +186,6 @@ impl Engine {
                 if declared.is_none() && !set.iter().any(|set| set.library.is_some() && set.name == variable) {
                     return Err(Error::not_found("variable", &variable));
                 }
-                let given = BTreeMap::new();
-                let place = Place { environment: &environment, channel, step: step.as_deref(), given: &given };
                 Ok(plain(&spec, variables::candidates(&spec, &set, &variable, &place), variable))
             })
         })
@@ -293,10 +293,7 @@ fn secret(rows: &[&VariableRow], name: &str) -> VariableExplained {
             Owner::Project(_) => "`longshore variable set`".to_owned(),
             Owner::Library(name) => format!("library `{name}`"),
         };
-        match &row.environment {
-            Some(environment) => format!("{source} for environment `{environment}`"),
-            None => format!("{source} for everything"),
-        }
+        format!("{source} for {}", row.scope)
     };
     VariableExplained {
         name: name.to_owned(),

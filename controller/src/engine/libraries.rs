@@ -7,6 +7,7 @@ use std::collections::BTreeSet;
 
 use longshore_core::expression::Reference;
 use longshore_core::spec::{Outside, Project, names};
+use longshore_core::variables::Scope;
 use serde::Serialize;
 use serde_json::json;
 use utoipa::ToSchema;
@@ -91,7 +92,11 @@ impl Engine {
     /// When there is no such library, or the variable is of the other kind there.
     pub async fn set_library_variable(&self, name: &str, new: NewVariable, by: &str) -> Result<VariableView> {
         check_value(&new)?;
-        if let Some(environment) = new.environment.as_ref().filter(|name| !names::is_name(name)) {
+        if !matches!(new.scope, Scope::All | Scope::Environment(_)) {
+            let message = "a value of a library is for everything or for one environment: channels, steps and pools are a project's";
+            return Err(Error::invalid("value", message, None));
+        }
+        if let Some(environment) = new.scope.environment().filter(|name| !names::is_name(name)) {
             let message = format!("`{environment}` is no name: write {}", names::NAME_RULE);
             return Err(Error::invalid("environment", message, None));
         }
@@ -113,7 +118,7 @@ impl Engine {
                 let row = sealed_row(cx, Owner::Library(name.clone()), new, by_name)?;
                 tx.insert_variable(&row).await?;
                 let detail =
-                    json!({ "library": name, "name": row.name, "environment": row.environment, "secret": secret });
+                    json!({ "library": name, "name": row.name, "environment": row.scope.environment(), "secret": secret });
                 cx.audit(tx, "library.set", format!("library/{name}/{}", row.name), detail).await?;
                 Ok(variable_view(&row))
             })

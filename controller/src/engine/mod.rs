@@ -64,6 +64,7 @@ use longshore_core::attempt::Limits;
 use longshore_core::id::{AttemptId, DeploymentId};
 use longshore_core::secret::Secret;
 use longshore_core::time::Timestamp;
+use longshore_core::variables::Scope;
 use tokio::sync::{Notify, Semaphore, oneshot};
 
 use crate::blobs::Blobs;
@@ -212,8 +213,8 @@ pub struct NewVariable {
     pub value: Secret,
     /// Whether it is a secret.
     pub secret: bool,
-    /// The environment it is for; `None`: all.
-    pub environment: Option<String>,
+    /// What it is for.
+    pub scope: Scope,
 }
 
 /// Which log a step has.

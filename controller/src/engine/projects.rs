@@ -2,6 +2,7 @@
 
 use longshore_core::spec::names;
 use longshore_core::spec::{self, Project, Variable};
+use longshore_core::variables::Scope;
 use serde_json::json;
 
 use super::context::variable_place;
@@ -159,7 +160,7 @@ impl Engine {
                 let row = sealed_row(cx, Owner::Project(project.id), new, by_name)?;
                 tx.insert_variable(&row).await?;
                 let detail =
-                    json!({ "project": name, "name": row.name, "environment": row.environment, "secret": secret });
+                    json!({ "project": name, "name": row.name, "environment": row.scope.environment(), "for": row.scope.to_string(), "secret": secret });
                 cx.audit(tx, "variable.set", format!("variable/{name}/{}", row.name), detail).await?;
                 Ok(variable_view(&row))
             })
@@ -278,41 +279,41 @@ pub(super) fn declared(spec: &Project, set: Vec<VariableView>) -> Vec<VariableVi
             view.account = view.library.take();
         }
     }
-    let mut add = |name: &String, environment: Option<&String>, secret: bool, value: Option<&String>| {
-        let same = |view: &VariableView| view.library.is_none() && view.account.is_none() && view.name == *name;
-        if views.iter().any(|view| same(view) && view.environment.as_ref() == environment) {
+    let mut add = |name: &String, scope: &Scope, secret: bool, value: Option<&String>| {
+        let own = |view: &&VariableView| view.library.is_none() && view.account.is_none() && view.name == *name;
+        if views.iter().filter(own).any(|view| view.is_for(scope)) {
             return;
         }
-        let (name, environment, value) = (name.clone(), environment.cloned(), value.cloned());
-        let set = value.is_some();
-        views.push(VariableView {
-            name,
-            environment,
-            library: None,
-            account: None,
-            secret,
-            value,
-            set,
-            updated_at: None,
-        });
+        let place = VariableView::of_scope(name, scope);
+        views.push(VariableView { secret, value: value.cloned(), set: value.is_some(), ..place });
     };
     for (name, variable) in &spec.variables {
         match variable {
-            Variable::Plain(value) => add(name, None, false, Some(value)),
-            Variable::Secret => add(name, None, true, None),
-            Variable::Prompt(prompt) => add(name, None, false, prompt.value.as_ref()),
+            Variable::Plain(value) => add(name, &Scope::All, false, Some(value)),
+            Variable::Secret => add(name, &Scope::All, true, None),
+            Variable::Prompt(prompt) => add(name, &Scope::All, false, prompt.value.as_ref()),
             Variable::Scoped(scoped) => {
-                add(name, None, false, scoped.value.as_ref());
-                scoped
-                    .environments
-                    .iter()
-                    .for_each(|(environment, value)| add(name, Some(environment), false, Some(value)));
+                add(name, &Scope::All, false, scoped.value.as_ref());
+                let mut each = |values: &[(String, String)], scope: fn(String) -> Scope| {
+                    values.iter().for_each(|(of, value)| add(name, &scope(of.clone()), false, Some(value)));
+                };
+                each(&scoped.environments, Scope::Environment);
+                each(&scoped.channels, Scope::Channel);
+                each(&scoped.steps, Scope::Step);
+                each(&scoped.pools, Scope::Pool);
             }
             _ => {}
         }
     }
-    let key =
-        |view: &VariableView| (view.account.clone(), view.name.clone(), view.environment.clone(), view.library.clone());
+    let key = |view: &VariableView| {
+        (
+            view.account.clone(),
+            view.name.clone(),
+            view.environment.clone(),
+            (view.channel.clone(), view.step.clone(), view.pool.clone()),
+            view.library.clone(),
+        )
+    };
     views.sort_by_key(key);
     views
 }
@@ -327,14 +328,12 @@ pub(super) fn variable_view(row: &VariableRow) -> VariableView {
         Owner::Library(name) => Some(name.clone()),
     };
     VariableView {
-        name: row.name.clone(),
-        environment: row.environment.clone(),
         library,
-        account: None,
         secret,
         value,
         set: true,
         updated_at: Some(row.created_at.to_string()),
+        ..VariableView::of_scope(&row.name, &row.scope)
     }
 }
 
@@ -357,7 +356,7 @@ pub(super) fn sealed_row(cx: &Cx, owner: Owner, new: NewVariable, by: String) ->
     let mut row = VariableRow {
         id: 0,
         owner,
-        environment: new.environment,
+        scope: new.scope,
         name: new.name,
         value: VariableValue::Sealed(Vec::new()),
         created_at: cx.now,
@@ -373,10 +372,16 @@ pub(super) fn sealed_row(cx: &Cx, owner: Owner, new: NewVariable, by: String) ->
 
 /// Whether the spec declares the variable as what it is set as.
 fn check(spec: &Project, new: &NewVariable) -> Result<()> {
-    if let Some(environment) = &new.environment
-        && spec.environment(environment).is_none()
-    {
-        return Err(Error::not_found("environment", &environment));
+    match &new.scope {
+        Scope::Environment(name) if spec.environment(name).is_none() => {
+            return Err(Error::not_found("environment", name));
+        }
+        Scope::Step(name) if spec.step(name).is_none() => return Err(Error::not_found("step", name)),
+        Scope::Channel(name) => drop(spec.channel(name)?),
+        Scope::Pool(name) if !names::is_name(name) => {
+            return Err(Error::invalid("pool", format!("`{name}` is no name: write {}", names::NAME_RULE), None));
+        }
+        _ => {}
     }
     let name = &new.name;
     match (spec.variable(name), new.secret) {

@@ -10,6 +10,7 @@ use std::time::Duration;
 use longshore_core::secret::Secret;
 use longshore_core::source::{self, Address, Protocol};
 use longshore_core::spec::{Project, Source, SourceCredentials};
+use longshore_core::variables::{Place, Scope};
 use longshore_source::git::{self, Access, Credentials, Means, Wanted};
 use longshore_source::pack;
 use serde::Serialize;
@@ -141,8 +142,11 @@ impl Engine {
 
     fn credentials(&self, name: &str, source: &Source, found: &Found) -> Result<Option<Credentials>> {
         // A source belongs to no environment, and no environment has an empty name: what is left are the values for all.
+        let given = std::collections::BTreeMap::new();
+        let nowhere = Place { environment: "", channel: "", step: None, given: &given };
         let open = |secret: &str| -> Result<Secret> {
-            match secret_rows(&found.spec, &found.rows, secret, "").first() {
+            let rows = secret_rows(&found.spec, &found.rows, secret, &nowhere);
+            match rows.into_iter().find(|row| row.scope == Scope::All) {
                 Some(row) => open_variable(&self.0.parts.vault, row),
                 None => {
                     let message = format!(

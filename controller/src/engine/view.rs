@@ -5,6 +5,7 @@ mod people;
 use std::collections::BTreeMap;
 
 use longshore_core::engine_event::{Change, PropertyChange};
+use longshore_core::variables::Scope;
 use serde::Serialize;
 use utoipa::ToSchema;
 
@@ -433,8 +434,14 @@ pub struct SpecView {
 pub struct VariableView {
     /// Its name.
     pub name: String,
-    /// The environment that it is for; `null`: all.
+    /// The environment that it is for; with `channel`, `step` and `pool` `null` as well: everything.
     pub environment: Option<String>,
+    /// The channel that it is for.
+    pub channel: Option<String>,
+    /// The step that it is for.
+    pub step: Option<String>,
+    /// The pool that it is for.
+    pub pool: Option<String>,
     /// The library that it stands in; `null`: the project's own.
     pub library: Option<String>,
     /// The account whose field it is; `null`: it is none.
@@ -447,6 +454,40 @@ pub struct VariableView {
     pub set: bool,
     /// RFC 3339 in UTC, milliseconds; `null` for one from the spec.
     pub updated_at: Option<String>,
+}
+
+impl VariableView {
+    /// A variable for a scope, of which nothing else is known.
+    pub(super) fn of_scope(name: &str, scope: &Scope) -> Self {
+        let mut view = Self {
+            name: name.to_owned(),
+            environment: None,
+            channel: None,
+            step: None,
+            pool: None,
+            library: None,
+            account: None,
+            secret: false,
+            value: None,
+            set: false,
+            updated_at: None,
+        };
+        match scope {
+            Scope::Environment(name) => view.environment = Some(name.clone()),
+            Scope::Channel(name) => view.channel = Some(name.clone()),
+            Scope::Step(name) => view.step = Some(name.clone()),
+            Scope::Pool(name) => view.pool = Some(name.clone()),
+            Scope::All | Scope::Deployment => {}
+        }
+        view
+    }
+
+    /// Whether it is for a scope.
+    pub(super) fn is_for(&self, scope: &Scope) -> bool {
+        let other = Self::of_scope(&self.name, scope);
+        (&self.environment, &self.channel, &self.step, &self.pool)
+            == (&other.environment, &other.channel, &other.step, &other.pool)
+    }
 }
 
 /// One line of the timeline.

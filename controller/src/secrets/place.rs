@@ -31,7 +31,7 @@ pub enum Place {
     Variable {
         /// Whose it is.
         owner: Owner,
-        /// The environment it is for; `None`: all.
+        /// What it is for, as [`Scope::column`](longshore_core::variables::Scope::column) writes it; `None`: everything.
         environment: Option<String>,
         /// Its name.
         name: String,

@@ -4,6 +4,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use longshore_core::time::Timestamp;
+use longshore_core::variables::Scope;
 
 use super::kek::Source;
 use super::*;
@@ -150,7 +151,7 @@ async fn a_start_tests_what_is_stored_and_removes_keys_that_nothing_is_on() {
                     tx.insert_variable(&VariableRow {
                         id: 0,
                         owner: Owner::Project(project),
-                        environment: None,
+                        scope: Scope::All,
                         name: "n".to_owned(),
                         value: VariableValue::Sealed(value),
                         created_at: at,

@@ -15,6 +15,7 @@ use longshore_core::operation::StackOperation;
 use longshore_core::spec::Project;
 use longshore_core::step::{SkippedBy, StepState};
 use longshore_core::time::Timestamp;
+use longshore_core::variables::Scope;
 use serde::{Deserialize, Serialize};
 
 pub use releases::{ApprovalFilter, ApprovalRow, Images, LocalRow, PlanRow, ReleaseFilter, ReleaseRow, VoteRow};
@@ -94,8 +95,8 @@ pub struct VariableRow {
     pub id: i64,
     /// Whose it is.
     pub owner: Owner,
-    /// The environment it is for; `None`: all.
-    pub environment: Option<String>,
+    /// What it is for.
+    pub scope: Scope,
     /// Its name.
     pub name: String,
     /// The value.

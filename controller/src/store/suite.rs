@@ -11,6 +11,7 @@ use longshore_core::id::{AgentId, AttemptId, ControllerId, DeploymentId, JobId, 
 use longshore_core::job::{self, Job};
 use longshore_core::step::StepState;
 use longshore_core::time::Timestamp;
+use longshore_core::variables::Scope;
 
 use super::artifacts::{ArtifactCount, ArtifactRow, Fate, UploadRow};
 use super::rows::{
@@ -262,12 +263,14 @@ async fn rows_come_back_as_they_went_in(store: &Arc<dyn Store>) {
         assert!(tx.update_step(&row).await?);
         assert_eq!(tx.steps(deployment_id(1)).await?, [row]);
         let values = [VariableValue::Plain("1".to_owned()), VariableValue::Sealed(vec![3]), VariableValue::Plain("3".to_owned())];
-        for (value, environment) in values.into_iter().zip([None, None, Some("dev".to_owned())]) {
+        let scopes = [Scope::All, Scope::All, Scope::Environment("dev".to_owned()), Scope::Step("dev".to_owned())];
+        let values = values.into_iter().chain([VariableValue::Plain("4".to_owned())]);
+        for (value, scope) in values.zip(scopes) {
             let name = "v".to_owned();
-            tx.insert_variable(&VariableRow { id: 0, owner: Owner::Project(project_id()), environment, name, value, created_at: at(1), created_by: String::new() }).await?;
+            tx.insert_variable(&VariableRow { id: 0, owner: Owner::Project(project_id()), scope, name, value, created_at: at(1), created_by: String::new() }).await?;
         }
-        let newest: Vec<_> = tx.variables(project_id()).await?.into_iter().map(|row| (row.environment, row.value)).collect();
-        assert_eq!(newest, [(None, VariableValue::Sealed(vec![3])), (Some("dev".to_owned()), VariableValue::Plain("3".to_owned()))]);
+        let newest: Vec<_> = tx.variables(project_id()).await?.into_iter().map(|row| (row.scope, row.value)).collect();
+        assert_eq!(newest, [(Scope::All, VariableValue::Sealed(vec![3])), (Scope::Environment("dev".to_owned()), VariableValue::Plain("3".to_owned())), (Scope::Step("dev".to_owned()), VariableValue::Plain("4".to_owned()))]);
         let message = ToAgent::Cancel { fence: longshore_core::fence::Fence { attempt: attempt(1, 1).id, epoch: 1, incarnation: 1 }, grace_seconds: 5 };
         let id = tx.insert_outbox(&OutboxRow { id: 0, agent: agent_id(1), message: message.clone() }).await?;
         assert_eq!(tx.outbox().await?, [OutboxRow { id, agent: agent_id(1), message }]);

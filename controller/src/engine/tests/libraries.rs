@@ -8,8 +8,9 @@ const SPEC: &str = "version: 1\nproject: web\nenvironments: [{name: dev}, {name:
 
 impl World {
     async fn library(&self, library: &str, name: &str, value: &str, (secret, environment): (bool, Option<&str>)) {
-        let (value, environment) = (Secret::new(value.to_owned()), environment.map(str::to_owned));
-        let new = NewVariable { name: name.to_owned(), value, secret, environment };
+        let value = Secret::new(value.to_owned());
+        let scope = environment.map_or(Scope::All, |name| Scope::Environment(name.to_owned()));
+        let new = NewVariable { name: name.to_owned(), value, secret, scope };
         self.engine.set_library_variable(library, new, "anna").await.unwrap();
     }
 
@@ -102,7 +103,7 @@ async fn a_variable_of_a_library_keeps_its_kind() {
             name: name.to_owned(),
             value: Secret::new("x".to_owned()),
             secret: false,
-            environment: environment.map(str::to_owned),
+            scope: environment.map_or(Scope::All, |name| Scope::Environment(name.to_owned())),
         };
         world.engine.set_library_variable(library, new, "anna")
     };

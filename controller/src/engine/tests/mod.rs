@@ -22,6 +22,7 @@ mod releases;
 mod restarts;
 mod rotation;
 mod schedule;
+mod scopes;
 mod waits;
 
 use std::collections::BTreeSet;
@@ -93,7 +94,7 @@ impl World {
         engine.apply_project(TWO_STEPS.as_bytes(), "anna").await.unwrap();
         let (name, value) = ("key".to_owned(), Secret::new(SECRET.to_owned()));
         engine
-            .set_variable("shop", NewVariable { name, value, secret: true, environment: None }, "anna")
+            .set_variable("shop", NewVariable { name, value, secret: true, scope: Scope::All }, "anna")
             .await
             .unwrap();
         Self { folder, clock, tasks, engine, operations: 0 }

@@ -8,7 +8,7 @@ const VALUES: &str = "variables:\n  word: first\n  key: {secret: true}\nsteps:\n
 
 async fn set(world: &World, name: &str, value: &str, secret: bool) {
     let (name, value) = (name.to_owned(), Secret::new(value.to_owned()));
-    world.engine.set_variable("shop", NewVariable { name, value, secret, environment: None }, "anna").await.unwrap();
+    world.engine.set_variable("shop", NewVariable { name, value, secret, scope: Scope::All }, "anna").await.unwrap();
 }
 
 /// What a deployment of a release is given.

@@ -43,7 +43,7 @@ impl World {
 
     async fn set(&self, value: &str) {
         let (name, value) = ("key".to_owned(), Secret::new(value.to_owned()));
-        let new = NewVariable { name, value, secret: true, environment: None };
+        let new = NewVariable { name, value, secret: true, scope: Scope::All };
         self.engine.set_variable("shop", new, "anna").await.unwrap();
     }
 

@@ -2,6 +2,7 @@
 
 use longshore_core::id::ProjectId;
 use longshore_core::time::Timestamp;
+use longshore_core::variables::Scope;
 use sqlx::query;
 use sqlx::sqlite::{SqliteConnection, SqliteRow};
 
@@ -112,7 +113,7 @@ pub(super) fn variable_row(row: &SqliteRow) -> Result<VariableRow> {
     Ok(VariableRow {
         id: int(row, "id")?,
         owner,
-        environment: opt_text(row, "environment")?,
+        scope: Scope::from_column(opt_text(row, "environment")?),
         name: text(row, "name")?,
         value,
         created_at: time(row, "created_at")?,
@@ -135,7 +136,7 @@ pub(super) async fn insert_variable(c: &mut SqliteConnection, row: &VariableRow)
     )
     .bind(project)
     .bind(library)
-    .bind(&row.environment)
+    .bind(row.scope.column())
     .bind(&row.name)
     .bind(plain)
     .bind(sealed)

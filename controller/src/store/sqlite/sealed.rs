@@ -67,8 +67,8 @@ async fn delete_data_key(c: &mut SqliteConnection, id: u32) -> Result<()> {
 }
 
 fn variable(row: &SqliteRow) -> Result<SealedRow> {
-    let VariableRow { id, owner, environment, name, .. } = variable_row(row)?;
-    let place = Place::Variable { owner, environment, name };
+    let VariableRow { id, owner, scope, name, .. } = variable_row(row)?;
+    let place = Place::Variable { owner, environment: scope.column(), name };
     Ok(SealedRow { row: id, place, sealed: blob(row, "sealed")? })
 }
 
