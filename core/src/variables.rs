@@ -250,7 +250,7 @@ pub fn resolve(project: &Project, set: &[SetValue], place: &Place<'_>) -> Resolv
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::spec::{Prompt, Scoped};
+    use crate::spec::{Prompt, PromptType, Scoped};
 
     fn pairs(list: &[(&str, &str)]) -> Vec<(String, String)> {
         list.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect()
@@ -268,7 +268,13 @@ mod tests {
             pools: pairs(&[("gpu", "pool"), ("other", "no")]),
         };
         project.variables.push(("s".to_owned(), Variable::Scoped(scoped)));
-        let prompt = Prompt { prompt: "ticket".to_owned(), required: true, value: Some("none".to_owned()) };
+        let prompt = Prompt {
+            prompt: "ticket".to_owned(),
+            required: true,
+            value: Some("none".to_owned()),
+            kind: PromptType::Text,
+            options: Vec::new(),
+        };
         project.variables.push(("p".to_owned(), Variable::Prompt(prompt)));
         project
     }

@@ -379,6 +379,10 @@ fn check_given(spec: &Project, given: &BTreeMap<String, String>) -> Result<()> {
     }
     for (name, variable) in &spec.variables {
         let Variable::Prompt(prompt) = variable else { continue };
+        if let Some(Err(message)) = given.get(name).map(|value| prompt.check(value)) {
+            let message = format!("`{name}` ({}): {message}", prompt.prompt);
+            return Err(Error::invalid("variables", message, format!("give another value: `--var {name}=VALUE`")));
+        }
         let empty = given.get(name).is_none_or(|value| value.is_empty());
         if prompt.required && empty && prompt.value.as_ref().is_none_or(String::is_empty) {
             let message = format!("variable `{name}` ({}) is required and was not given", prompt.prompt);

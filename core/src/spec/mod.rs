@@ -42,8 +42,8 @@ pub use flow::{
     Approval, DEFAULT_EXPIRY, DeployRelease, Http, MAX_BACKOFF, MAX_RETRIES, Mode, Phase, Require, Retries, When,
 };
 pub use model::{
-    Action, DEFAULT_POOL, DEFAULT_TIMEOUT, Environment, Network, Operation, Profile, Project, Prompt, Pulumi, Scoped,
-    Script, Source, SourceCredentials, Step, Variable,
+    Action, DEFAULT_POOL, DEFAULT_TIMEOUT, Environment, Network, Operation, Profile, Project, Prompt, PromptType,
+    Pulumi, Scoped, Script, Source, SourceCredentials, Step, Variable,
 };
 pub use order::{ancestors, predecessors};
 pub use outside::Outside;

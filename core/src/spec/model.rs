@@ -157,6 +157,60 @@ pub struct Prompt {
     /// The value when none is given.
     #[serde(default)]
     pub value: Option<String>,
+    /// What a value has to be.
+    #[serde(default, rename = "type", skip_serializing_if = "PromptType::is_text")]
+    pub kind: PromptType,
+    /// The values that there are to choose from; empty: any of the type.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub options: Vec<String>,
+}
+
+/// What the value of a variable that is asked for has to be.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum PromptType {
+    /// Any text.
+    #[default]
+    Text,
+    /// A number in decimal, as `-2.5`.
+    Number,
+    /// `true` or `false`.
+    Boolean,
+}
+
+impl PromptType {
+    // The signature is serde's.
+    #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde calls it with a reference")]
+    fn is_text(&self) -> bool {
+        *self == Self::Text
+    }
+}
+
+impl Prompt {
+    /// Whether a value may be given; the error says what may be.
+    ///
+    /// # Errors
+    /// A value of another type, or none of the options. An empty one is no value.
+    pub fn check(&self, value: &str) -> Result<(), String> {
+        let digits = |text: &str| !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit());
+        let number = |text: &str| {
+            let text = text.strip_prefix('-').unwrap_or(text);
+            text.split_once('.').map_or_else(|| digits(text), |(whole, part)| digits(whole) && digits(part))
+        };
+        match self.kind {
+            _ if value.is_empty() => return Ok(()),
+            PromptType::Number if !number(value) => return Err("a number is wanted, such as `3` or `-2.5`".to_owned()),
+            PromptType::Boolean if !matches!(value, "true" | "false") => {
+                return Err("`true` or `false` is wanted".to_owned());
+            }
+            _ => {}
+        }
+        if self.options.is_empty() || self.options.iter().any(|option| option == value) {
+            return Ok(());
+        }
+        let options: Vec<_> = self.options.iter().map(|option| format!("`{option}`")).collect();
+        Err(format!("one of {} is wanted", options.join(", ")))
+    }
 }
 
 /// One unit of a deployment: one container, or something that the controller does itself.

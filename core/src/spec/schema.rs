@@ -248,6 +248,10 @@ fn variable() -> Value {
         "prompt" => described("What is asked when a deployment is started.", "literal"),
         "required" => described("A deployment without it is refused.", "boolean"),
         "value" => described("The value when none is given.", "text"),
+        "type" => {
+            json!({"description": "What a value has to be; any text if left out.", "enum": ["text", "number", "boolean"]})
+        }
+        "options" => list("The values that there are to choose from.", &reference("text"), 1),
         _ => json!(false),
     });
     json!({"anyOf": [reference("text"), secret, scoped, prompt]})

@@ -1,17 +1,21 @@
 //! Reads `variables:` in their four forms: a value, a secret, a value with scopes, a value that is asked for.
 
 use super::known::Known;
-use super::model::{Prompt, Scoped, Variable};
+use super::model::{Prompt, PromptType, Scoped, Variable};
 use super::names;
 use super::tree::{At, Errors, Fields, Value, shown};
 use super::values::check_argument;
 use crate::expression::Template;
 
-pub(super) const FIELDS: [&str; 8] =
-    ["secret", "prompt", "required", "value", "environments", "steps", "channels", "pools"];
+pub(super) const FIELDS: [&str; 10] =
+    ["secret", "prompt", "required", "value", "type", "options", "environments", "steps", "channels", "pools"];
 /// Fields of one form each; a variable has one form.
 pub(super) const SCOPED: [&str; 5] = ["value", "environments", "steps", "channels", "pools"];
-pub(super) const PROMPT: [&str; 3] = ["prompt", "required", "value"];
+pub(super) const PROMPT: [&str; 5] = ["prompt", "required", "value", "type", "options"];
+const TYPES: [(&str, PromptType); 3] =
+    [("text", PromptType::Text), ("number", PromptType::Number), ("boolean", PromptType::Boolean)];
+/// Most options of a variable that is asked for.
+const MAX_OPTIONS: usize = 100;
 /// Most variables, and most values of one of them in one sort of scope.
 const MAX_VARIABLES: usize = 500;
 
@@ -124,7 +128,35 @@ fn prompt(fields: &Fields<'_>, errors: &mut Errors) -> Option<Prompt> {
     }
     let required = fields.get("required").and_then(|at| at.boolean(errors)).unwrap_or_default();
     let default = fields.get("value").and_then(|at| value(at, errors));
-    Some(Prompt { prompt: prompt?.to_owned(), required, value: default })
+    let kind = fields.get("type").and_then(|at| at.choice(&TYPES, errors)).unwrap_or_default();
+    let mut asked = Prompt { prompt: prompt?.to_owned(), required, value: default, kind, options: Vec::new() };
+    asked.options = fields.get("options").map(|at| options(at, &asked, errors)).unwrap_or_default();
+    if let (Some(at), Some(text)) = (fields.get("value"), &asked.value)
+        && let Err(message) = asked.check(text)
+    {
+        at.error(message, errors);
+    }
+    Some(asked)
+}
+
+/// The values that there are to choose from, each of the type.
+fn options(at: &At<'_>, asked: &Prompt, errors: &mut Errors) -> Vec<String> {
+    let mut found: Vec<String> = Vec::new();
+    let elements = at.list(MAX_OPTIONS, errors).unwrap_or_default();
+    if elements.is_empty() {
+        at.error("there is nothing to choose from: leave `options` out, or name them", errors);
+    }
+    for element in elements {
+        let Some(text) = value(&element, errors) else { continue };
+        if let Err(message) = asked.check(&text) {
+            element.error(message, errors);
+        } else if text.is_empty() || found.contains(&text) {
+            element.error("an option is a text of its own", errors);
+        } else {
+            found.push(text);
+        }
+    }
+    found
 }
 
 fn scoped(at: &At<'_>, fields: &Fields<'_>, known: &Names<'_>, errors: &mut Errors) -> Option<Scoped> {

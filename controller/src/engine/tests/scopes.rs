@@ -86,3 +86,21 @@ async fn a_scope_has_to_be_one_that_there_is() {
     };
     assert!(matches!(world.engine.set_library_variable("common", new, "anna").await, Err(Error::Invalid { .. })));
 }
+
+#[tokio::test]
+async fn what_is_asked_for_has_to_be_of_its_type() {
+    let mut world = World::new().await;
+    world
+        .apply("variables:\n  n: {prompt: how many, type: number, options: [1, 2]}\nsteps:\n  - {name: one, image: tiny, run: 'true'}\n")
+        .await;
+    let with = |value: &str| NewDeployment {
+        variables: BTreeMap::from([("n".to_owned(), value.to_owned())]),
+        ..NewDeployment::default()
+    };
+    for (value, words) in [("many", "a number is wanted"), ("3", "one of `1`, `2` is wanted")] {
+        let refused = world.ask(with(value)).await.unwrap_err();
+        assert!(matches!(&refused, Error::Invalid { .. }) && refused.to_string().contains(words), "{refused}");
+    }
+    world.ask(with("2")).await.unwrap();
+    world.ask(with("")).await.unwrap();
+}

@@ -288,3 +288,19 @@ fn labels_of_agents() {
     check(&with("[zone]"), &[(4, "environments[0].agents", "a mapping is needed")]);
     check(&with("{zone: a, zone: b}"), &[(4, "environments[0].agents.zone", "already there")]);
 }
+
+#[test]
+fn types_of_what_is_asked_for() {
+    let with = |variable: &str| {
+        format!(
+            "version: 1\nproject: shop\nenvironments: [{{name: dev}}]\nvariables:\n  n: {variable}\nsteps: [{{name: a, image: i, run: x}}]\n"
+        )
+    };
+    check(&with("{prompt: q, type: integer}"), &[(5, "variables.n.type", "text")]);
+    check(&with("{prompt: q, type: number, value: many}"), &[(5, "variables.n.value", "a number is wanted")]);
+    check(&with("{prompt: q, type: boolean, value: yes}"), &[(5, "variables.n.value", "`true` or `false`")]);
+    check(&with("{prompt: q, options: [a, b], value: c}"), &[(5, "variables.n.value", "one of `a`, `b` is wanted")]);
+    check(&with("{prompt: q, options: []}"), &[(5, "variables.n.options", "nothing to choose from")]);
+    check(&with("{prompt: q, type: number, options: [1, x]}"), &[(5, "variables.n.options[1]", "a number is wanted")]);
+    check(&with("{prompt: q, options: [a, a]}"), &[(5, "variables.n.options[1]", "a text of its own")]);
+}

@@ -228,3 +228,20 @@ fn an_environment_may_have_its_own_pool_and_more_labels() {
         "values go by the pool that counts there"
     );
 }
+
+#[test]
+fn what_is_asked_for_has_a_type() {
+    let project = accepted(
+        "version: 1\nproject: shop\nenvironments: [{name: dev}]\nvariables:\n  n: {prompt: how many, type: number, options: [1, 2.5]}\n  \
+         b: {prompt: really, type: boolean, value: false}\nsteps: [{name: one, image: i, run: x}]\n",
+    );
+    let check = |name: &str, value: &str| match project.variable(name) {
+        Some(Variable::Prompt(prompt)) => prompt.check(value).is_ok(),
+        other => panic!("{other:?}"),
+    };
+    assert!(["1", "2.5", ""].iter().all(|value| check("n", value)));
+    assert!(!["2", "x", "1e0", "+1", "1.", "-"].iter().any(|value| check("n", value)));
+    assert!(check("b", "true") && !check("b", "True"));
+    let json = serde_json::to_string(&project).unwrap();
+    assert_eq!(serde_json::from_str::<Project>(&json).unwrap(), project);
+}

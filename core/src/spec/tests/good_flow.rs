@@ -38,7 +38,13 @@ fn the_example_of_the_contract_means_what_its_comments_say() {
         pools: Vec::new(),
     };
     assert_eq!(project.variable("replicas"), Some(&Variable::Scoped(scoped)));
-    let prompt = Prompt { prompt: "change ticket".to_owned(), required: true, value: None };
+    let prompt = Prompt {
+        prompt: "change ticket".to_owned(),
+        required: true,
+        value: None,
+        kind: PromptType::Text,
+        options: Vec::new(),
+    };
     assert_eq!(project.variable("ticket"), Some(&Variable::Prompt(prompt)));
     let names: Vec<_> = project.steps.iter().map(|s| (s.name.as_str(), s.group.as_deref(), s.in_container())).collect();
     let expected = [
@@ -152,10 +158,22 @@ fn variables_have_scopes_or_are_asked_for() {
         pools: vec![pair("gpu", "8")],
     };
     assert_eq!(project.variable("replicas"), Some(&Variable::Scoped(scoped)));
-    let prompt = Prompt { prompt: "change ticket".to_owned(), required: false, value: None };
+    let prompt = Prompt {
+        prompt: "change ticket".to_owned(),
+        required: false,
+        value: None,
+        kind: PromptType::Text,
+        options: Vec::new(),
+    };
     assert_eq!(project.variable("ticket"), Some(&Variable::Prompt(prompt)));
     let project = accepted(&spec.replace("{prompt: change ticket}", "{prompt: q, required: true, value: ''}"));
-    let prompt = Prompt { prompt: "q".to_owned(), required: true, value: Some(String::new()) };
+    let prompt = Prompt {
+        prompt: "q".to_owned(),
+        required: true,
+        value: Some(String::new()),
+        kind: PromptType::Text,
+        options: Vec::new(),
+    };
     assert_eq!(project.variable("ticket"), Some(&Variable::Prompt(prompt)));
 }
 
