@@ -97,9 +97,9 @@ impl Values {
             if let Some((owner, name)) = name.split_once('/').filter(|_| !cloud::is_field(name)) {
                 // Another step's value is not this one's, but may stand in what it printed.
                 if Some(owner) == step {
-                    own.push((name.to_owned(), text))
+                    own.push((name.to_owned(), text));
                 } else {
-                    values.hidden.push(text)
+                    values.hidden.push(text);
                 }
                 continue;
             }

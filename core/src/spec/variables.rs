@@ -55,7 +55,7 @@ fn variable(name: &str, at: &At<'_>, known: &Names<'_>, errors: &mut Errors) -> 
             let fields = at.fields(&FIELDS, errors)?;
             if fields.has("secret") {
                 secret(name, at, &fields, errors)
-            } else if fields.has("prompt") || fields.has("required") {
+            } else if ["prompt", "required", "type", "options"].iter().any(|name| fields.has(name)) {
                 prompt(&fields, errors).map(Variable::Prompt)
             } else {
                 scoped(at, &fields, known, errors).map(Variable::Scoped)

@@ -302,5 +302,6 @@ fn types_of_what_is_asked_for() {
     check(&with("{prompt: q, options: [a, b], value: c}"), &[(5, "variables.n.value", "one of `a`, `b` is wanted")]);
     check(&with("{prompt: q, options: []}"), &[(5, "variables.n.options", "nothing to choose from")]);
     check(&with("{prompt: q, type: number, options: [1, x]}"), &[(5, "variables.n.options[1]", "a number is wanted")]);
+    check(&with("{value: 1, type: number}"), &[(5, "variables.n.prompt", "`prompt` is missing")]);
     check(&with("{prompt: q, options: [a, a]}"), &[(5, "variables.n.options[1]", "a text of its own")]);
 }
