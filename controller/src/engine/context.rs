@@ -8,6 +8,7 @@ use longshore_core::secret::Secret;
 use longshore_core::variables::Resolved;
 use zeroize::Zeroizing;
 
+use super::create::of_step;
 use super::{Error, Result, cloud};
 use crate::hex;
 use crate::secrets::{Place, Vault};
@@ -94,7 +95,7 @@ impl Values {
             let variable =
                 tx.variable(*version).await?.ok_or_else(|| Error::not_found("version of the secret", &name))?;
             let text = open_variable(vault, &variable)?;
-            if let Some((owner, name)) = name.split_once('/').filter(|_| !cloud::is_field(name)) {
+            if let Some((owner, name)) = of_step(name) {
                 // Another step's value is not this one's, but may stand in what it printed.
                 if Some(owner) == step {
                     own.push((name.to_owned(), text));

@@ -504,9 +504,17 @@ fn snapshot((spec, channel): (&Project, &str), rows: &[VariableRow], new: &NewDe
     Ok((resolved, secrets))
 }
 
+/// Begins the key of a secret that one step alone has. Another beginning than that of an account's fields, whatever the step is called.
+const OF_STEP: &str = "step/";
+
 /// Key of a secret that one step alone has, among those of a deployment: no name of a variable has a slash in it.
-pub(super) fn key_of_step(step: &str, name: &str) -> String {
-    format!("{step}/{name}")
+fn key_of_step(step: &str, name: &str) -> String {
+    format!("{OF_STEP}{step}/{name}")
+}
+
+/// Step and name of a key that [`key_of_step`] made.
+pub(super) fn of_step(key: &str) -> Option<(&str, &str)> {
+    key.strip_prefix(OF_STEP)?.split_once('/')
 }
 
 /// Adds the secrets that a step names, and those of its own.

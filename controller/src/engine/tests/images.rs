@@ -15,16 +15,7 @@ async fn release_with(world: &World, sim: &mut Sim, told: Result<String, String>
 
 async fn knowing(world: &World) -> Sim {
     let id = world.enroll("default").await;
-    let mut sim = Sim {
-        id,
-        boot: "boot-1".to_owned(),
-        slots: 2,
-        plans: true,
-        operations: true,
-        plan: plans::TEXT.into(),
-        line: None,
-        images: true,
-    };
+    let mut sim = Sim { images: true, ..Sim::new(id, 2) };
     sim.hello(&world.engine, &[]).await;
     sim
 }

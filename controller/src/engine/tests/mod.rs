@@ -229,16 +229,7 @@ impl World {
     /// An agent that is connected.
     async fn agent(&self) -> Sim {
         let id = self.enroll("default").await;
-        let mut sim = Sim {
-            id,
-            boot: "boot-1".to_owned(),
-            slots: 2,
-            plans: true,
-            operations: true,
-            plan: plans::TEXT.into(),
-            line: None,
-            images: false,
-        };
+        let mut sim = Sim::new(id, 2);
         sim.hello(&self.engine, &[]).await;
         sim
     }
@@ -269,6 +260,12 @@ struct Sim {
 }
 
 impl Sim {
+    /// One that can do everything but tell digests of images.
+    fn new(id: AgentId, slots: u32) -> Self {
+        let (boot, plan) = ("boot-1".to_owned(), plans::TEXT.into());
+        Self { id, boot, slots, plans: true, operations: true, plan, line: None, images: false }
+    }
+
     async fn hello(&mut self, engine: &Engine, held: &[Fence]) -> Vec<Verdict> {
         let hello = Hello {
             boot_id: self.boot.clone(),

@@ -2,10 +2,11 @@
 
 use super::*;
 
+/// The second step has a name that keys of accounts begin with.
 const SPEC: &str = "channels:\n  - {name: stable, prerelease: none, default: true}\n  - {name: beta, prerelease: 'beta'}\n\
     variables:\n  key: {secret: true}\n  word: file\nsteps:\n  \
     - {name: one, image: tiny, run: 'true', env: {K: '${{ secrets.key }}', W: '${{ vars.word }}'}}\n  \
-    - {name: two, image: tiny, run: 'true', env: {K: '${{ secrets.key }}', W: '${{ vars.word }}'}}\n";
+    - {name: account, image: tiny, run: 'true', env: {K: '${{ secrets.key }}', W: '${{ vars.word }}'}}\n";
 
 async fn set(world: &World, name: &str, value: &str, scope: Scope) -> Result<VariableView> {
     let new = NewVariable { name: name.to_owned(), value: Secret::new(value.to_owned()), secret: name == "key", scope };
@@ -38,9 +39,9 @@ async fn a_step_and_a_channel_have_secrets_and_values_of_their_own() {
     for (name, value, scope) in [
         ("key", "canary-all", Scope::All),
         ("key", "canary-beta", Scope::Channel("beta".to_owned())),
-        ("key", "canary-two", Scope::Step("two".to_owned())),
+        ("key", "canary-two", Scope::Step("account".to_owned())),
         ("word", "pool", Scope::Pool("default".to_owned())),
-        ("word", "two", Scope::Step("two".to_owned())),
+        ("word", "two", Scope::Step("account".to_owned())),
     ] {
         set(&world, name, value, scope).await.unwrap();
     }
@@ -55,14 +56,16 @@ async fn a_step_and_a_channel_have_secrets_and_values_of_their_own() {
     assert_eq!(values, ["canary-beta", "pool", "canary-two", "two"]);
     assert_eq!(masked, ["canary-beta", "canary-two"]);
     world.restart().await;
-    let told =
-        world.engine.explain_variable("shop", "key", "dev", (Some("beta".to_owned()), Some("two".to_owned()))).await;
+    let told = world
+        .engine
+        .explain_variable("shop", "key", "dev", (Some("beta".to_owned()), Some("account".to_owned())))
+        .await;
     let told = told.unwrap();
-    assert!(told.from.ends_with("for step `two`"), "{told:?}");
+    assert!(told.from.ends_with("for step `account`"), "{told:?}");
     assert_eq!(told.beaten.len(), 2);
     let shown = serde_json::to_string(&world.engine.variables("shop").await.unwrap()).unwrap();
     assert!(
-        shown.contains(r#""step":"two""#) && shown.contains(r#""channel":"beta""#) && !shown.contains("canary"),
+        shown.contains(r#""step":"account""#) && shown.contains(r#""channel":"beta""#) && !shown.contains("canary"),
         "{shown}"
     );
 }

@@ -35,16 +35,7 @@ async fn without_an_agent_it_says_which_predicate_rejects() {
     let words = world.view(id).await.waiting_for.unwrap();
     assert!(words.contains("pool `default`"), "{words}");
     let gpu = world.enroll("gpu").await;
-    let mut sim = Sim {
-        id: gpu,
-        boot: "boot-1".to_owned(),
-        slots: 1,
-        plans: true,
-        operations: true,
-        plan: plans::TEXT.into(),
-        line: None,
-        images: false,
-    };
+    let mut sim = Sim::new(gpu, 1);
     sim.hello(&world.engine, &[]).await;
     let view = world.view(id).await;
     assert_eq!(view.state, "queued");
@@ -55,16 +46,7 @@ async fn without_an_agent_it_says_which_predicate_rejects() {
 async fn a_full_agent_gets_the_next_job_when_one_has_ended() {
     let mut world = World::new().await;
     let id = world.enroll("default").await;
-    let mut sim = Sim {
-        id,
-        boot: "boot-1".to_owned(),
-        slots: 1,
-        plans: true,
-        operations: true,
-        plan: plans::TEXT.into(),
-        line: None,
-        images: false,
-    };
+    let mut sim = Sim::new(id, 1);
     sim.hello(&world.engine, &[]).await;
     let (_, offer) = world.running(&mut sim).await;
     let second = world.deploy_to("live").await;
@@ -94,16 +76,7 @@ async fn a_declined_offer_goes_back_to_the_queue() {
 async fn a_slot_is_free_when_the_agent_says_so() {
     let mut world = World::new().await;
     let id = world.enroll("default").await;
-    let mut sim = Sim {
-        id,
-        boot: "boot-1".to_owned(),
-        slots: 1,
-        plans: true,
-        operations: true,
-        plan: plans::TEXT.into(),
-        line: None,
-        images: false,
-    };
+    let mut sim = Sim::new(id, 1);
     sim.hello(&world.engine, &[]).await;
     let (_, offer) = world.running(&mut sim).await;
     sim.say(&world.engine, Said::Heartbeat { free: 0, facts: None, engine: true }).await.unwrap();
@@ -177,16 +150,6 @@ async fn an_environment_has_agents_of_its_own_by_pool_and_labels() {
     };
     agent("gpu", &[("os", "debian"), ("zone", "b")]).await;
     let labeled = AgentId::new(Timestamp::from_micros(1), *b"labeled-id");
-    let sim = |id| Sim {
-        id,
-        boot: "boot-1".to_owned(),
-        slots: 1,
-        plans: true,
-        operations: true,
-        plan: plans::TEXT.into(),
-        line: None,
-        images: false,
-    };
     let mut plain = world.agent().await;
     let dev = world.deploy().await;
     let words = world.view(dev).await.waiting_for.unwrap();
@@ -196,7 +159,7 @@ async fn an_environment_has_agents_of_its_own_by_pool_and_labels() {
     let own = explained.agents.iter().find(|agent| agent.agent == plain.id.to_string()).unwrap();
     let rejected: Vec<_> = own.rejected_by.iter().map(|one| one.predicate.as_str()).collect();
     assert_eq!(rejected, ["pool", "label", "label"]);
-    let mut labeled = sim(labeled);
+    let mut labeled = Sim::new(labeled, 1);
     labeled.hello(&world.engine, &[]).await;
     assert_eq!(labeled.offer().await.deployment, live, "what is first in the queue waits for another one");
     assert!(plain.line.as_mut().unwrap().messages.try_recv().is_err());
