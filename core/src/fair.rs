@@ -100,13 +100,7 @@ pub struct Turns<'a> {
 impl<'a> Turns<'a> {
     /// The lines by their first jobs; their places in `heads` are their names below.
     #[must_use]
-    pub fn new(
-        pool: &'a str,
-        placement: Placement,
-        heads: Vec<Head>,
-        running: Running,
-        served: &'a Served,
-    ) -> Self {
+    pub fn new(pool: &'a str, placement: Placement, heads: Vec<Head>, running: Running, served: &'a Served) -> Self {
         let heads = heads.into_iter().map(Some).collect();
         Self { pool, placement, served, running, started: HashMap::new(), heads }
     }

@@ -199,7 +199,10 @@ fn resources(agent: &Candidate, asked: &Resources, found: &mut Found) {
     amount("memory", memory, |bytes| Bytes(bytes).to_string(), found);
     let fits = amount("disk", disk, |bytes| Bytes(bytes).to_string(), found);
     if let Some(left) = agent.disk_left.filter(|left| fits && asked.disk.0 > *left) {
-        found.add("disk", format!("its disk has {} left beyond its reserve, the job asks for {}", Bytes(left), asked.disk));
+        found.add(
+            "disk",
+            format!("its disk has {} left beyond its reserve, the job asks for {}", Bytes(left), asked.disk),
+        );
     }
 }
 

@@ -128,11 +128,7 @@ fn spread_takes_the_emptiest_agent_and_pack_the_fullest_that_fits() {
 
 #[test]
 fn room_is_kept_for_what_fits_only_on_an_empty_agent() {
-    let busy = |n| Candidate {
-        reserved: Resources { cpus: Cpus(1_000), ..Resources::default() },
-        busy: 1,
-        ..agent(n)
-    };
+    let busy = |n| Candidate { reserved: Resources { cpus: Cpus(1_000), ..Resources::default() }, busy: 1, ..agent(n) };
     let (first, second) = (busy(1), busy(2));
     let large = wish(4_000, 0, 0);
     assert_eq!(pick([&first, &second], &large, Strategy::Spread), None);

@@ -41,7 +41,9 @@ pub struct Resources {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Error {
     /// Of processors.
-    #[error("`{0}` is no number of processors: write it as `2` or `1.5`, from 0.01 to {MAX_CPUS}, with at most 3 digits after the point")]
+    #[error(
+        "`{0}` is no number of processors: write it as `2` or `1.5`, from 0.01 to {MAX_CPUS}, with at most 3 digits after the point"
+    )]
     Cpus(String),
     /// Of bytes.
     #[error("`{0}` is no size: write a whole number with its unit, as `512MiB` or `2GiB` (KiB, MiB, GiB, TiB)")]
@@ -157,11 +159,7 @@ impl Resources {
     /// Of each the greater one.
     #[must_use]
     pub fn max(self, other: Self) -> Self {
-        Self {
-            cpus: self.cpus.max(other.cpus),
-            memory: self.memory.max(other.memory),
-            disk: self.disk.max(other.disk),
-        }
+        Self { cpus: self.cpus.max(other.cpus), memory: self.memory.max(other.memory), disk: self.disk.max(other.disk) }
     }
 
     /// What this says, and of what it does not say what `other` does.

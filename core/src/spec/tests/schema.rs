@@ -82,7 +82,7 @@ fn every_kind_of_step_has_its_fields() {
         let properties = schema["$defs"][format!("step-{step}")]["properties"].as_object().unwrap();
         properties.keys().cloned().collect::<Vec<_>>().join(" ")
     };
-    let container = "accounts env image mounts name needs network profile";
+    let container = "accounts env image mounts name needs network profile resources";
     assert_eq!(fields("run"), format!("{container} retries run skippable timeout when"));
     assert_eq!(fields("pulumi"), format!("{container} pulumi retries skippable timeout when"));
     assert_eq!(fields("approval"), "approval name needs when");
