@@ -30,7 +30,7 @@ pub struct Health {
     pub reasons: Vec<String>,
     /// Since when it gets no jobs.
     pub since: Option<Timestamp>,
-    /// Probes that failed since then.
+    /// Probes that failed, or did not help, since it last ran a job.
     pub probes: u32,
     /// When it is probed next; while a probe runs, when that counts as failed.
     pub due: Option<Timestamp>,
@@ -52,7 +52,7 @@ impl Health {
         next.failures = self.failures.saturating_add(1);
         next.note(reason);
         if !self.is_quarantined() && after > 0 && next.failures >= after {
-            (next.since, next.due, next.probes, next.probing) = (Some(now), Some(now.after(PROBE.0)), 0, false);
+            (next.since, next.due, next.probing) = (Some(now), Some(now.after(wait(self.probes))), false);
         }
         next
     }
@@ -87,10 +87,17 @@ impl Health {
     pub fn probe_failed(&self, reason: &str, now: Timestamp) -> Self {
         let mut next = self.clone();
         next.probes = self.probes.saturating_add(1);
-        let wait = PROBE.0.saturating_mul(1 << next.probes.min(16)).min(PROBE.1);
-        (next.probing, next.due) = (false, Some(now.after(wait)));
+        (next.probing, next.due) = (false, Some(now.after(wait(next.probes))));
         next.note(&format!("probe: {reason}"));
         next
+    }
+
+    /// A probe passed. What a probe cannot see may still be wrong: until it has run a job, the next failure quarantines it again,
+    /// and the next probe comes later.
+    #[must_use]
+    pub fn passed(&self) -> Self {
+        let probes = self.probes.saturating_add(1);
+        Self { since: None, due: None, probing: false, probes, ..self.clone() }
     }
 
     /// For people; `None` when it gets jobs.
@@ -111,6 +118,11 @@ impl Health {
         let beyond = self.reasons.len().saturating_sub(KEPT);
         self.reasons.drain(..beyond);
     }
+}
+
+/// How long it is waited before a probe, after so many.
+fn wait(probes: u32) -> Duration {
+    PROBE.0.saturating_mul(1 << probes.min(16)).min(PROBE.1)
 }
 
 #[cfg(test)]
@@ -151,6 +163,15 @@ mod tests {
         }
         assert_eq!(waits, [120, 240, 480, 960, 1_920, 3_600, 3_600, 3_600, 3_600]);
         assert_eq!(health.reasons.len(), 5);
+    }
+
+    #[test]
+    fn a_probe_that_passes_is_trusted_once() {
+        let passed = quarantined().passed();
+        assert!(!passed.is_quarantined());
+        let again = passed.failed("the registry is away", 3, at(500));
+        assert_eq!((again.since, again.due), (Some(at(500)), Some(at(620))), "at once, and probed later");
+        assert_eq!(passed.worked(), Health::default());
     }
 
     #[test]
