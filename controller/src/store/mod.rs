@@ -18,6 +18,7 @@ pub mod sqlite;
 #[cfg(test)]
 pub(crate) mod suite;
 mod tx;
+pub mod waits;
 
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -30,6 +31,7 @@ pub use measured::Measured;
 pub use pools::{PoolRow, Pools};
 pub use sealed::{DataKeyRow, SealedRow, Seals};
 pub use tx::Tx;
+pub use waits::Waits;
 
 /// Why rows could not be read or written.
 #[derive(Debug, thiserror::Error)]
