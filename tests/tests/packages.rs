@@ -1,5 +1,8 @@
 //! The packages, installed on a Debian whose PID 1 is systemd: what an administrator does with them, from install to purge.
 
+#[path = "packages/cloud.rs"]
+mod cloud;
+
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::OnceLock;
