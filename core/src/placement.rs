@@ -18,6 +18,8 @@ pub struct Candidate {
     pub connected: bool,
     /// It takes no more jobs.
     pub draining: bool,
+    /// Why its version gets no new jobs.
+    pub ahead: Option<String>,
     /// Jobs it runs at once.
     pub slots: u32,
     /// Jobs that are offered to it, run there or are being cleared away there.
@@ -46,7 +48,7 @@ pub struct Request<'a> {
 /// Why an agent does not get a job: the predicate's name and the words for people.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Rejection {
-    /// `pool`, `label`, `connected`, `draining`, `engine`, `mount`, `profile`, `slots` or `declined`.
+    /// `pool`, `label`, `connected`, `draining`, `version`, `engine`, `mount`, `profile`, `slots` or `declined`.
     pub predicate: &'static str,
     /// For people.
     pub message: String,
@@ -72,6 +74,9 @@ pub fn rejections(agent: &Candidate, request: &Request<'_>) -> Vec<Rejection> {
     }
     if agent.draining {
         reject("draining", "is draining and takes no more jobs".to_owned());
+    }
+    if let Some(why) = &agent.ahead {
+        reject("version", why.clone());
     }
     if agent.connected && !agent.engine {
         reject("engine", "its container engine does not answer".to_owned());
@@ -123,6 +128,7 @@ mod tests {
             labels: BTreeMap::from([("zone".to_owned(), "a".to_owned())]),
             connected: true,
             draining: false,
+            ahead: None,
             slots: 2,
             busy: 0,
             mounts: BTreeSet::from(["state".to_owned()]),
@@ -150,12 +156,13 @@ mod tests {
         let labels = BTreeMap::from([("zone".to_owned(), "a".to_owned())]);
         let request = Request { pool: "default", labels: &labels, steps: &steps };
         type Break = fn(&mut Candidate);
-        let cases: [(&str, Break); 10] = [
+        let cases: [(&str, Break); 11] = [
             ("label", |a| a.labels.clear()),
             ("label", |a| drop(a.labels.insert("zone".to_owned(), "b".to_owned()))),
             ("pool", |a| a.pool = "gpu".to_owned()),
             ("connected", |a| a.connected = false),
             ("draining", |a| a.draining = true),
+            ("version", |a| a.ahead = crate::compat::ahead("2.0.0", "1.0.0")),
             ("engine", |a| a.engine = false),
             ("mount", |a| a.mounts.clear()),
             ("profile", |a| a.weakest_profile = Profile::Locked),

@@ -11,6 +11,7 @@
 
 mod bench;
 mod build;
+mod compat;
 mod demo;
 mod dev;
 mod docker;
@@ -27,7 +28,8 @@ const USAGE: &str = "usage: cargo xtask COMMAND
   demo [--keep]              shows a first deployment, from nothing, with real Docker and real Pulumi
   test                       builds what is needed and runs every test
   lint                       format, clippy, docs, file sizes, dependency direction, cargo-deny where installed
-  ci                         lint, then test
+  ci                         lint, then test, then compat
+  compat [--rev COMMIT]      the last release's agent with this controller and the other way round, a deployment each
   bench [NAME...] [--json FILE] [--runs N]
                              the figures of bench/, as ratios against the floor in the same run
   package [--out DIR] [--package-version VERSION] [--profile PROFILE] [--twice]
@@ -66,7 +68,12 @@ fn run(command: &str, rest: &[String]) -> anyhow::Result<bool> {
         "ci" if rest.is_empty() => {
             lint::run()?;
             test::run()?;
+            compat::run(None)?;
         }
+        "compat" => match compat::parse(rest) {
+            Some(rev) => compat::run(rev)?,
+            None => return Ok(false),
+        },
         "bench" => return bench::run(rest),
         "package" => match package::Options::parse(rest) {
             Some(options) => package::run(&options)?,

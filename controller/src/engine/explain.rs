@@ -257,6 +257,7 @@ fn disconnected(id: AgentId, pool: String, labels: BTreeMap<String, String>) -> 
         labels,
         connected: false,
         draining: false,
+        ahead: None,
         slots: 1,
         busy: 0,
         mounts: std::collections::BTreeSet::new(),
