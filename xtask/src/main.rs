@@ -34,6 +34,7 @@ const USAGE: &str = "usage: cargo xtask COMMAND
                              the figures of bench/, as ratios against the floor in the same run
   package [--out DIR] [--package-version VERSION] [--profile PROFILE] [--twice]
                              .deb and .rpm of controller, agent and CLI, with SBOMs and SHA256SUMS; --twice compares two builds
+  images [--packages DIR]    longshore-controller and longshore-agent from the .debs that `package` made, as images of the engine
   pulumi-image [--force]     makes longshore/pulumi:<CLI version> from package registries
   docker                     makes sure that a Docker engine answers
 ";
@@ -77,6 +78,10 @@ fn run(command: &str, rest: &[String]) -> anyhow::Result<bool> {
         "bench" => return bench::run(rest),
         "package" => match package::Options::parse(rest) {
             Some(options) => package::run(&options)?,
+            None => return Ok(false),
+        },
+        "images" => match pulumi_image::packaged::parse(rest) {
+            Some(packages) => pulumi_image::packaged::run(packages)?,
             None => return Ok(false),
         },
         "pulumi-image" if only(&["--force"]) => {

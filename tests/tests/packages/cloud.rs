@@ -111,7 +111,7 @@ fn templates_pass_the_clouds_own_validators() {
         ("gcp", "gcp/Pulumi.yaml", "autoDelete", "autodelete", "there is no `autodelete`"),
         ("gcp", "gcp/Pulumi.yaml", "boot: true", "boot: maybe", "'maybe' is none of"),
         ("gcp", "gcp/Pulumi.yaml", "      machineType: ${machineType}\n", "", "`machineType` is missing"),
-        ("gcp", "gcp/Pulumi.yaml", "${account.uniqueId}", "${account.unique}", "names nothing"),
+        ("gcp", "gcp/Pulumi.yaml", "${account.email}\n", "${account.mail}\n", "names nothing"),
         ("azure", "azure/agents.json", "\"Uniform\"", "\"Uniformly\"", "'Uniformly' is none of"),
         ("azure", "azure/agents.json", "\"overprovision\"", "\"overProvision\"", "there is no `overProvision`"),
         ("azure", "azure/agents.json", "\"enable\": true", "\"enable\": \"yes\"", "'yes' is none of"),
@@ -208,7 +208,7 @@ fn user_data_makes_a_machine_an_agent() {
         (&"0".repeat(64), &sums),
     ]);
     system.ok("mkdir -p /var/lib/cloud/seed/nocloud && rm /etc/cloud/cloud-init.disabled");
-    system.write("/etc/cloud/cloud.cfg.d/99-test.cfg", "datasource_list: [NoCloud]\n");
+    system.write("/etc/cloud/cloud.cfg.d/99-test.cfg", "datasource_list: [NoCloud]\nlocale: false\n");
     system.write("/var/lib/cloud/seed/nocloud/meta-data", "instance-id: i-test\n");
     system.write("/var/lib/cloud/seed/nocloud/user-data", &data);
 
@@ -258,4 +258,23 @@ fn blocks_metadata(system: &Debian) {
     }
     system.ok("/usr/libexec/longshore-agent/block-metadata");
     assert_eq!(rules(), closed, "a second start adds nothing");
+}
+
+/// The role of AWS's machines may do what the agent does, and nothing else.
+#[test]
+fn the_role_is_as_wide_as_what_the_agent_calls() {
+    let source = std::fs::read_to_string(checkout().join("cloud/src/aws/autoscaling.rs")).unwrap();
+    let mut called: Vec<&str> =
+        source.split(".call(who, \"").skip(1).map(|rest| rest.split('"').next().unwrap()).collect();
+    let template = read("aws/agents.yaml");
+    let mut allowed: Vec<&str> = template
+        .lines()
+        .filter_map(|line| line.trim().strip_prefix("- autoscaling:"))
+        .filter(|name| !name.contains(' '))
+        .collect();
+    called.sort_unstable();
+    allowed.sort_unstable();
+    assert_eq!(allowed, called);
+    let others: Vec<&str> = template.lines().filter_map(|line| line.trim().strip_prefix("Action: ")).collect();
+    assert_eq!(others, ["sts:AssumeRole", "s3:GetObject"], "whose role it is, and where packages are");
 }

@@ -38,11 +38,13 @@ pub(crate) fn run(rev: Option<String>) -> anyhow::Result<()> {
     // The command line goes with the controller, whose API it speaks.
     let run = |what: &str, controller: &Path, agent: &Path| -> anyhow::Result<End> {
         println!("{what}:");
-        let end = Pair { controller, agent, image: &image }.run().with_context(|| format!("{what} do not work together"))?;
+        let end =
+            Pair { controller, agent, image: &image }.run().with_context(|| format!("{what} do not work together"))?;
         println!("  {end}");
         Ok(end)
     };
-    if let End::Refused(words) = run(&format!("the agent of {rev} and the controller of this checkout"), &today, &then)? {
+    if let End::Refused(words) = run(&format!("the agent of {rev} and the controller of this checkout"), &today, &then)?
+    {
         bail!("today's controller refuses the agent of {rev}, which has to keep working: {words}");
     }
     run(&format!("the agent of this checkout and the controller of {rev}"), &then, &today).map(drop)

@@ -96,7 +96,9 @@ impl Pair<'_> {
     fn start_controller(&self, place: &Place) -> anyhow::Result<Running> {
         let data = place.at("controller");
         let (api, agents) = place.ports;
-        let text = format!("data_dir = {data:?}\n[api]\nlisten = \"127.0.0.1:{api}\"\n[agents]\nlisten = \"127.0.0.1:{agents}\"\n");
+        let text = format!(
+            "data_dir = {data:?}\n[api]\nlisten = \"127.0.0.1:{api}\"\n[agents]\nlisten = \"127.0.0.1:{agents}\"\n"
+        );
         fs::write(place.at("controller.toml"), text)?;
         let mut serve = Command::new(self.controller.join("longshore-controller"));
         serve.args(["serve", "--config"]).arg(place.at("controller.toml"));
