@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use futures_util::stream::BoxStream;
 use longshore_core::compat;
 use longshore_core::id::AgentId;
 use longshore_proto::v1;
@@ -53,7 +54,7 @@ fn text(text: &str) -> String {
 
 #[tonic::async_trait]
 impl AgentPlane for Service {
-    type SessionStream = ReceiverStream<session::Down>;
+    type SessionStream = BoxStream<'static, Result<v1::SessionResponse, Status>>;
     type ShipLogStream = ReceiverStream<Result<v1::ShipLogResponse, Status>>;
     type FetchPackageStream = ReceiverStream<Result<v1::FetchPackageResponse, Status>>;
 
@@ -97,7 +98,7 @@ impl AgentPlane for Service {
     async fn session(&self, request: Request<Streaming<v1::SessionRequest>>) -> Answer<Self::SessionStream> {
         let agent = self.caller(&request).await?;
         let down = session::open(self.engine.clone(), agent, request.into_inner()).await?;
-        Ok(Response::new(ReceiverStream::new(down)))
+        Ok(Response::new(down))
     }
 
     async fn confirm_start(&self, request: Request<v1::ConfirmStartRequest>) -> Answer<v1::ConfirmStartResponse> {
