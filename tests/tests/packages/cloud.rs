@@ -145,7 +145,8 @@ fn user_data_holds_for_cloud_init_the_agent_and_the_shell() {
 
         let config = written(&data, "/etc/longshore/agent.toml");
         assert!(
-            config.contains("ca_file = \"/etc/longshore/ca.pem\"") && written(&data, "/etc/longshore/ca.pem") != ""
+            config.contains("ca_file = \"/etc/longshore/ca.pem\"")
+                && !written(&data, "/etc/longshore/ca.pem").is_empty()
         );
         let path = folder.path().join("agent.toml");
         std::fs::write(&path, config).unwrap();
