@@ -59,7 +59,7 @@ fn validators() -> &'static Path {
 fn python(program: &Path, args: &[&str], stdin: &str) -> Done {
     let mut python = Command::new("python3");
     python.arg(program).args(args).current_dir(folder()).env("PYTHONPATH", validators());
-    run(python.env("PYTHONDONTWRITEBYTECODE", "1"), stdin.as_bytes())
+    run(&mut python, stdin.as_bytes())
 }
 
 fn check(args: &[&str]) -> Done {
@@ -159,7 +159,7 @@ fn user_data_holds_for_cloud_init_the_agent_and_the_shell() {
     tools.arg("--volume").arg(format!("{}:/packaging:ro", checkout().join("packaging").display())).arg(image());
     tools.args(["sh", "-euc"]).arg(
         "for file in /data/*.yaml; do cloud-init schema --config-file $file; done; \
-         shellcheck /packaging/cloud/bootstrap.sh /packaging/linux/agent/block-metadata",
+         shellcheck /packaging/cloud/bootstrap.sh /packaging/linux/agent/block-metadata /packaging/images/health",
     );
     let checked = run(&mut tools, b"");
     assert_eq!(checked.code, 0, "{}\n{}", checked.text(), checked.stderr);
@@ -259,23 +259,4 @@ fn blocks_metadata(system: &Debian) {
     }
     system.ok("/usr/libexec/longshore-agent/block-metadata");
     assert_eq!(rules(), closed, "a second start adds nothing");
-}
-
-/// The role of AWS's machines may do what the agent does, and nothing else.
-#[test]
-fn the_role_is_as_wide_as_what_the_agent_calls() {
-    let source = std::fs::read_to_string(checkout().join("cloud/src/aws/autoscaling.rs")).unwrap();
-    let mut called: Vec<&str> =
-        source.split(".call(who, \"").skip(1).map(|rest| rest.split('"').next().unwrap()).collect();
-    let template = read("aws/agents.yaml");
-    let mut allowed: Vec<&str> = template
-        .lines()
-        .filter_map(|line| line.trim().strip_prefix("- autoscaling:"))
-        .filter(|name| !name.contains(' '))
-        .collect();
-    called.sort_unstable();
-    allowed.sort_unstable();
-    assert_eq!(allowed, called);
-    let others: Vec<&str> = template.lines().filter_map(|line| line.trim().strip_prefix("Action: ")).collect();
-    assert_eq!(others, ["sts:AssumeRole", "s3:GetObject"], "whose role it is, and where packages are");
 }
