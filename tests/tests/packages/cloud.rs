@@ -67,14 +67,18 @@ fn check(args: &[&str]) -> Done {
 }
 
 /// The user data of every template, and the one for single machines.
-fn user_data() -> Vec<(String, String)> {
-    let mut all = vec![("agent.yaml".to_owned(), read("agent.yaml"))];
-    for (cloud, args) in TEMPLATES {
-        let shown = check(&[&[cloud], args].concat());
-        assert_eq!(shown.code, 0, "{args:?}: {}", shown.stderr);
-        all.push((args.join(" "), shown.text()));
-    }
-    all
+fn user_data() -> &'static [(String, String)] {
+    static MADE: OnceLock<Vec<(String, String)>> = OnceLock::new();
+    MADE.get_or_init(|| {
+        blessed();
+        let mut all = vec![("agent.yaml".to_owned(), read("agent.yaml"))];
+        for (cloud, args) in TEMPLATES {
+            let shown = check(&[&[cloud], args].concat());
+            assert_eq!(shown.code, 0, "{args:?}: {}", shown.stderr);
+            all.push((args.join(" "), shown.text()));
+        }
+        all
+    })
 }
 
 /// A file that user data writes.
@@ -123,7 +127,6 @@ fn templates_pass_the_clouds_own_validators() {
 
 #[test]
 fn user_data_holds_for_cloud_init_the_agent_and_the_shell() {
-    blessed();
     let all = user_data();
     let folder = tempfile::tempdir().unwrap();
     let script = read("bootstrap.sh");
