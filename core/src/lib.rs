@@ -51,6 +51,8 @@ pub mod process;
 pub mod step;
 #[cfg(feature = "domain")]
 pub mod time;
+#[cfg(feature = "domain")]
+pub mod trace;
 
 #[cfg(feature = "spec")]
 pub mod account;

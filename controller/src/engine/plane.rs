@@ -6,6 +6,7 @@ use std::time::Duration;
 use longshore_core::fence::Fence;
 use longshore_core::id::{AgentId, AttemptId, ControllerId};
 use longshore_core::offer::{Grant, Profile};
+use longshore_core::trace::Took;
 use serde_json::Value;
 
 pub use super::sessions::Line;
@@ -177,6 +178,8 @@ pub struct Confirm {
     pub nonce: String,
     /// Digest of the image.
     pub image_digest: String,
+    /// What making it ready took.
+    pub took: Vec<Took>,
 }
 
 /// The answer to it.

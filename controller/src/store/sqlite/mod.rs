@@ -18,6 +18,7 @@ mod projects;
 mod releases;
 mod sealed;
 mod steps;
+mod traces;
 mod writer;
 
 use std::path::Path;
