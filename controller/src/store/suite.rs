@@ -135,8 +135,7 @@ fn deployment(n: u8) -> DeploymentRow {
         skip: BTreeSet::from([4]),
         operation: None,
         local: None,
-        trace_parent: (n == 3)
-            .then(|| "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01".parse().expect("it is one")),
+        trace_parent: (n == 3).then(|| "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01".parse().unwrap()),
     }
 }
 

@@ -61,7 +61,7 @@ impl Program {
 
     async fn until(&mut self, wanted: impl Fn(&Value) -> bool) -> Value {
         loop {
-            let line = self.next().await.expect("the program goes on");
+            let line = self.next().await.unwrap();
             if wanted(&line) {
                 return line;
             }
