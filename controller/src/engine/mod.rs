@@ -341,11 +341,13 @@ impl Engine {
     }
 
     /// Rows, for who reads the timeline on.
+    #[cfg_attr(not(feature = "otlp"), allow(dead_code, reason = "nothing is sent without it"))]
     pub(crate) fn store(&self) -> &Arc<dyn Store> {
         &self.0.parts.store
     }
 
     /// Ends when the timeline has become longer since it was asked last.
+    #[cfg_attr(not(feature = "otlp"), allow(dead_code, reason = "nothing is sent without it"))]
     pub(crate) async fn longer(&self) {
         self.0.longer.notified().await;
     }

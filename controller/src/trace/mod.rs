@@ -5,7 +5,9 @@
 //! inventing another. Only the span of a request is in memory alone. The engine never waits for the collector: the timeline is
 //! the queue, and what cannot be sent for an hour is dropped and counted.
 
+#[cfg_attr(not(feature = "otlp"), allow(dead_code, reason = "nothing is sent without it"))]
 mod facts;
+#[cfg_attr(not(feature = "otlp"), allow(dead_code, reason = "nothing is sent without it"))]
 mod follow;
 #[cfg(feature = "otlp")]
 mod otlp;
