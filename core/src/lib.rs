@@ -27,8 +27,11 @@ pub mod archive;
 pub mod attempt;
 #[cfg(feature = "domain")]
 pub mod circle;
+pub mod compat;
 #[cfg(feature = "domain")]
 pub mod deployment;
+#[cfg(feature = "domain")]
+pub mod fair;
 #[cfg(feature = "domain")]
 pub mod fence;
 #[cfg(feature = "domain")]
@@ -47,6 +50,10 @@ pub mod pool;
 pub mod problem;
 #[cfg(feature = "spec")]
 pub mod process;
+#[cfg(feature = "domain")]
+pub mod quarantine;
+#[cfg(feature = "domain")]
+pub mod resources;
 #[cfg(feature = "domain")]
 pub mod step;
 #[cfg(feature = "domain")]

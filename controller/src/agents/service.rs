@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use longshore_core::compat;
 use longshore_core::fence::Fence;
 use longshore_core::id::AgentId;
 use longshore_proto::v1;
@@ -83,6 +84,10 @@ impl AgentPlane for Service {
     async fn enroll(&self, request: Request<v1::EnrollRequest>) -> Answer<v1::EnrollResponse> {
         let call = async {
             let request = request.into_inner();
+            // Before its token is looked at: it can still let the agent in when the controller is upgraded.
+            if let Some(why) = compat::ahead(&text(&request.agent_version), env!("CARGO_PKG_VERSION")) {
+                return Err(status(Error::Version(format!("this agent is not enrolled: it {why}"))));
+            }
             let join = Join {
                 token: TokenKind::Join.hash(&request.join_token).map(|hash| *hash.as_bytes()),
                 csr: &request.csr_pem,

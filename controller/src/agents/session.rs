@@ -3,9 +3,10 @@
 //! One task a stream. It ends when the agent goes, when a newer stream of the same agent comes, when the agent is cut off, and
 //! when the controller stops.
 
+use longshore_core::compat::lacks;
 use longshore_core::id::AgentId;
-use longshore_proto::v1;
 use longshore_proto::v1::session_request::Message as Up;
+use longshore_proto::{CAPABILITY_STEPS_V1, v1};
 use tokio::sync::mpsc;
 use tonic::{Code, Status, Streaming};
 use tracing::Instrument as _;
@@ -28,7 +29,10 @@ pub(super) async fn open(
     mut up: Streaming<v1::SessionRequest>,
 ) -> Result<mpsc::Receiver<Down>, Status> {
     let hello = match up.message().await?.and_then(|first| first.message) {
-        Some(Up::Hello(hello)) => wire::hello(hello).map_err(|e| invalid(&e))?,
+        Some(Up::Hello(hello)) => {
+            capable(&hello).map_err(status)?;
+            wire::hello(hello).map_err(|e| invalid(&e))?
+        }
         _ => return Err(Status::new(Code::InvalidArgument, "the first message of a session is `hello`")),
     };
     let welcome = engine.hello(agent, hello).await.map_err(status)?;
@@ -111,6 +115,21 @@ impl Drop for Session {
     fn drop(&mut self) {
         self.engine.goodbye(self.agent, self.line.number());
     }
+}
+
+/// Whether an agent can do the least that jobs need. What else it cannot do is not asked of it.
+fn capable(hello: &v1::Hello) -> Result<(), Error> {
+    let lacking = lacks(&hello.capabilities, &[CAPABILITY_STEPS_V1]);
+    if lacking.is_empty() {
+        return Ok(());
+    }
+    Err(Error::Version(format!(
+        "this agent (version `{}`) lacks the capability `{}`, and this controller (version `{}`) works with no agent without it: \
+         upgrade the agent; what it runs goes on meanwhile",
+        hello.agent_version.chars().filter(|letter| !letter.is_control()).take(100).collect::<String>(),
+        lacking.join("`, `"),
+        env!("CARGO_PKG_VERSION")
+    )))
 }
 
 /// A process that ends takes its connections with it, so this is nothing out of the ordinary.

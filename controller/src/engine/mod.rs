@@ -22,6 +22,7 @@ mod dispatch;
 mod enroll;
 mod error;
 mod explain;
+mod fleet;
 mod flow;
 mod found;
 mod guide;
@@ -41,6 +42,7 @@ mod pools;
 mod program;
 mod projects;
 mod promote;
+mod quarantine;
 mod read;
 mod releases;
 mod rotate;
@@ -53,6 +55,7 @@ mod timeline;
 mod timers;
 mod tokens;
 mod turn;
+mod turns;
 mod view;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -83,6 +86,7 @@ use cx::{After, Cx};
 use images::Questions;
 use live::Live;
 use sessions::Sessions;
+use turns::{Desk, Look};
 
 pub use access::{Actor, Need};
 pub(crate) use accounts::ADMIN;
@@ -255,6 +259,7 @@ struct Inner {
     live: Live,
     /// There may be a job to hand out.
     dispatch: Notify,
+    desk: Desk,
     /// The next due time may have changed.
     timers: Notify,
     /// There may be an address to ask.
@@ -298,6 +303,7 @@ impl Engine {
             sessions,
             live,
             dispatch,
+            desk: Desk::new(began_at),
             timers,
             checks,
             questions,
@@ -442,6 +448,9 @@ impl Engine {
         self.promote_later(after.promote);
         for id in after.changed {
             self.0.live.changed(id);
+        }
+        if !after.look.is_empty() {
+            self.0.desk.look(Look { keys: after.look, ..Look::default() });
         }
         if after.dispatch {
             self.0.dispatch.notify_one();
