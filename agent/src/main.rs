@@ -48,7 +48,7 @@ fn start(command: Command) -> anyhow::Result<ExitCode> {
             }
             let arguments = config.clone();
             let config = config.load()?;
-            longshore_agent::lifecycle::init_log();
+            longshore_agent::lifecycle::init_log(config.log_format)?;
             runtime()?.block_on(app::run(config, Box::new(move || arguments.clone().load())))?;
         }
         Command::Doctor { config, output } => {

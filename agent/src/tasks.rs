@@ -33,7 +33,8 @@ impl Tasks {
                 tracing::debug!(task = name, "task dropped");
             }
         };
-        drop(self.tracker.spawn(task.instrument(tracing::info_span!("task", name))));
+        // At the level of errors, so that lines of every level say where they come from; the ids of what starts it stay.
+        drop(self.tracker.spawn(task.instrument(tracing::error_span!("task", task = name))));
     }
 
     /// Says that the agent ends, for code outside the tasks (the session's thread).
@@ -67,7 +68,8 @@ impl Tasks {
 /// # Errors
 /// Those of the work, and one when it panicked.
 pub async fn blocking<T: Send + 'static>(work: impl FnOnce() -> io::Result<T> + Send + 'static) -> io::Result<T> {
-    tokio::task::spawn_blocking(work).await.map_err(io::Error::other)?
+    let span = tracing::Span::current();
+    tokio::task::spawn_blocking(move || span.in_scope(work)).await.map_err(io::Error::other)?
 }
 
 /// Waits for the next value; for ever when nobody can send one any more.

@@ -30,6 +30,7 @@ use crate::store::rows::MetaRow;
 use crate::store::sqlite::Sqlite;
 use crate::store::{self, Measured, Store};
 use crate::tasks::{OnError, Tasks};
+use crate::trace::{self, Traces};
 use crate::{agents, telemetry};
 
 /// Name of the database's file.
@@ -87,6 +88,9 @@ pub enum Error {
     /// The program's log or metrics.
     #[error(transparent)]
     Telemetry(#[from] telemetry::Error),
+    /// Where traces go.
+    #[error("cannot send traces (`tracing`): {0}")]
+    Tracing(String),
 }
 
 /// A controller that is ready to serve.
@@ -146,7 +150,9 @@ impl App {
         let engine = Engine::start(parts).await?;
         engine.ensure_admin().await?;
         admin_token(&data_dir, &store, &engine, &clock).await?;
+        let traces = traces(&engine, config.tracing.as_ref()).await?;
         let api = Api::new(api::Parts {
+            traces,
             engine: engine.clone(),
             store: Arc::clone(&store),
             blobs,
@@ -232,6 +238,21 @@ impl App {
         store.close().await;
         !failed
     }
+}
+
+/// Begins to send traces, if that is set.
+#[cfg(feature = "otlp")]
+async fn traces(engine: &Engine, settings: Option<&trace::Settings>) -> Result<Option<Traces>, Error> {
+    let Some(settings) = settings else { return Ok(None) };
+    let exporter = trace::Otlp::new(settings, &engine.meta().controller.to_string()).map_err(Error::Tracing)?;
+    Ok(Some(trace::start(engine.clone(), Box::new(exporter), settings.part).await?))
+}
+
+/// A configuration that asks for traces was refused.
+#[cfg(not(feature = "otlp"))]
+#[expect(clippy::unused_async, reason = "as the other one")]
+async fn traces(_: &Engine, _: Option<&trace::Settings>) -> Result<Option<Traces>, Error> {
+    Ok(None)
 }
 
 async fn bind(address: SocketAddr, field: &'static str) -> Result<TcpListener, Error> {

@@ -19,3 +19,4 @@ pub mod secrets;
 pub mod store;
 pub mod tasks;
 pub mod telemetry;
+pub mod trace;

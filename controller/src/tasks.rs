@@ -97,7 +97,9 @@ impl Tasks {
         &self,
         work: impl FnOnce() -> T + Send + 'static,
     ) -> Result<T, tokio::task::JoinError> {
-        self.tracker.spawn_blocking(work).await
+        // Its lines have the ids of what it is done for.
+        let span = tracing::Span::current();
+        self.tracker.spawn_blocking(move || span.in_scope(work)).await
     }
 
     /// Tells all tasks to stop and waits for their end; `false` when some still run after `within`.

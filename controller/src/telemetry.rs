@@ -1,39 +1,13 @@
 //! The program's own log lines (on standard error) and the registry of its metrics.
 
-use std::io::IsTerminal as _;
-use std::str::FromStr;
-
+pub use longshore_logging::Format;
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
-use serde::Deserialize;
 use tracing_subscriber::EnvFilter;
 
 use crate::config::Log;
 
 /// Bounds of histograms in seconds, from a commit on a fast disk to a slow request.
 const SECONDS: [f64; 12] = [0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0, 5.0, 30.0];
-
-/// How log lines look.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Format {
-    /// For people.
-    #[default]
-    Text,
-    /// One JSON object a line.
-    Json,
-}
-
-impl FromStr for Format {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        match text {
-            "text" => Ok(Self::Text),
-            "json" => Ok(Self::Json),
-            _ => Err(format!("`{text}` is neither `text` nor `json`")),
-        }
-    }
-}
 
 /// Why telemetry could not be set up.
 #[derive(Debug, thiserror::Error)]
@@ -54,14 +28,8 @@ pub enum Error {
 /// # Errors
 /// When it was done before in this process.
 pub fn init_log(log: &Log) -> Result<(), Error> {
-    use tracing_subscriber::util::SubscriberInitExt as _;
     let filter = EnvFilter::try_new(&log.level).map_err(Error::Level)?;
-    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
-    match log.format {
-        Format::Text => builder.with_ansi(std::io::stderr().is_terminal()).finish().try_init(),
-        Format::Json => builder.json().flatten_event(true).finish().try_init(),
-    }
-    .map_err(Error::Log)
+    longshore_logging::init(filter, log.format).map_err(Error::Log)
 }
 
 /// Starts counting; the handle renders what was counted.

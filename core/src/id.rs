@@ -53,6 +53,12 @@ macro_rules! ids {
             pub fn hex(self) -> String {
                 self.0.simple().to_string()
             }
+
+            /// The 16 bytes behind the prefix.
+            #[must_use]
+            pub const fn bytes(self) -> [u8; 16] {
+                self.0.into_bytes()
+            }
         }
 
         impl fmt::Display for $name {

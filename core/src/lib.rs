@@ -58,6 +58,8 @@ pub mod resources;
 pub mod step;
 #[cfg(feature = "domain")]
 pub mod time;
+#[cfg(feature = "domain")]
+pub mod trace;
 
 #[cfg(feature = "spec")]
 pub mod account;

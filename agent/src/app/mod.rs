@@ -16,6 +16,7 @@ pub use serve::{Settings, serve};
 
 use longshore_core::id::AgentId;
 use tokio::sync::watch;
+use tracing::Instrument as _;
 
 use crate::config::Config;
 use crate::executor::{self, Executor};
@@ -87,17 +88,28 @@ pub async fn run(config: Config, reread: Reread) -> Result<(), Error> {
 async fn run_until(
     config: Config,
     tasks: &Tasks,
-    mut stop: watch::Receiver<Stop>,
+    stop: watch::Receiver<Stop>,
     hangups: watch::Receiver<u64>,
     reread: Reread,
 ) -> Result<(), Error> {
     let state_dir = StateDir::open(&config.state_dir)?;
     crate::status::clear(state_dir.path());
     let identity = Identity::load(state_dir.path())?;
+    // Every line from here on says whose it is, whatever its level.
+    let span = tracing::error_span!("agent", agent = %identity.agent);
+    run_as(identity, (config, reread), tasks, (stop, hangups)).instrument(span).await
+}
+
+async fn run_as(
+    identity: Identity,
+    (config, reread): (Config, Reread),
+    tasks: &Tasks,
+    (mut stop, hangups): (watch::Receiver<Stop>, watch::Receiver<u64>),
+) -> Result<(), Error> {
     identity.check(crate::clock::now())?;
     let dialer = Dialer::new(config.controller.clone(), &identity)?.by_way_of(config.proxy.clone());
     let boot_id = crate::host::boot_id().map_err(Error::system("read the host's boot id"))?;
-    tracing::info!(agent = %identity.agent, controller = %config.controller, version = env!("CARGO_PKG_VERSION"), "starting");
+    tracing::info!(controller = %config.controller, version = env!("CARGO_PKG_VERSION"), "starting");
     let Some(runtime) = engine(&config, &identity, &mut stop).await? else { return Ok(()) };
     let reason = tokio::select! {
         reason = metadata::look(&runtime, config.metadata) => reason,

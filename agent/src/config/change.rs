@@ -38,6 +38,7 @@ impl Config {
         differ(&mut later, "name", &self.name, &next.name);
         differ(&mut later, "docker.socket", &self.docker_socket, &next.docker_socket);
         differ(&mut later, "metadata", &self.metadata, &next.metadata);
+        differ(&mut later, "log.format", &self.log_format, &next.log_format);
         // Never with its values: a password may stand in them.
         if self.proxy != next.proxy {
             later.push("`proxy`".to_owned());
@@ -120,6 +121,7 @@ mod tests {
             weakest_profile: Profile::Standard,
             drain_timeout: Duration::from_secs(600),
             docker_socket: "/d".into(),
+            log_format: longshore_logging::Format::Text,
             metadata: Metadata::Blocked,
             mounts: vec![mount("state", "/a"), mount("old", "/b")],
             limits: Limits::default(),

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use longshore_core::offer::Profile;
+use longshore_logging::Format;
 use serde::Deserialize;
 
 use super::span::Span;
@@ -52,6 +53,13 @@ pub(super) struct File {
     metadata: Option<Metadata>,
     mounts: Option<Vec<Mount>>,
     limits: PartLimits,
+    log: Log,
+}
+
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct Log {
+    format: Option<Format>,
 }
 
 #[derive(Debug, Clone, Default, Deserialize)]
@@ -97,6 +105,7 @@ impl File {
             drain_timeout: self.drain_timeout.or(weaker.drain_timeout),
             docker: Docker { socket: self.docker.socket.or(weaker.docker.socket) },
             metadata: self.metadata.or(weaker.metadata),
+            log: Log { format: self.log.format.or(weaker.log.format) },
             mounts: self.mounts.or(weaker.mounts),
             limits: PartLimits {
                 pids: self.limits.pids.or(weaker.limits.pids),
@@ -163,6 +172,7 @@ impl File {
                 self.docker.socket.unwrap_or_else(|| "/var/run/docker.sock".into()),
             )?,
             metadata: self.metadata.unwrap_or_default(),
+            log_format: self.log.format.unwrap_or_default(),
             mounts,
             limits,
         })

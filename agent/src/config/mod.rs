@@ -47,6 +47,8 @@ pub struct Config {
     pub docker_socket: PathBuf,
     /// Whether jobs may reach the cloud's metadata service.
     pub metadata: Metadata,
+    /// How the lines of its own log look.
+    pub log_format: longshore_logging::Format,
     /// Host directories that jobs may ask for by name.
     pub mounts: Vec<Mount>,
     /// Bounds of one step's container and of the host.
@@ -166,13 +168,14 @@ mod tests {
         assert_eq!(config.docker_socket, Path::new("/var/run/docker.sock"));
         assert_eq!(config.name, crate::host::hostname());
         assert_eq!(config.metadata, Metadata::Blocked);
+        assert_eq!(config.log_format, longshore_logging::Format::Text);
     }
 
     #[test]
     fn every_field_is_read_and_the_later_source_wins() {
         let text = format!(
             "{GOOD}name = \"a\"\nmetadata = \"allowed\"\nslots = 2\nweakest_profile = \"locked\"\ndrain_timeout = \"1h30m\"\n[labels]\nzone = \"b\"\n[docker]\nsocket = \"/run/d.sock\"\n\
-             [limits]\npids = 9\n[[mounts]]\nname = \"state\"\nsource = \"/srv/state\"\ntarget = \"/state\"\n"
+             [log]\nformat = \"text\"\n[limits]\npids = 9\n[[mounts]]\nname = \"state\"\nsource = \"/srv/state\"\ntarget = \"/state\"\n"
         );
         let env = [
             ("LONGSHORE_AGENT__DOCKER__SOCKET", "/run/e.sock"),
@@ -180,6 +183,7 @@ mod tests {
             ("LONGSHORE_AGENT__NAME", "7"),
             ("LONGSHORE_AGENT__LABELS__ZONE", "c"),
             ("LONGSHORE_AGENT__LIMITS__CPUS", "1.5"),
+            ("LONGSHORE_LOG_FORMAT", "json"),
         ];
         let config = load(&text, &env, Flags { slots: Some(4), ..Flags::default() }).unwrap();
         assert_eq!((config.slots, config.name.as_str()), (4, "7"));
@@ -189,6 +193,7 @@ mod tests {
         assert_eq!(config.drain_timeout, Duration::from_secs(5_400));
         assert_eq!(config.mounts.len(), 1);
         assert_eq!(config.metadata, Metadata::Allowed);
+        assert_eq!(config.log_format, longshore_logging::Format::Json);
         assert!(!config.mounts[0].read_only);
     }
 
@@ -248,9 +253,12 @@ mod tests {
 
     #[test]
     fn a_wrong_environment_variable_is_named() {
-        for (name, value) in
-            [("LONGSHORE_AGENT__SLOTZ", "1"), ("LONGSHORE_AGENT__SLOTS", "many"), ("LONGSHORE_AGENT__DOCKER__X", "1")]
-        {
+        for (name, value) in [
+            ("LONGSHORE_LOG_FORMAT", "xml"),
+            ("LONGSHORE_AGENT__SLOTZ", "1"),
+            ("LONGSHORE_AGENT__SLOTS", "many"),
+            ("LONGSHORE_AGENT__DOCKER__X", "1"),
+        ] {
             let err = load(GOOD, &[(name, value)], Flags::default()).unwrap_err();
             assert!(err.contains(name), "{err}");
         }

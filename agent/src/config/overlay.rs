@@ -7,12 +7,20 @@ use super::file::File;
 
 /// What each variable's name starts with.
 const PREFIX: &str = "LONGSHORE_AGENT__";
+/// Beside `LONGSHORE_LOG`, which says what is logged.
+const LOG_FORMAT: &str = "LONGSHORE_LOG_FORMAT";
 
 /// All settings of the environment, or the variable that is wrong and why.
 pub(super) fn read(environment: impl Iterator<Item = (String, String)>) -> Result<File, (String, String)> {
     let mut all = File::default();
     for (variable, text) in environment {
-        let Some(path) = variable.strip_prefix(PREFIX) else { continue };
+        let path = match variable.as_str() {
+            LOG_FORMAT => "LOG__FORMAT",
+            _ => match variable.strip_prefix(PREFIX) {
+                Some(path) => path,
+                None => continue,
+            },
+        };
         match one(path, &text) {
             Ok(file) => all = file.over(all),
             Err(message) => return Err((variable, message)),

@@ -23,10 +23,11 @@ pub fn die_with_parent() -> std::io::Result<()> {
 }
 
 /// Sends the log to standard error, where a service manager collects it. `LONGSHORE_LOG` filters it, `info` without.
-pub fn init_log() {
-    use std::io::IsTerminal as _;
+///
+/// # Errors
+/// When something has taken the process's log before.
+pub fn init_log(format: longshore_logging::Format) -> Result<(), tracing_subscriber::util::TryInitError> {
     let filter = tracing_subscriber::EnvFilter::try_from_env("LONGSHORE_LOG")
         .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("info"));
-    let ansi = std::io::stderr().is_terminal();
-    tracing_subscriber::fmt().with_env_filter(filter).with_ansi(ansi).with_writer(std::io::stderr).init();
+    longshore_logging::init(filter, format)
 }

@@ -7,6 +7,7 @@ use longshore_core::fence::Fence;
 use longshore_core::init::ExitRecord;
 use longshore_core::offer::Grant;
 use longshore_core::time::Timestamp;
+use longshore_core::trace::Took;
 use longshore_proto::{FENCED, v1};
 use tonic::{Code, Status};
 
@@ -92,6 +93,8 @@ pub struct Start {
     pub nonce: String,
     /// Digest of the image.
     pub image_digest: String,
+    /// What making it ready took.
+    pub took: Vec<Took>,
 }
 
 /// The answer to [`Start`].
@@ -116,6 +119,8 @@ pub struct Report {
     pub step: u32,
     /// How it ended.
     pub ending: Ending,
+    /// What parts of it took.
+    pub took: Vec<Took>,
 }
 
 /// How a step ended on this agent.

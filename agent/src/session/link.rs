@@ -8,6 +8,7 @@ use std::thread::JoinHandle;
 
 use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
+use tracing::Instrument as _;
 
 use super::hold::{self, Ended};
 use super::tls::Dialer;
@@ -80,7 +81,8 @@ impl Outlet {
 /// When the operating system gives no thread or no event queue.
 pub fn start(setup: Setup, ends: Ends) -> io::Result<JoinHandle<()>> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    std::thread::Builder::new().name("session".to_owned()).spawn(move || runtime.block_on(run(setup, ends)))
+    let session = run(setup, ends).in_current_span();
+    std::thread::Builder::new().name("session".to_owned()).spawn(move || runtime.block_on(session))
 }
 
 /// The thread's ends of the channels.

@@ -159,6 +159,7 @@ pub(super) fn confirm(start: &Start) -> v1::ConfirmStartRequest {
         container_id: start.container.clone(),
         nonce: start.nonce.clone(),
         image_digest: start.image_digest.clone(),
+        took: start.took.iter().cloned().map(Into::into).collect(),
     }
 }
 
@@ -196,7 +197,8 @@ pub(super) fn complete(report: &Report) -> v1::CompleteRequest {
             Outcome::NotStarted(v1::NotStarted { reason: reason.clone(), agent_fault: *agent_fault })
         }
     };
-    v1::CompleteRequest { fence: Some(report.fence.into()), step: report.step, outcome: Some(outcome) }
+    let took = report.took.iter().cloned().map(Into::into).collect();
+    v1::CompleteRequest { fence: Some(report.fence.into()), step: report.step, outcome: Some(outcome), took }
 }
 
 /// Plain structs with text keys: they always serialise.

@@ -50,10 +50,10 @@ impl<R: Runtime> Attempt<R> {
                 Err(Stopped::Again(reason)) => {
                     failed += u32::from(self.shared.contact.borrow().connected);
                     if failed >= TRIES {
-                        tracing::error!(attempt = %self.id(), step, reason, "files of a step are given up; its end is reported without them");
+                        tracing::error!(attempt = %self.id(), slot = step, reason, "files of a step are given up; its end is reported without them");
                         return Ok(());
                     }
-                    tracing::warn!(attempt = %self.id(), step, reason, "files of a step could not be brought, trying again");
+                    tracing::warn!(attempt = %self.id(), slot = step, reason, "files of a step could not be brought, trying again");
                 }
             }
             self.pause(&mut retry).await;

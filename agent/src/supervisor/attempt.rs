@@ -12,6 +12,7 @@ use longshore_core::offer::Offer;
 use tokio::sync::watch;
 
 use super::reporter::Reporter;
+use super::times::Times;
 use super::{Orders, Runtime, Shared};
 use crate::executor::{Found, FoundState, Step};
 use crate::ledger::{CancelMark, Claim, Entry, Ledger, Reached};
@@ -37,11 +38,18 @@ pub(super) struct Attempt<R: Runtime> {
     pub(super) offer: Offer,
     pub(super) orders: watch::Receiver<Orders>,
     pub(super) cancel: Option<CancelMark>,
+    pub(super) times: Times,
 }
 
 impl<R: Runtime> Attempt<R> {
     pub(super) fn new(shared: Arc<Shared<R>>, offer: Offer, orders: watch::Receiver<Orders>) -> Self {
-        Self { shared, offer, orders, cancel: None }
+        Self { shared, offer, orders, cancel: None, times: Times::default() }
+    }
+
+    /// The span of all its lines.
+    pub(super) fn span(&self) -> tracing::Span {
+        let (attempt, deployment) = (self.id(), self.offer.deployment);
+        tracing::error_span!("attempt", %attempt, %deployment, step = tracing::field::Empty)
     }
 
     pub(super) fn id(&self) -> AttemptId {
@@ -105,6 +113,7 @@ impl<R: Runtime> Attempt<R> {
                 tracing::error!(attempt = %self.id(), index, "the controller names a step that was not offered");
                 return Ok(());
             };
+            tracing::Span::current().record("step", step.offer.name.as_str());
             let reporter = Reporter::new(&self.shared.outlet, &self.shared.board, self.offer.fence, index);
             let ending = self.step(&step, reached.take(), &reporter).await?;
             let next = self.complete(index, ending).await?;
@@ -133,7 +142,7 @@ impl<R: Runtime> Attempt<R> {
 
     /// Reports how a step ended until the controller has answered; its answer is the next step.
     async fn complete(&self, step: u32, ending: Ending) -> Result<Option<u32>, Halt> {
-        let report = Report { fence: self.offer.fence, step, ending };
+        let report = Report { fence: self.offer.fence, step, ending, took: self.times.take() };
         let mut retry = Retry::new(self.shared.retry);
         loop {
             match self.shared.client.complete(&report).await {
@@ -143,7 +152,7 @@ impl<R: Runtime> Attempt<R> {
                     return Err(Halt::Recorded(reason));
                 }
                 Err(error) => {
-                    tracing::warn!(attempt = %self.id(), step, %error, "the end of a step could not be reported, trying again");
+                    tracing::warn!(attempt = %self.id(), slot = step, %error, "the end of a step could not be reported, trying again");
                 }
             }
             self.pause(&mut retry).await;

@@ -55,7 +55,11 @@ impl<R: Runtime> Attempt<R> {
         if let (Ok(_), End::Exit(record)) = (&delivered, &end) {
             self.deliver(step, container, record, reporter).await?;
         }
-        Ok(self.ending(delivered, end, started))
+        let ending = self.ending(delivered, end, started);
+        if let Ending::Exited { ended_at, .. } = &ending {
+            self.times.note("ship", *ended_at);
+        }
+        Ok(ending)
     }
 
     fn spool_length(&self, step: u32) -> u64 {

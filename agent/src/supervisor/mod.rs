@@ -16,6 +16,7 @@ mod prepare;
 mod recover;
 mod reporter;
 mod runtime;
+mod times;
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -25,6 +26,7 @@ use longshore_core::fence::Fence;
 use longshore_core::id::AttemptId;
 use longshore_core::offer::Offer;
 use tokio::sync::{mpsc, watch};
+use tracing::Instrument as _;
 
 pub use board::{Board, Phases, Slot};
 pub use deadlines::{deadlines, refresh_every};
@@ -220,11 +222,14 @@ impl<R: Runtime> Supervisor<R> {
         self.handles.insert(attempt, handle);
         let task = Attempt::new(Arc::clone(&self.shared), offer, orders);
         let end = EndOfAttempt { attempt, ended: self.ended_tx.clone(), _slot: slot };
-        self.tasks.spawn("attempt", async move {
+        // Every line of it says what it is of. The step is the one that is worked on.
+        let span = task.span();
+        let work = async move {
             let end = end;
             task.run(entry).await;
             drop(end);
-        });
+        };
+        self.tasks.spawn("attempt", work.instrument(span));
     }
 }
 

@@ -81,13 +81,24 @@ impl<R: Runtime> Attempt<R> {
     async fn make(&self, step: &Step, reporter: &Reporter) -> Result<Prepared, Fault> {
         let runtime = &self.shared.runtime;
         let reference = &step.offer.image;
+        let began = crate::clock::now();
         let image = async {
             let progress = |progress: crate::executor::PullProgress| {
                 reporter.say(Phase::Pulling, &progress.message, progress.current, progress.total);
             };
-            runtime.prepare_image(reference, progress).await.map_err(Fault::Executor)
+            let image = runtime.prepare_image(reference, progress).await.map_err(Fault::Executor);
+            self.times.note("image", began);
+            image
         };
-        let (image, package) = tokio::try_join!(image, self.fetch(step, reporter))?;
+        let package = async {
+            let package = self.fetch(step, reporter).await;
+            if !matches!(package, Ok(None)) {
+                self.times.note("package", began);
+            }
+            package
+        };
+        let (image, package) = tokio::try_join!(image, package)?;
+        let began = crate::clock::now();
         reporter.say(Phase::Creating, &format!("container of image {reference}"), 0, 0);
         let created = runtime.create(step, &image).await.map_err(Fault::Executor)?;
         self.hold(step.offer.index, Some(&created.id), false);
@@ -100,6 +111,7 @@ impl<R: Runtime> Attempt<R> {
         {
             tracing::debug!(%error, "the package stays until the attempt has ended");
         }
+        self.times.note("container", began);
         Ok(Prepared { image, created })
     }
 
@@ -159,14 +171,19 @@ impl<R: Runtime> Attempt<R> {
             container: intent.container.clone(),
             nonce: crate::clock::nonce(),
             image_digest: intent.image_digest.clone(),
+            took: self.times.take(),
         };
+        let began = crate::clock::now();
         let mut retry = Retry::new(self.shared.retry);
         loop {
             match self.shared.client.confirm_start(&start).await {
-                Ok(verdict) => return Ok(verdict),
+                Ok(verdict) => {
+                    self.times.note("confirm", began);
+                    return Ok(verdict);
+                }
                 Err(CallError::Fenced(reason)) => return Err(Halt::Fenced(reason)),
                 Err(error) => {
-                    tracing::warn!(attempt = %self.id(), step, %error, "the start could not be confirmed, asking again");
+                    tracing::warn!(attempt = %self.id(), slot = step, %error, "the start could not be confirmed, asking again");
                 }
             }
             self.pause(&mut retry).await;

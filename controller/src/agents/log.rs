@@ -9,7 +9,9 @@ use longshore_proto::v1;
 use tokio::io::AsyncReadExt as _;
 use tokio::sync::mpsc;
 use tonic::{Code, Status, Streaming};
+use tracing::Instrument as _;
 
+use super::service::about;
 use super::status::{failed, invalid, status};
 use crate::engine::Engine;
 use crate::engine::plane::Error;
@@ -36,19 +38,21 @@ pub(super) async fn ship(
     let first =
         up.message().await?.ok_or_else(|| Status::new(Code::InvalidArgument, "the stream has no first message"))?;
     let said = fence(first.fence.clone()).map_err(|e| invalid(&e))?;
+    about(&said, Some(first.step));
     let log = engine.log_of(agent, said, first.step).await.map_err(status)?;
     let (acks_tx, acks_rx) = mpsc::channel(ACKS);
     // A new channel has room for it.
     let told = acks_tx.try_send(Ok(ack(log.digest().durable))).is_ok();
     debug_assert!(told, "a new channel is full");
     let shipment = Shipment { engine: engine.clone(), agent, said, step: first.step, log, acks_tx };
-    engine.tasks().spawn_until_stop("ship-log", OnError::Log, async move {
+    let carried = async move {
         if let Err(end) = shipment.carry(first, &mut up).await {
             // The agent may be gone already.
             let _told = shipment.acks_tx.try_send(Err(end)).is_ok();
         }
         Ok::<(), std::convert::Infallible>(())
-    });
+    };
+    engine.tasks().spawn_until_stop("ship-log", OnError::Log, carried.instrument(tracing::Span::current()));
     Ok(acks_rx)
 }
 

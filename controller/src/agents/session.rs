@@ -12,6 +12,7 @@ use longshore_proto::{CAPABILITY_STEPS_V1, v1};
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Code, Status, Streaming};
+use tracing::Instrument as _;
 
 use super::status::{invalid, status};
 use super::wire;
@@ -44,7 +45,7 @@ pub(super) async fn open(
     debug_assert!(answered, "a new channel is full");
     tracing::info!(%agent, held = welcome.verdicts.len(), "an agent is connected");
     let mut session = Session { engine: engine.clone(), agent, line: welcome.line, down_tx };
-    engine.tasks().spawn_until_stop("session", crate::tasks::OnError::Log, async move {
+    let carried = async move {
         let end = session.carry(&mut up).await;
         let said = end.err();
         tracing::info!(%agent, reason = said.as_ref().map_or("it ended the stream", Status::message), "an agent is disconnected");
@@ -53,7 +54,12 @@ pub(super) async fn open(
             let _told = session.down_tx.try_send(Err(status)).is_ok();
         }
         Ok::<(), std::convert::Infallible>(())
-    });
+    };
+    engine.tasks().spawn_until_stop(
+        "session",
+        crate::tasks::OnError::Log,
+        carried.instrument(tracing::Span::current()),
+    );
     Ok(ReceiverStream::new(down_rx).map(|down| down.map(|message| *message)).boxed())
 }
 

@@ -167,7 +167,14 @@ pub(super) fn confirm(wire: v1::ConfirmStartRequest) -> Result<Confirm, convert:
         }
     }
     let (fence, step) = (fence(wire.fence)?, wire.step);
-    Ok(Confirm { fence, step, container: wire.container_id, nonce: wire.nonce, image_digest: wire.image_digest })
+    Ok(Confirm {
+        fence,
+        step,
+        container: wire.container_id,
+        nonce: wire.nonce,
+        image_digest: wire.image_digest,
+        took: convert::took(wire.took),
+    })
 }
 
 pub(super) fn confirmed(answer: Confirmed) -> v1::ConfirmStartResponse {

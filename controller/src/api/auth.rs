@@ -53,12 +53,17 @@ pub(super) async fn require_token(State(api): State<Api>, request: Request, next
         Err(problem) => return problem.into_response(),
     };
     let (mut parts, body) = request.into_parts();
-    if let Err(response) = rules::check(&api, &actor, &mut parts).await {
+    tracing::Span::current().record("actor", actor.user.as_str());
+    if let Err(mut response) = rules::check(&api, &actor, &mut parts).await {
+        response.extensions_mut().insert(Actor(actor.user));
         return response;
     }
-    parts.extensions.insert(Actor(actor.user.clone()));
+    let user = Actor(actor.user.clone());
+    parts.extensions.insert(user.clone());
     parts.extensions.insert(Who(actor));
-    next.run(Request::from_parts(parts, body)).await
+    let mut response = next.run(Request::from_parts(parts, body)).await;
+    response.extensions_mut().insert(user);
+    response
 }
 
 /// The hash of the token that a request shows; `None` without one of our form.

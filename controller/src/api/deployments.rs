@@ -4,9 +4,9 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use axum::Json;
 use axum::extract::{Path, State};
 use axum::http::StatusCode;
+use axum::{Extension, Json};
 use longshore_core::access::Permission;
 use longshore_core::id::DeploymentId;
 use longshore_core::step::Choice;
@@ -18,6 +18,7 @@ use super::Api;
 use super::auth::{Actor, Who};
 use super::extract::{Asked, Id, Optional, Strict};
 use super::problem::{Problem, ProblemView};
+use super::request::Made;
 use crate::engine::{self, DeploymentView, EventView, ExplainView, Need, NewDeployment, NewLocal, Subject};
 use crate::store::rows::DeploymentFilter;
 
@@ -176,7 +177,7 @@ pub(super) async fn create(
     Actor(by): Actor,
     Who(who): Who,
     Strict(body): Strict<CreateDeployment>,
-) -> Result<(StatusCode, Json<DeploymentRef>), Problem> {
+) -> Result<(StatusCode, Extension<Made>, Json<DeploymentRef>), Problem> {
     let CreateDeployment { project, environment, package, release, variables, priority, guided, operation_id, .. } =
         body;
     let need = Need::new(Permission::Deploy, "deployment.create", &format!("project/{project}"));
@@ -215,7 +216,7 @@ pub(super) async fn create(
         ..NewDeployment::default()
     };
     let deployment = api.engine.create_deployment(new, &by).await?;
-    Ok((StatusCode::ACCEPTED, Json(DeploymentRef { deployment })))
+    Ok((StatusCode::ACCEPTED, Extension(Made(deployment)), Json(DeploymentRef { deployment })))
 }
 
 /// Asks for the right to deploy every other project that a release deploys too, where it goes: a child is no way around a role. A

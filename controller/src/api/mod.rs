@@ -27,6 +27,7 @@ mod request;
 mod roles;
 mod rules;
 mod secrets;
+mod spans;
 mod tokens;
 mod users;
 mod variables;
@@ -50,6 +51,7 @@ use crate::engine::Engine;
 use crate::identity::Ca;
 use crate::store::Store;
 use crate::tasks::Tasks;
+use crate::trace::Traces;
 
 pub use problem::Problem;
 pub use rules::{Over, RULES, Rule};
@@ -82,6 +84,8 @@ pub struct Parts {
     pub accepting: CancellationToken,
     /// Renders what was counted.
     pub metrics: PrometheusHandle,
+    /// Takes the spans of requests; `None`: no traces are sent.
+    pub traces: Option<Traces>,
 }
 
 impl std::fmt::Debug for Api {

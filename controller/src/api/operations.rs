@@ -2,9 +2,9 @@
 
 use std::collections::BTreeMap;
 
-use axum::Json;
 use axum::extract::{Path, State};
 use axum::http::StatusCode;
+use axum::{Extension, Json};
 use longshore_core::access::Permission;
 use longshore_core::operation;
 use serde::Deserialize;
@@ -15,6 +15,7 @@ use super::auth::{Actor, Who};
 use super::deployments::DeploymentRef;
 use super::extract::Strict;
 use super::problem::{Problem, ProblemView};
+use super::request::Made;
 use crate::engine::{Need, NewDeployment, NewOperation};
 
 /// What is to be done to a stack.
@@ -52,7 +53,7 @@ pub(super) async fn create(
     Who(who): Who,
     Path(project): Path<String>,
     Strict(body): Strict<CreateOperation>,
-) -> Result<(StatusCode, Json<DeploymentRef>), Problem> {
+) -> Result<(StatusCode, Extension<Made>, Json<DeploymentRef>), Problem> {
     let need = Need::new(Permission::Deploy, "operation.create", &format!("project/{project}"));
     api.engine.authorize(&who, need.at(Some(&project), Some(&body.environment))).await?;
     let operation = operation::by_name(&body.operation).map_err(|rejected| {
@@ -68,5 +69,5 @@ pub(super) async fn create(
         ..NewDeployment::default()
     };
     let deployment = api.engine.create_deployment(new, &by).await?;
-    Ok((StatusCode::ACCEPTED, Json(DeploymentRef { deployment })))
+    Ok((StatusCode::ACCEPTED, Extension(Made(deployment)), Json(DeploymentRef { deployment })))
 }

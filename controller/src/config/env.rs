@@ -49,6 +49,10 @@ fn set(file: &mut File, key: &str, value: &str) -> Result<(), String> {
         "SOURCES__MAX_BYTES" => file.sources.max_bytes = Some(parse(value, "a number of bytes")?),
         "SOURCES__TIMEOUT" => file.sources.timeout = Some(value.parse()?),
         "SOURCES__AT_ONCE" => file.sources.at_once = Some(parse(value, "a number")?),
+        "TRACING__ENDPOINT" => file.tracing.endpoint = Some(value.to_owned()),
+        "TRACING__SAMPLE" => file.tracing.sample = Some(parse(value, "a number from 0 to 1")?),
+        "TRACING__HEADERS_FILE" => file.tracing.headers_file = Some(value.into()),
+        "TRACING__CA_FILE" => file.tracing.ca_file = Some(value.into()),
         _ => return Err("no such field; see docs/controller-config.md for what can be set".to_owned()),
     }
     Ok(())

@@ -44,6 +44,7 @@ pub(super) struct File {
     pub(super) log: Log,
     pub(super) secrets: Secrets,
     pub(super) sources: Sources,
+    pub(super) tracing: Tracing,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -68,6 +69,15 @@ pub(super) struct Agents {
 pub(super) struct Log {
     pub(super) level: Option<String>,
     pub(super) format: Option<Format>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct Tracing {
+    pub(super) endpoint: Option<String>,
+    pub(super) sample: Option<f64>,
+    pub(super) headers_file: Option<PathBuf>,
+    pub(super) ca_file: Option<PathBuf>,
 }
 
 #[derive(Debug, Default, Deserialize)]

@@ -17,7 +17,8 @@ use crate::engine::{Settings, sources};
 use crate::secrets;
 use crate::secrets::kek::Source;
 use crate::telemetry::Format;
-use file::File;
+use crate::trace;
+use file::{File, Tracing};
 
 /// Silence after which an agent counts as gone, when nothing else is said.
 const LEASE: Duration = Duration::from_secs(30);
@@ -88,6 +89,8 @@ pub struct Config {
     pub engine: Settings,
     /// Where the key of the secrets comes from.
     pub secrets: secrets::Settings,
+    /// Where traces go; `None`: none are sent.
+    pub tracing: Option<trace::Settings>,
 }
 
 /// The API.
@@ -178,7 +181,11 @@ fn check(file: File) -> Result<Config, Error> {
     let mut engine =
         check_engine(&file.lease, &file.heartbeat, &file.max_disconnected, &file.cancel_grace, &api.public_url)?;
     engine.sources = check_sources(file.sources)?;
+    let Tracing { endpoint, sample, headers_file, ca_file } = file.tracing;
+    let tracing =
+        trace::check(endpoint, sample, headers_file, ca_file).map_err(|(name, message)| field(name, message))?;
     let engine = Settings {
+        traced: tracing.as_ref().map(|tracing| tracing.part),
         artifacts: check_artifacts(&engine, file.max_artifact_bytes, file.max_step_artifact_bytes)?,
         ..engine
     };
@@ -193,6 +200,7 @@ fn check(file: File) -> Result<Config, Error> {
         log,
         engine,
         secrets,
+        tracing,
     })
 }
 

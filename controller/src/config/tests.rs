@@ -137,3 +137,38 @@ fn sources_are_https_and_ssh_unless_it_is_said() {
         assert!(error.contains(says), "{error}");
     }
 }
+
+#[test]
+fn traces_are_sent_where_it_says_and_nowhere_without_it() {
+    assert!(load(SMALL, &[]).unwrap().tracing.is_none());
+    assert_eq!(load(SMALL, &[]).unwrap().engine.traced, None);
+    let dir = tempfile::tempdir().unwrap();
+    let headers = dir.path().join("headers");
+    std::fs::write(&headers, "# the tenant's\n\nAuthorization: Bearer canary: 5\n").unwrap();
+    let text = format!("{SMALL}[tracing]\nendpoint = \"https://c:4317\"\nsample = 0.25\nheaders_file = {headers:?}\n");
+    let config = load(&text, &[("LONGSHORE_CONTROLLER__TRACING__ENDPOINT", "http://d:4317")]).unwrap();
+    let tracing = config.tracing.clone().unwrap();
+    assert_eq!((tracing.endpoint.as_str(), tracing.part, config.engine.traced), ("http://d:4317", 0.25, Some(0.25)));
+    assert_eq!(
+        (tracing.headers.0[0].0.as_str(), tracing.headers.0[0].1.expose()),
+        ("authorization", "Bearer canary: 5")
+    );
+    assert!(!format!("{config:?}").contains("canary"));
+    for (more, words) in [
+        ("sample = 0.5", &["tracing.endpoint", "missing"][..]),
+        ("endpoint = \"c:4317\"", &["tracing.endpoint", "http://HOST:4317"]),
+        ("endpoint = \"http://c:4318/v1/traces\"", &["tracing.endpoint", "without a path"]),
+        ("endpoint = \"http://c:4317\"\nsample = 1.5", &["tracing.sample", "between 0 and 1"]),
+        ("endpoint = \"http://c:4317\"\nheaders_file = \"/nowhere\"", &["tracing.headers_file", "/nowhere"]),
+        ("endpoint = \"http://c:4317\"\nca_file = \"/nowhere\"", &["tracing.ca_file", "https"]),
+        ("endpont = \"http://c:4317\"", &["endpont"]),
+    ] {
+        let error = load(&format!("{SMALL}[tracing]\n{more}\n"), &[]).unwrap_err();
+        assert!(words.iter().all(|word| error.contains(word)), "{more}: {error}");
+    }
+    for bad in ["Bearer canary", "na me: canary", "a-bin: canary", ": canary"] {
+        std::fs::write(&headers, bad).unwrap();
+        let error = load(&text, &[]).unwrap_err();
+        assert!(error.contains("line 1") && !error.contains("canary"), "{error}");
+    }
+}

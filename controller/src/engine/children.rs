@@ -61,6 +61,7 @@ impl Engine {
             );
             return self.end_child_step(id, index, why).await;
         };
+        let trace_parent = crate::trace::under_step(&parent, index, self.settings().traced);
         let new = NewDeployment {
             project: release.project_name,
             environment: parent.environment,
@@ -68,6 +69,7 @@ impl Engine {
             priority: parent.priority,
             operation_id: format!("child/{id}/{index}"),
             parent: Some((id, index)),
+            trace_parent,
             guided: parent.guided,
             ..NewDeployment::default()
         };

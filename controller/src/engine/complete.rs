@@ -10,13 +10,13 @@ use chacha20poly1305::{ChaCha20Poly1305, Key, Nonce};
 use longshore_core::attempt::{self, Attempt, State};
 use longshore_core::engine_event::Summary;
 use longshore_core::fence::Fence;
-use longshore_core::id::AgentId;
+use longshore_core::id::{AgentId, AttemptId};
 use longshore_core::init::ExitRecord;
 use longshore_core::offer::Operation;
 use longshore_core::spec::{Action, Retries};
 use longshore_core::step::{End, Judged, StepEvent, StepState, Verdict, is_preview, judge, order_of};
 use longshore_core::time::Timestamp;
-use longshore_proto::convert::{Completion, Ending};
+use longshore_proto::convert::{Completion, Ending, Took};
 use serde_json::json;
 
 use super::artifacts::Files;
@@ -49,6 +49,8 @@ struct Ended {
     moved: Option<String>,
     /// What it left as files.
     files: Files,
+    /// What it took on the agent, and when.
+    took: Vec<Took>,
 }
 
 /// What a report is about.
@@ -98,18 +100,20 @@ impl Engine {
     /// [`Error::NotDurable`] while bytes of the log are missing, [`Error::Foreign`], [`Error::Fenced`]; others when rows cannot be saved.
     pub async fn complete(&self, agent: AgentId, report: Completion) -> Result<Option<u32>> {
         self.0.sessions.called(agent);
-        let (said, slot) = (report.fence, report.step);
+        let (said, slot, mut took) = (report.fence, report.step, report.took);
         let Reported { row, step, start, next, timeout, pulumi, retries, plan } =
             self.reported(agent, said, slot).await?;
+        tracing::Span::current().record("deployment", tracing::field::display(row.deployment));
         let over = start.as_ref().is_some_and(|start| start.state.is_terminal()) || step.state.is_terminal();
         if over || matches!(row.state, State::Ended { .. }) {
             return Ok(next.filter(|_| goes_on(&row.state)));
         }
-        let ended = match report.ending {
+        let mut ended = match report.ending {
             Ending::NotStarted { reason, agent_fault } => {
-                return self.not_started(agent, said, slot, reason, agent_fault).await;
+                return self.not_started(agent, (said, slot), (reason, agent_fault), took).await;
             }
-            Ending::Exited { record, spool_bytes, summary, canceled, .. } => {
+            Ending::Exited { record, spool_bytes, summary, canceled, started_at, ended_at } => {
+                took.extend(Took::new("run", started_at, ended_at));
                 let start = confirmed(start)?;
                 let digest = self.durable(&start, spool_bytes).await?;
                 let judged = Judged {
@@ -136,6 +140,7 @@ impl Engine {
                 ended(step, verdict, &digest)
             }
         };
+        ended.took = took;
         // What has moved has moved for every try.
         let retries = retries.filter(|_| ended.moved.is_none());
         let again = Again { slot, retries, asked: row.cancel_asked.is_some() };
@@ -222,7 +227,7 @@ impl Engine {
                         ended.made = None;
                         ended.end(End::Canceled, "canceled; its preview had ended by itself".to_owned());
                     }
-                    let Ended { mut step, verdict, made, moved, files } = ended;
+                    let Ended { mut step, verdict, made, moved, files, took } = ended;
                     match verdict.end {
                         End::Lost => {
                             let why = verdict.reason.as_deref().unwrap_or("a container was lost");
@@ -248,7 +253,7 @@ impl Engine {
                     let state = now.state.after(event).ok_or_else(stale)?;
                     step.started_at = now.started_at;
                     move_step(tx, cx, &mut step, state).await?;
-                    after_end(tx, cx, &step, made, moved).await?;
+                    after_end(tx, cx, (&step, row.attempt.id, again.slot, &took), made, moved).await?;
                     // What is not run any more is said before the next one is looked for.
                     follow(tx, cx, step.deployment).await?;
                     let job = tx.job(row.attempt.job).await?.ok_or(Error::Foreign)?;
@@ -271,10 +276,9 @@ impl Engine {
     async fn not_started(
         &self,
         agent: AgentId,
-        said: Fence,
-        slot: u32,
-        reason: String,
-        agent_fault: bool,
+        (said, slot): (Fence, u32),
+        (reason, agent_fault): (String, bool),
+        took: Vec<Took>,
     ) -> Result<Option<u32>> {
         let done = self
             .change(&agent.to_string(), move |tx, cx| {
@@ -287,7 +291,7 @@ impl Engine {
                         step.reason = Some(reason.clone());
                         cannot_go_on(tx, cx, &row.attempt, slot, &mut step).await?;
                     }
-                    let detail = json!({ "step": step.name, "reason": reason, "agent_fault": agent_fault });
+                    let detail = json!({ "step": step.name, "attempt": row.attempt.id, "slot": slot, "reason": reason, "agent_fault": agent_fault, "took": took });
                     cx.event(tx, "step.not_started", Some(step.deployment), detail).await?;
                     if agent_fault {
                         quarantine::failed(tx, cx, agent, &reason).await?;
@@ -347,7 +351,7 @@ impl Ended {
 async fn after_end(
     tx: &mut dyn Tx,
     cx: &mut Cx,
-    step: &StepRow,
+    (step, attempt, slot, took): (&StepRow, AttemptId, u32, &[Took]),
     made: Option<Made>,
     moved: Option<String>,
 ) -> Result<(), EngineError> {
@@ -358,7 +362,7 @@ async fn after_end(
         cx.after.timers = true;
         return plans::ask(tx, cx, &spec, step, made).await;
     }
-    let detail = json!({ "step": step.name, "state": step.state, "exit_code": step.exit_code, "signal": step.signal, "reason": step.reason });
+    let detail = json!({ "step": step.name, "attempt": attempt, "slot": slot, "state": step.state, "exit_code": step.exit_code, "signal": step.signal, "reason": step.reason, "took": took });
     let action = match step.state {
         StepState::Waiting => "step.asked",
         StepState::Queued => "step.tried",
@@ -394,7 +398,7 @@ fn verdict(record: &ExitRecord, digest: &Digest, judged: Judged<'_>) -> Verdict 
 fn ended(mut step: StepRow, verdict: Verdict, digest: &Digest) -> Ended {
     (step.log_bytes, step.log_sha256) = (digest.bytes, digest.sha256.clone());
     step.reason.clone_from(&verdict.reason);
-    Ended { step, verdict, made: None, moved: None, files: Files::default() }
+    Ended { step, verdict, made: None, moved: None, files: Files::default(), took: Vec::new() }
 }
 
 async fn going_on(tx: &mut dyn Tx, attempt: &Attempt) -> Result<Option<u32>> {

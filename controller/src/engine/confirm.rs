@@ -5,9 +5,11 @@ use std::time::Duration;
 use longshore_core::attempt::{self, Outcome, State};
 use longshore_core::id::AgentId;
 use longshore_core::offer::{Action, Grant, Operation, OutputsKey, Plan, PulumiAction};
+use longshore_core::secret::Secret;
 use longshore_core::spec::{self, DEFAULT_TIMEOUT, Script, Step};
 use longshore_core::step::{End, StepEvent, StepState, index_of};
 use longshore_core::time::Timestamp;
+use longshore_core::trace::TraceParent;
 use serde_json::json;
 
 use super::cascade::{move_step, on_attempt, stale};
@@ -22,11 +24,15 @@ use super::sessions::Ability;
 use super::{Engine, Error as EngineError, guide, plans, turn};
 use crate::store::Tx;
 use crate::store::rows::{AttemptRow, DeploymentRow, StepAttemptRow, StepRow};
+use crate::trace;
 
 type Result<T, E = Error> = std::result::Result<T, E>;
 
 /// Longest time that one call is held while a try waits; shorter than an agent waits for an answer.
 const HELD: Duration = Duration::from_secs(10);
+
+/// Variable by which programs know the trace that they are in.
+const TRACEPARENT: &str = "TRACEPARENT";
 
 /// What a grant is made of, and what was there before.
 struct Prepared {
@@ -46,8 +52,8 @@ struct Refused {
 
 /// Everything of a grant but its key.
 struct Work {
-    env: Vec<(String, longshore_core::secret::Secret)>,
-    secrets: Vec<longshore_core::secret::Secret>,
+    env: Vec<(String, Secret)>,
+    secrets: Vec<Secret>,
     timeout: Duration,
     action: Action,
 }
@@ -66,6 +72,16 @@ impl Work {
             Action::Pulumi(action) if action.operation.is_asked_for() => Some(|ability| ability.operations),
             _ => None,
         }
+    }
+
+    /// Tells the program what it belongs under, unless the step itself says it.
+    fn under(mut self, parent: Option<TraceParent>) -> Self {
+        if let Some(parent) = parent
+            && !self.env.iter().any(|(name, _)| name == TRACEPARENT)
+        {
+            self.env.push((TRACEPARENT.to_owned(), Secret::new(parent.to_string())));
+        }
+        self
     }
 
     fn grant(self, settings: &super::Settings, key: [u8; 32]) -> Grant {
@@ -89,6 +105,7 @@ impl Engine {
         self.0.sessions.called(agent);
         self.until_due(agent, &wish).await?;
         let Prepared { row, before, work } = self.prepare(agent, &wish).await?;
+        tracing::Span::current().record("deployment", tracing::field::display(row.attempt.deployment));
         if let Some(before) = before {
             if before.nonce != wish.nonce {
                 return Ok(Confirmed::AlreadyStarted);
@@ -141,7 +158,7 @@ impl Engine {
 
     async fn prepare(&self, agent: AgentId, wish: &Confirm) -> Result<Prepared> {
         let (said, step, vault) = (wish.fence, wish.step, std::sync::Arc::clone(&self.0.parts.vault));
-        let digest = wish.image_digest.clone();
+        let (digest, traced) = (wish.image_digest.clone(), self.settings().traced);
         self.0
             .parts
             .store
@@ -150,6 +167,8 @@ impl Engine {
                     let row = own(tx, agent, &said).await?;
                     let before = tx.step_attempt(said.attempt, step).await?;
                     let work = work(tx, &vault, &row, step).await?;
+                    let parent = trace_parent(tx, &row, step, traced).await?;
+                    let work = work.map(|work| work.under(parent));
                     let work = match moved(tx, &row.attempt, step, &digest).await? {
                         Some(reason) => Err(Refused { reason, moved: true }),
                         None => work.map_err(|reason| Refused { reason, moved: false }),
@@ -200,7 +219,7 @@ impl Engine {
                     if !tx.insert_step_attempt(&start, &from).await? {
                         return Err(Error::Fenced(format!("attempt `{}` is not the one that counts", from.id)));
                     }
-                    let detail = json!({ "step": step.name, "attempt": from.id, "container": start.container, "image": start.image_digest });
+                    let detail = json!({ "step": step.name, "attempt": from.id, "slot": start.step, "container": start.container, "image": start.image_digest, "took": wish.took });
                     cx.event(tx, "step.started", Some(from.deployment), detail).await?;
                     Ok(())
                 })
@@ -340,6 +359,22 @@ async fn pin(tx: &mut dyn Tx, attempt: &attempt::Attempt, slot: u32, digest: &st
     let (deployment, step) = spec_step(tx, attempt, slot).await?;
     let reference = image(&step, &deployment)?;
     Ok(tx.pin_image(deployment.release, (&reference, digest), now).await?)
+}
+
+/// What the step's program belongs under, where its trace is sent.
+async fn trace_parent(
+    tx: &mut dyn Tx,
+    row: &AttemptRow,
+    slot: u32,
+    traced: Option<f64>,
+) -> Result<Option<TraceParent>> {
+    if traced.is_none() {
+        return Ok(None);
+    }
+    let (id, attempt) = (row.attempt.deployment, row.attempt.id);
+    let deployment = tx.deployment(id).await?.ok_or(Error::Foreign)?;
+    let span = trace::try_span(id, attempt, slot);
+    Ok(trace::sampled(&deployment, traced).then(|| TraceParent { trace: deployment.trace(), span, sampled: true }))
 }
 
 /// What a step is to do; the inner error is one of its spec and values.

@@ -139,6 +139,7 @@ impl Engine {
             skip: left_out(&found.spec, &new.skip)?,
             operation: found.operation.clone(),
             local: found.local.clone(),
+            trace_parent: new.trace_parent.or_else(crate::trace::current),
         })
     }
 

@@ -29,6 +29,8 @@ pub(super) struct After {
     pub(super) ended: BTreeMap<DeploymentId, DeploymentState>,
     /// How long after its acceptance a deployment's job was claimed.
     pub(super) claimed_after: Vec<Duration>,
+    /// Lines of the timeline.
+    pub(super) timeline: Vec<EventRow>,
     /// Logs that nothing follows in.
     pub(super) seal: Vec<(AttemptId, u32)>,
     /// There may be a job to hand out.
@@ -73,17 +75,17 @@ impl Cx {
     }
 
     /// Writes a line of the audit that is about no deployment. `object` as in `user/alice`.
-    pub(super) async fn audit(&self, tx: &mut dyn Tx, action: &str, object: String, detail: Value) -> Result<()> {
+    pub(super) async fn audit(&mut self, tx: &mut dyn Tx, action: &str, object: String, detail: Value) -> Result<()> {
         self.write(tx, action, object, Outcome::Done, None, detail).await
     }
 
     /// Writes that something was refused. It is no part of a deployment's timeline: nothing happened to it.
-    pub(super) async fn refused(&self, tx: &mut dyn Tx, action: &str, object: String, detail: Value) -> Result<()> {
+    pub(super) async fn refused(&mut self, tx: &mut dyn Tx, action: &str, object: String, detail: Value) -> Result<()> {
         self.write(tx, action, object, Outcome::Refused, None, detail).await
     }
 
     async fn write(
-        &self,
+        &mut self,
         tx: &mut dyn Tx,
         action: &str,
         object: String,
@@ -92,7 +94,9 @@ impl Cx {
         detail: Value,
     ) -> Result<()> {
         let (action, actor) = (action.to_owned(), self.actor.clone());
-        tx.insert_event(&EventRow { id: 0, at: self.now, actor, action, object, outcome, deployment, detail }).await?;
+        let row = EventRow { id: 0, at: self.now, actor, action, object, outcome, deployment, detail };
+        tx.insert_event(&row).await?;
+        self.after.timeline.push(row);
         Ok(())
     }
 

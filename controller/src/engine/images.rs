@@ -119,7 +119,7 @@ impl Engine {
         match told {
             Some(Ok(digest)) => Some((reference, digest)),
             Some(Err(reason)) => {
-                tracing::warn!(reference, reason, "an agent cannot tell the digest of a release's image");
+                tracing::warn!(%agent, reference, reason, "an agent cannot tell the digest of a release's image");
                 None
             }
             None => None,

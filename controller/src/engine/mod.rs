@@ -51,6 +51,7 @@ mod ship;
 pub mod sources;
 #[cfg(test)]
 mod tests;
+mod timeline;
 mod timers;
 mod tokens;
 mod turn;
@@ -68,8 +69,10 @@ use longshore_core::attempt::Limits;
 use longshore_core::id::{AttemptId, DeploymentId};
 use longshore_core::secret::Secret;
 use longshore_core::time::Timestamp;
+use longshore_core::trace::TraceParent;
 use longshore_core::variables::Scope;
 use tokio::sync::{Notify, Semaphore, oneshot};
+use tracing::Instrument as _;
 
 use crate::blobs::Blobs;
 use crate::clock::Clock;
@@ -133,6 +136,8 @@ pub struct Settings {
     pub url: String,
     /// How commits are fetched.
     pub sources: sources::Settings,
+    /// The part of the deployments whose traces are sent, from 0 to 1; `None`: no traces are.
+    pub traced: Option<f64>,
 }
 
 impl Default for Settings {
@@ -146,6 +151,7 @@ impl Default for Settings {
             limits: Limits::default(),
             url: String::new(),
             sources: sources::Settings::default(),
+            traced: None,
         }
     }
 }
@@ -208,6 +214,8 @@ pub struct NewDeployment {
     pub permitted: Option<BTreeSet<String>>,
     /// It is no deployment of a release: this is done to a stack of it.
     pub operation: Option<NewOperation>,
+    /// The span that it belongs under; `None`: what the call is in, if that is in a trace.
+    pub trace_parent: Option<TraceParent>,
 }
 
 /// A value that is to be set.
@@ -261,6 +269,8 @@ struct Inner {
     outbox: Notify,
     /// There may be secrets to move to the newest data key.
     reseal: Notify,
+    /// The timeline has become longer.
+    longer: Notify,
     /// Secrets are being moved.
     resealing: AtomicBool,
     /// Commits that may be fetched at the same time.
@@ -299,6 +309,7 @@ impl Engine {
             questions,
             outbox,
             reseal,
+            longer: Notify::new(),
             resealing: AtomicBool::new(false),
         }));
         let tasks = &engine.0.parts.tasks;
@@ -335,6 +346,18 @@ impl Engine {
         self.0.parts.logs.health().into_iter().collect()
     }
 
+    /// Rows, for who reads the timeline on.
+    #[cfg_attr(not(feature = "otlp"), allow(dead_code, reason = "nothing is sent without it"))]
+    pub(crate) fn store(&self) -> &Arc<dyn Store> {
+        &self.0.parts.store
+    }
+
+    /// Ends when the timeline has become longer since it was asked last.
+    #[cfg_attr(not(feature = "otlp"), allow(dead_code, reason = "nothing is sent without it"))]
+    pub(crate) async fn longer(&self) {
+        self.0.longer.notified().await;
+    }
+
     pub(crate) fn clock(&self) -> &Clock {
         &self.0.parts.clock
     }
@@ -359,7 +382,9 @@ impl Engine {
         let mut cx = Cx::new(self.clock(), &self.0.parts.vault, actor, self.settings().grace);
         let (answer, answered) = oneshot::channel();
         let engine = self.clone();
-        self.tasks().spawn("change", OnError::Log, async move {
+        // The lines of the log that it writes have the ids of what asked for it.
+        let span = tracing::Span::current();
+        let task = async move {
             let done: Result<(T, After), E> = engine
                 .0
                 .parts
@@ -381,7 +406,8 @@ impl Engine {
             // Who asked may have gone away.
             let _heard = answer.send(result).is_ok();
             Ok::<(), Infallible>(())
-        });
+        };
+        self.tasks().spawn("change", OnError::Log, task.instrument(span));
         answered.await.unwrap_or_else(|_| Err(store::Error::Closed.into()))
     }
 
@@ -399,6 +425,10 @@ impl Engine {
             self.0.parts.vault.promote(id);
             self.0.resealing.store(true, Ordering::SeqCst);
             self.0.reseal.notify_one();
+        }
+        if !after.timeline.is_empty() {
+            timeline::log(&after.timeline);
+            self.0.longer.notify_one();
         }
         for row in &after.outbox {
             if self.0.sessions.send(row) {

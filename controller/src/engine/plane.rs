@@ -8,6 +8,7 @@ use longshore_core::id::{AgentId, AttemptId, ControllerId};
 use longshore_core::offer::{Grant, Profile};
 use longshore_core::placement::LowWater;
 use longshore_core::resources::Resources;
+use longshore_core::trace::Took;
 use serde_json::Value;
 
 pub use super::sessions::Line;
@@ -208,6 +209,8 @@ pub struct Confirm {
     pub nonce: String,
     /// Digest of the image.
     pub image_digest: String,
+    /// What making it ready took.
+    pub took: Vec<Took>,
 }
 
 /// The answer to it.

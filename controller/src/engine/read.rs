@@ -239,6 +239,7 @@ impl Engine {
 
     fn view(&self, whole: Whole, queue: Option<&Queue>, around: &Around) -> DeploymentView {
         let Whole { row, steps, children, starts, artifacts, source } = whole;
+        let trace_id = row.trace().to_string();
         let (mut state, mut waiting_for) = (row.deployment.state.as_str(), None);
         if let Some(queue) = queue {
             let asked = steps.iter().find(|step| guide::is_asked(step)).map(guide::words);
@@ -285,6 +286,7 @@ impl Engine {
             waiting_for,
             created_by: row.created_by,
             created_at: row.created_at.to_string(),
+            trace_id,
             not_before: shown(row.not_before),
             ended_at: shown(deployment.ended_at),
             guided: row.guided,

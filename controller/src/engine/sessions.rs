@@ -218,7 +218,7 @@ impl Sessions {
                 labels: ability.labels.clone(),
                 connected: true,
                 draining: ability.draining,
-                ahead: ability.ahead,
+                ahead: ability.ahead.clone(),
                 slots: ability.slots,
                 busy: busy.max(ability.slots.saturating_sub(ability.free)),
                 mounts: ability.mounts.clone(),

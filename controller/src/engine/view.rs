@@ -37,6 +37,8 @@ pub struct DeploymentView {
     pub created_by: String,
     /// RFC 3339 in UTC, milliseconds.
     pub created_at: String,
+    /// Id of the trace that it is in, 32 hex digits, whether or not traces are sent.
+    pub trace_id: String,
     /// RFC 3339 in UTC, milliseconds: it does not begin before.
     pub not_before: Option<String>,
     /// RFC 3339 in UTC, milliseconds.

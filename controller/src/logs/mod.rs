@@ -178,7 +178,7 @@ impl Logs {
         };
         if let Err(error) = sealed {
             // The row of the step says that it ended; readers go by that.
-            tracing::warn!(%error, %attempt, step, "a log could not be closed in its file");
+            tracing::warn!(%error, %attempt, slot = step, "a log could not be closed in its file");
         }
         self.0.open.lock().unwrap_or_else(PoisonError::into_inner).remove(&(attempt, step));
     }

@@ -17,6 +17,7 @@ mod sealed;
 pub mod sqlite;
 #[cfg(test)]
 pub(crate) mod suite;
+pub mod traces;
 mod tx;
 pub mod waits;
 
@@ -30,6 +31,7 @@ pub use libraries::{Libraries, LibraryRow};
 pub use measured::Measured;
 pub use pools::{PoolRow, Pools};
 pub use sealed::{DataKeyRow, SealedRow, Seals};
+pub use traces::Traces;
 pub use tx::Tx;
 pub use waits::Waits;
 

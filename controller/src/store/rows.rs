@@ -16,6 +16,7 @@ use longshore_core::resources::Resources;
 use longshore_core::spec::Project;
 use longshore_core::step::{SkippedBy, StepState};
 use longshore_core::time::Timestamp;
+use longshore_core::trace::{TraceId, TraceParent};
 use longshore_core::variables::Scope;
 use serde::{Deserialize, Serialize};
 
@@ -257,6 +258,16 @@ pub struct DeploymentRow {
     pub local: Option<LocalRow>,
     /// It is no way of a release to an environment: this is done to a stack of it.
     pub operation: Option<OperationRow>,
+    /// What it was asked for in, if who asked said so, or its parent's step.
+    pub trace_parent: Option<TraceParent>,
+}
+
+impl DeploymentRow {
+    /// The trace that it is in.
+    #[must_use]
+    pub fn trace(&self) -> TraceId {
+        self.trace_parent.map_or_else(|| TraceId::of(self.deployment.id), |parent| parent.trace)
+    }
 }
 
 /// What is done to a stack outside the lifecycle.

@@ -137,6 +137,7 @@ fn deployment(n: u8) -> DeploymentRow {
         skip: BTreeSet::from([4]),
         operation: None,
         local: None,
+        trace_parent: (n == 3).then(|| "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01".parse().unwrap()),
     }
 }
 
@@ -239,6 +240,7 @@ pub(crate) async fn run(mut make: impl AsyncFnMut() -> Arc<dyn Store>) {
     a_join_token_is_used_as_often_as_it_says(&make().await).await;
     a_pools_settings_are_replaced(&make().await).await;
     lists_are_in_order(&make().await).await;
+    the_timeline_is_read_on_from_where_it_was_sent(&make().await).await;
     files_of_steps_are_kept_once_and_counted(&make().await).await;
     releases::a_release_is_made_once_and_images_are_pinned_once(&make().await).await;
     releases::what_succeeded_where_is_known(&make().await).await;
@@ -251,6 +253,41 @@ pub(crate) async fn run(mut make: impl AsyncFnMut() -> Arc<dyn Store>) {
     waits::the_health_of_agents_is_kept_while_it_is_not_good(&make().await).await;
     releases::a_person_speaks_once_and_an_approval_is_decided_once(&make().await).await;
     people::run(make).await;
+}
+
+async fn the_timeline_is_read_on_from_where_it_was_sent(store: &Arc<dyn Store>) {
+    filled(store).await;
+    write!(store, tx => {
+        assert_eq!(tx.trace_position().await?, None);
+        tx.set_trace_position(5).await?;
+        tx.set_trace_position(7).await?;
+        assert_eq!(tx.trace_position().await?, Some(7));
+        assert_eq!(tx.deployment(deployment_id(3)).await?, Some(deployment(3)));
+        let old = tx.last_event_before(at(1_000)).await?;
+        for n in 0..4_u8 {
+            let row = EventRow {
+                id: 0,
+                at: at(1_000 + i64::from(n)),
+                actor: "anna".to_owned(),
+                action: format!("test.{n}"),
+                object: String::new(),
+                outcome: Outcome::Done,
+                deployment: (n != 1).then(|| deployment_id(1)),
+                detail: serde_json::json!({}),
+            };
+            tx.insert_event(&row).await?;
+        }
+        let actions = |rows: Vec<EventRow>| rows.into_iter().map(|row| row.action).collect::<Vec<_>>();
+        let first = tx.events_after(old, 2).await?;
+        let last = first.last().unwrap().id;
+        assert_eq!(actions(first), ["test.0", "test.2"]);
+        assert_eq!(actions(tx.events_after(last, 10).await?), ["test.3"]);
+        assert_eq!(tx.last_event_before(at(1_003)).await?, last);
+        let made = tx.attempts(deployment_id(1)).await?;
+        assert!(made.iter().all(|row| row.attempt.deployment == deployment_id(1)));
+        Ok(())
+    })
+    .unwrap();
 }
 
 async fn rows_come_back_as_they_went_in(store: &Arc<dyn Store>) {

@@ -21,13 +21,14 @@ use super::rows::{
     ReservationRow, RevisionRow, StepAttemptRow, StepRow, TokenRow, VariableRow, VoteRow,
 };
 use super::sealed::Seals;
+use super::traces::Traces;
 use super::waits::Waits;
 
 type Result<T> = std::result::Result<T, Error>;
 
 /// A transaction. `insert_*` fails when a constraint does; `update_*` and the like say with `false` that no row matched.
 #[async_trait]
-pub trait Tx: Artifacts + Libraries + People + Pools + Seals + Waits + Send {
+pub trait Tx: Artifacts + Libraries + People + Pools + Seals + Traces + Waits + Send {
     /// The installation; `None` before the first start.
     async fn meta(&mut self) -> Result<Option<MetaRow>>;
     /// Makes the installation.

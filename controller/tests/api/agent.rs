@@ -109,14 +109,30 @@ impl Session {
         Self::open_as(plane, "0", &CAPABILITIES).await
     }
 
-    /// The same, as an agent of some version with some capabilities.
-    pub(crate) async fn open_as(mut plane: Plane, version: &str, capabilities: &[&str]) -> Result<Self, Status> {
+    /// The same of an agent that runs the first step of an attempt.
+    pub(crate) async fn open_with(plane: Plane, fence: Option<v1::Fence>) -> Result<Self, Status> {
+        let held =
+            v1::HeldAttempt { fence, container_id: "c0ffee".to_owned(), started: true, ..v1::HeldAttempt::default() };
+        Self::open_holding(plane, ("0", &CAPABILITIES), vec![held]).await
+    }
+
+    /// As [`Session::open`], as an agent of some version with some capabilities.
+    pub(crate) async fn open_as(plane: Plane, version: &str, capabilities: &[&str]) -> Result<Self, Status> {
+        Self::open_holding(plane, (version, capabilities), Vec::new()).await
+    }
+
+    async fn open_holding(
+        mut plane: Plane,
+        (version, capabilities): (&str, &[&str]),
+        held: Vec<v1::HeldAttempt>,
+    ) -> Result<Self, Status> {
         let (up, messages) = mpsc::channel(8);
         let host =
             v1::HostFacts { hostname: "test".to_owned(), engine_version: "1".to_owned(), ..v1::HostFacts::default() };
         let hello = v1::Hello {
             boot_id: "boot".to_owned(),
             slots: 1,
+            held,
             host: Some(host),
             weakest_profile: "standard".to_owned(),
             agent_version: version.to_owned(),
@@ -157,6 +173,7 @@ impl Session {
             container_id: "c0ffee".to_owned(),
             nonce: "once".to_owned(),
             image_digest: format!("sha256:{}", "0".repeat(64)),
+            took: vec![took("image"), took("container"), v1::Took::default()],
         };
         match self.plane.confirm_start(request).await.unwrap().into_inner().verdict.unwrap() {
             v1::confirm_start_response::Verdict::Granted(grant) => grant,
@@ -221,9 +238,15 @@ impl Session {
             fence: job.offer.fence.clone(),
             step,
             outcome: Some(v1::complete_request::Outcome::Exited(exited)),
+            took: vec![took("confirm"), took("ship")],
         };
         self.plane.complete(request).await.unwrap().into_inner().next_step
     }
+}
+
+/// Something that took a microsecond.
+fn took(what: &str) -> v1::Took {
+    v1::Took { what: what.to_owned(), began_at_us: 1, ended_at_us: 2 }
 }
 
 /// A spool as init would write it.

@@ -31,7 +31,10 @@ async fn call(plane: &mut Plane, rpc: &str, fence: &v1::Fence) -> Result<(), Sta
         }
         "Complete" => {
             let outcome = Some(v1::complete_request::Outcome::Lost(v1::Lost::default()));
-            plane.complete(v1::CompleteRequest { fence, step: 0, outcome }).await.map(drop)
+            plane
+                .complete(v1::CompleteRequest { fence, step: 0, outcome, ..v1::CompleteRequest::default() })
+                .await
+                .map(drop)
         }
         "ShipLog" => {
             let first = v1::ShipLogRequest { fence, step: 0, offset: 0, data: b"x".to_vec() };

@@ -63,7 +63,7 @@ impl Answer {
 }
 
 /// One registry of metrics for the process: it can be set once.
-fn metrics() -> PrometheusHandle {
+pub(crate) fn metrics() -> PrometheusHandle {
     static METRICS: OnceLock<PrometheusHandle> = OnceLock::new();
     METRICS.get_or_init(|| telemetry::init_metrics().unwrap()).clone()
 }

@@ -5,7 +5,7 @@ use longshore_core::fence::Fence;
 use longshore_core::init::ExitRecord;
 use longshore_core::time::Timestamp;
 
-use super::{Error, fence, required};
+use super::{Error, Took, fence, required, took};
 use crate::v1;
 use crate::v1::complete_request::Outcome;
 
@@ -18,6 +18,8 @@ pub struct Completion {
     pub step: u32,
     /// How it ended.
     pub ending: Ending,
+    /// What parts of it took.
+    pub took: Vec<Took>,
 }
 
 /// How a step ended on the agent.
@@ -86,6 +88,6 @@ impl TryFrom<v1::CompleteRequest> for Completion {
             }
             Outcome::NotStarted(not) => Ending::NotStarted { reason: not.reason, agent_fault: not.agent_fault },
         };
-        Ok(Self { fence: fence(wire.fence)?, step: wire.step, ending })
+        Ok(Self { fence: fence(wire.fence)?, step: wire.step, ending, took: took(wire.took) })
     }
 }

@@ -5,10 +5,13 @@ mod grant;
 mod offer;
 
 pub use complete::{Completion, Ending};
+pub use longshore_core::trace::Took;
 
 use std::time::Duration;
 
 use longshore_core::fence::Fence;
+use longshore_core::time::Timestamp;
+use longshore_core::trace::MAX_TOOK;
 
 use crate::v1;
 
@@ -86,4 +89,19 @@ impl TryFrom<v1::Fence> for Fence {
 /// [`Error`] naming what is wrong with it.
 pub fn fence(wire: Option<v1::Fence>) -> Result<Fence, Error> {
     required("fence", wire)?.try_into()
+}
+
+/// What an agent says that parts of a step took. Nothing is decided by it, so what makes no sense is left out.
+#[must_use]
+pub fn took(wire: Vec<v1::Took>) -> Vec<Took> {
+    let at = |micros: u64| i64::try_from(micros).map(Timestamp::from_micros).ok();
+    let read = |took: v1::Took| Took::new(&took.what, at(took.began_at_us)?, at(took.ended_at_us)?);
+    wire.into_iter().take(MAX_TOOK).filter_map(read).collect()
+}
+
+impl From<Took> for v1::Took {
+    fn from(took: Took) -> Self {
+        let micros = |at: Timestamp| u64::try_from(at.as_micros()).unwrap_or(0);
+        Self { began_at_us: micros(took.began), ended_at_us: micros(took.ended), what: took.what }
+    }
 }

@@ -24,6 +24,7 @@ mod restarts;
 mod rotation;
 mod schedule;
 mod scopes;
+mod traces;
 mod waits;
 
 use std::collections::BTreeSet;
@@ -344,7 +345,14 @@ impl Sim {
         digest: &str,
     ) -> Result<Confirmed, plane::Error> {
         let container = format!("container-{step}");
-        let wish = Confirm { fence, step, container, nonce: nonce.to_owned(), image_digest: digest.to_owned() };
+        let wish = Confirm {
+            fence,
+            step,
+            container,
+            nonce: nonce.to_owned(),
+            image_digest: digest.to_owned(),
+            took: took("image", 5, 9),
+        };
         engine.confirm(self.id, wish).await
     }
 
@@ -386,12 +394,12 @@ impl Sim {
         let summary: Option<Box<Summary>> = None;
         let ending =
             Ending::Exited { record: Box::new(record), spool_bytes, summary, started_at: at, ended_at: at, canceled };
-        engine.complete(self.id, Completion { fence, step, ending }).await
+        engine.complete(self.id, Completion { fence, step, ending, took: took("ship", 11, 12) }).await
     }
 
     async fn lost(&self, engine: &Engine, fence: Fence, step: u32, reason: &str) -> Result<Option<u32>, plane::Error> {
         let ending = Ending::Lost { reason: reason.to_owned(), spool_bytes: 0, canceled: false };
-        engine.complete(self.id, Completion { fence, step, ending }).await
+        engine.complete(self.id, Completion { fence, step, ending, took: took("ship", 11, 12) }).await
     }
 
     async fn not_started(
@@ -402,7 +410,7 @@ impl Sim {
         agent_fault: bool,
     ) -> Result<Option<u32>, plane::Error> {
         let ending = Ending::NotStarted { reason: "image `tiny` is not there".to_owned(), agent_fault };
-        engine.complete(self.id, Completion { fence, step, ending }).await
+        engine.complete(self.id, Completion { fence, step, ending, took: took("ship", 11, 12) }).await
     }
 
     /// Accepts an offer and runs what it is told to run, with these exit codes, then 0; answers the slots that ran.
@@ -455,6 +463,11 @@ fn no<T: std::fmt::Debug>(done: Result<T>) -> (&'static str, String) {
         Error::Conflict { code, message, .. } | Error::Refused { code, message, .. } => (code, message),
         other => panic!("{other:?}"),
     }
+}
+
+fn took(what: &str, began: i64, ended: i64) -> Vec<longshore_core::trace::Took> {
+    let at = Timestamp::from_micros;
+    longshore_core::trace::Took::new(what, at(began), at(ended)).into_iter().collect()
 }
 
 fn code(code: i32) -> ExitRecord {

@@ -68,7 +68,7 @@ impl Sim {
             ended_at: at,
             canceled: false,
         };
-        world.engine.complete(self.id, Completion { fence, step, ending }).await.unwrap()
+        world.engine.complete(self.id, Completion { fence, step, ending, took: Vec::new() }).await.unwrap()
     }
 
     /// Takes the next job and makes the plan.
@@ -225,7 +225,7 @@ async fn an_image_that_moved_voids_it_before_anything_runs() {
     agree(&world, id).await;
     let offer = sim.up(&world).await;
     let (container, nonce, image_digest) = ("c".to_owned(), "n".to_owned(), "sha256:2".to_owned());
-    let wish = Confirm { fence: offer.fence, step: UP, container, nonce, image_digest };
+    let wish = Confirm { fence: offer.fence, step: UP, container, nonce, image_digest, took: Vec::new() };
     assert!(matches!(world.engine.confirm(sim.id, wish).await.unwrap(), Confirmed::Failed(_)));
     world.until(id, "failed").await;
     let void = approval(&world, id).await;
@@ -322,7 +322,7 @@ async fn an_approval_without_a_plan_is_bound_to_the_images_of_its_release() {
     let offer = sim.offer().await;
     sim.accept(&world.engine, offer.fence).await;
     let (container, nonce, image_digest) = ("c".to_owned(), "n".to_owned(), "sha256:2".to_owned());
-    let wish = Confirm { fence: offer.fence, step: 2, container, nonce, image_digest };
+    let wish = Confirm { fence: offer.fence, step: 2, container, nonce, image_digest, took: Vec::new() };
     assert!(matches!(world.engine.confirm(sim.id, wish).await.unwrap(), Confirmed::Failed(_)));
     world.until(id, "failed").await;
     assert_eq!(approval(&world, id).await.state, "void");

@@ -61,6 +61,7 @@ fn deployment_row(row: &SqliteRow) -> Result<DeploymentRow> {
             None => None,
         },
         local: opt_json(row, "local")?,
+        trace_parent: opt_parsed(row, "trace_parent")?,
     })
 }
 
@@ -68,9 +69,9 @@ pub(super) async fn insert_deployment(c: &mut SqliteConnection, row: &Deployment
     query(
         "INSERT INTO deployment (id, project, project_name, revision, environment, package, operation_id, variables, \
          secrets, state, reason, cancel_asked, created_at, created_by, ended_at, release, version, step_variables, locks, stacks, \
-         priority, not_before, expires_at, begun_at, parent, parent_step, guided, skip, operation, operation_step, basis, local) \
+         priority, not_before, expires_at, begun_at, parent, parent_step, guided, skip, operation, operation_step, basis, local, trace_parent) \
          VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21, $22, $23, $24, \
-         $25, $26, $27, $28, $29, $30, $31, $32)",
+         $25, $26, $27, $28, $29, $30, $31, $32, $33)",
     )
     .bind(row.deployment.id.to_string())
     .bind(row.project.to_string())
@@ -104,6 +105,7 @@ pub(super) async fn insert_deployment(c: &mut SqliteConnection, row: &Deployment
     .bind(row.operation.as_ref().map(|operation| operation.what.step.clone()))
     .bind(row.operation.as_ref().and_then(|operation| operation.basis).map(|id| id.to_string()))
     .bind(row.local.as_ref().map(|local| to_json("local", local)).transpose()?)
+    .bind(row.trace_parent.map(|parent| parent.to_string()))
     .execute(c)
     .await?;
     Ok(())

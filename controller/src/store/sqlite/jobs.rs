@@ -115,7 +115,7 @@ pub(super) async fn update_job(c: &mut SqliteConnection, from: &Job, to: &Job) -
     Ok(done.rows_affected() == 1)
 }
 
-fn attempt_row(row: &SqliteRow) -> Result<AttemptRow> {
+pub(super) fn attempt_row(row: &SqliteRow) -> Result<AttemptRow> {
     Ok(AttemptRow {
         attempt: Attempt {
             id: parsed(row, "id")?,

@@ -19,6 +19,7 @@ mod projects;
 mod releases;
 mod sealed;
 mod steps;
+mod traces;
 mod waits;
 mod writer;
 
