@@ -9,10 +9,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
-use axum::serve::ListenerExt as _;
 use metrics_exporter_prometheus::PrometheusHandle;
-use rustls::ServerConfig;
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::TcpListener;
 use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
 
@@ -22,7 +20,7 @@ use crate::clock::Clock;
 use crate::config::Config;
 use crate::data_dir::{self, DataDir};
 use crate::engine::{self, Engine};
-use crate::identity::{self, Ca, Incoming, TokenHash, TokenKind};
+use crate::identity::{self, Ca, Door, Incoming, Tls, TokenHash, TokenKind};
 use crate::logs::{self, Logs};
 use crate::manager::Manager;
 use crate::secrets;
@@ -93,10 +91,10 @@ pub enum Error {
 #[derive(Debug)]
 pub struct App {
     api: Api,
-    api_listener: TcpListener,
-    api_tls: Option<Arc<ServerConfig>>,
+    api_incoming: Incoming,
     agents_incoming: Incoming,
-    agents_address: SocketAddr,
+    /// How long the head of a request of the API may take.
+    head: Duration,
     engine: Engine,
     ca: Arc<Ca>,
     store: Arc<dyn Store>,
@@ -126,12 +124,11 @@ impl App {
         blobs.sweep_forever(clock.clone());
         let api_tls =
             config.api.tls.as_ref().map(|(certificate, key)| identity::api_from_files(certificate, key)).transpose()?;
-        let api_listener = bind(config.api.listen, "api.listen").await?;
-        let agents_listener = bind(config.agents.listen, "agents.listen").await?;
-        let tls = identity::agent_plane(&ca, &config.agents.names, clock.now())?;
-        let unread = |source| Error::Listen { address: config.agents.listen, field: "agents.listen", source };
-        let agents_address = agents_listener.local_addr().map_err(unread)?;
-        let agents_incoming = Incoming::new(agents_listener, tls, "agents").map_err(unread)?;
+        let door = |plane| Door::new(config.connections, plane);
+        let api_incoming =
+            bind(config.api.listen, "api.listen", api_tls.map_or(Tls::None, Tls::Server), door("api")).await?;
+        let tls = Tls::Mutual(identity::agent_plane(&ca, &config.agents.names, clock.now())?);
+        let agents_incoming = bind(config.agents.listen, "agents.listen", tls, door("agents")).await?;
         install(&store, &clock).await?;
         let parts = engine::Parts {
             store: Arc::clone(&store),
@@ -158,10 +155,9 @@ impl App {
         });
         Ok(Self {
             api,
-            api_listener,
-            api_tls,
+            api_incoming,
             agents_incoming,
-            agents_address,
+            head: config.connections.handshake,
             engine,
             ca,
             store,
@@ -172,17 +168,15 @@ impl App {
     }
 
     /// Where the API listens.
-    ///
-    /// # Errors
-    /// When the system does not say.
-    pub fn api_address(&self) -> std::io::Result<SocketAddr> {
-        self.api_listener.local_addr()
+    #[must_use]
+    pub fn api_address(&self) -> SocketAddr {
+        self.api_incoming.address()
     }
 
     /// Where the agents' plane listens.
     #[must_use]
     pub fn agents_address(&self) -> SocketAddr {
-        self.agents_address
+        self.agents_incoming.address()
     }
 
     /// The API as a service, for whoever calls it without a socket.
@@ -200,20 +194,10 @@ impl App {
     /// are served, and once the end begins. `false`: it ended because something it needs has failed.
     pub async fn run(self, stop: impl Future<Output = ()> + Send, manager: Manager) -> bool {
         let Self {
-            api,
-            api_listener,
-            api_tls,
-            agents_incoming,
-            engine,
-            ca,
-            store,
-            tasks,
-            shutdown_grace,
-            _data_dir,
-            ..
+            api, api_incoming, agents_incoming, head, engine, ca, store, tasks, shutdown_grace, _data_dir, ..
         } = self;
         let accepting = api.accepting.clone();
-        let drained = serve_api(&tasks, api_listener, api_tls, api);
+        let drained = serve_api(&tasks, api_incoming, head, api);
         serve_agents(&tasks, &accepting, agents_incoming, engine, ca);
         manager.serving(&tasks);
         let failed = tokio::select! {
@@ -234,8 +218,13 @@ impl App {
     }
 }
 
-async fn bind(address: SocketAddr, field: &'static str) -> Result<TcpListener, Error> {
-    TcpListener::bind(address).await.map_err(|source| Error::Listen { address, field, source })
+async fn bind(address: SocketAddr, field: &'static str, tls: Tls, door: Door) -> Result<Incoming, Error> {
+    let listener = TcpListener::bind(address).await;
+    listener.and_then(|listener| Incoming::new(listener, tls, door)).map_err(|source| Error::Listen {
+        address,
+        field,
+        source,
+    })
 }
 
 /// Gives a new database its name.
@@ -268,35 +257,24 @@ async fn admin_token(dir: &DataDir, store: &Arc<dyn Store>, engine: &Engine, clo
 }
 
 /// Serves the API; what is returned ends once no request is open any more.
-fn serve_api(tasks: &Tasks, listener: TcpListener, tls: Option<Arc<ServerConfig>>, api: Api) -> oneshot::Receiver<()> {
+fn serve_api(tasks: &Tasks, incoming: Incoming, head: Duration, api: Api) -> oneshot::Receiver<()> {
     let (drained_tx, drained_rx) = oneshot::channel::<()>();
-    let stop = api.accepting.clone();
+    let (stop, owner) = (api.accepting.clone(), tasks.clone());
     let router = api::router(api);
     tasks.spawn("api", OnError::Stop, async move {
-        let stop = stop.cancelled_owned();
-        let served = match tls {
-            Some(tls) => axum::serve(Incoming::new(listener, tls, "api")?, router).with_graceful_shutdown(stop).await,
-            None => axum::serve(listener.tap_io(quick), router).with_graceful_shutdown(stop).await,
-        };
+        api::serve(&owner, incoming, router, head, &stop).await;
         // Dropped, not sent: the receiver only waits for its end.
         drop(drained_tx);
-        served
+        Ok::<(), std::convert::Infallible>(())
     });
     drained_rx
-}
-
-/// Events of a live log are small and must not wait for company.
-fn quick(stream: &mut TcpStream) {
-    if let Err(error) = stream.set_nodelay(true) {
-        tracing::debug!(%error, "no TCP_NODELAY");
-    }
 }
 
 /// Serves the agents' plane until `accepting` ends; open sessions end by the tasks' own token.
 fn serve_agents(tasks: &Tasks, accepting: &CancellationToken, incoming: Incoming, engine: Engine, ca: Arc<Ca>) {
     let (stop, all) = (accepting.clone(), tasks.token().clone());
     tasks.spawn("agents", OnError::Stop, async move {
-        let served = agents::serve(agents::service(engine, ca), incoming, stop);
+        let served = agents::serve(agents::service(engine.clone(), ca), agents::Gate::new(engine), incoming, stop);
         tokio::select! {
             served = served => served,
             // A session that does not end by itself is cut; its agent comes back.

@@ -1,5 +1,7 @@
 //! Logs up, durable offsets down; packages down.
 
+use std::time::Duration;
+
 use bytes::Bytes;
 use futures_util::FutureExt as _;
 use longshore_core::fence::Fence;
@@ -23,6 +25,8 @@ const ACKS: usize = 16;
 /// Bytes of a package in one message, and messages that wait.
 const PIECE: usize = 256 << 10;
 const PIECES: usize = 4;
+/// How long an agent may take nothing of what it asked for.
+const STALLED: Duration = Duration::from_secs(120);
 
 type Ack = Result<v1::ShipLogResponse, Status>;
 type Piece = Result<v1::FetchPackageResponse, Status>;
@@ -104,7 +108,15 @@ impl Shipment {
             other => failed(&other),
         })?;
         metrics::counter!("longshore_log_bytes_total").increment(bytes as u64);
-        self.acks_tx.send(Ok(ack(durable))).await.map_err(|_| Status::new(Code::Cancelled, "the agent went away"))
+        give(&self.acks_tx, Ok(ack(durable))).await
+    }
+}
+
+/// A window that stays shut must not keep a file open, nor a task.
+async fn give<T>(to: &mpsc::Sender<T>, what: T) -> Result<(), Status> {
+    match tokio::time::timeout(STALLED, to.send(what)).await {
+        Ok(sent) => sent.map_err(|_| Status::new(Code::Cancelled, "the agent went away")),
+        Err(_) => Err(Status::new(Code::DeadlineExceeded, "the agent takes nothing of what it asked for")),
     }
 }
 
@@ -134,7 +146,7 @@ pub(super) async fn fetch(
                 Err(error) => Err(failed(&error)),
             };
             let last = piece.is_err();
-            if pieces_tx.send(piece).await.is_err() || last {
+            if give(&pieces_tx, piece).await.is_err() || last {
                 return Ok(());
             }
         }

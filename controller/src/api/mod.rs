@@ -27,6 +27,7 @@ mod request;
 mod roles;
 mod rules;
 mod secrets;
+mod serve;
 mod tokens;
 mod users;
 mod variables;
@@ -53,6 +54,7 @@ use crate::tasks::Tasks;
 
 pub use problem::Problem;
 pub use rules::{Over, RULES, Rule};
+pub use serve::serve;
 
 /// Longest body of a request that is no package.
 const MAX_BODY: usize = 2 << 20;

@@ -37,6 +37,15 @@ fn set(file: &mut File, key: &str, value: &str) -> Result<(), String> {
         "AGENTS__LISTEN" => file.agents.listen = Some(parse(value, "an address with a port")?),
         "AGENTS__NAMES" => file.agents.names = Some(list(value)),
         "AGENTS__CERTIFICATE_VALIDITY" => file.agents.certificate_validity = Some(value.parse()?),
+        "CONNECTIONS__HANDSHAKE_TIMEOUT" => file.connections.handshake_timeout = Some(value.parse()?),
+        "CONNECTIONS__HANDSHAKES_PER_ADDRESS" => {
+            file.connections.handshakes_per_address = Some(parse(value, "a number")?);
+        }
+        "CONNECTIONS__PER_ADDRESS" => file.connections.per_address = Some(parse(value, "a number")?),
+        "CONNECTIONS__IN_ALL" => file.connections.in_all = Some(parse(value, "a number")?),
+        "CONNECTIONS__COUNT_LOOPBACK" => {
+            file.connections.count_loopback = Some(parse(value, "`true` or `false`")?);
+        }
         "LOG__LEVEL" => file.log.level = Some(value.to_owned()),
         "LOG__FORMAT" => file.log.format = Some(value.parse()?),
         "SECRETS__KEK_FILE" => file.secrets.kek_file = Some(value.into()),

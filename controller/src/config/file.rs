@@ -41,6 +41,7 @@ pub(super) struct File {
     pub(super) max_step_artifact_bytes: Option<u64>,
     pub(super) api: Api,
     pub(super) agents: Agents,
+    pub(super) connections: Connections,
     pub(super) log: Log,
     pub(super) secrets: Secrets,
     pub(super) sources: Sources,
@@ -61,6 +62,16 @@ pub(super) struct Agents {
     pub(super) listen: Option<SocketAddr>,
     pub(super) names: Option<Vec<String>>,
     pub(super) certificate_validity: Option<Span>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct Connections {
+    pub(super) handshake_timeout: Option<Span>,
+    pub(super) handshakes_per_address: Option<u32>,
+    pub(super) per_address: Option<u32>,
+    pub(super) in_all: Option<u32>,
+    pub(super) count_loopback: Option<bool>,
 }
 
 #[derive(Debug, Default, Deserialize)]

@@ -80,6 +80,8 @@ fn what_does_not_go_together_names_the_field() {
         ("data_dir = \"/d\"\n[agents]\nnames = [\"https://x\"]", "`agents.names`"),
         ("data_dir = \"/d\"\n[agents]\ncertificate_validity = \"1s\"", "`agents.certificate_validity`"),
         ("data_dir = \"/d\"\n[log]\nlevel = \"a=b=c\"", "`log.level`"),
+        ("data_dir = \"/d\"\n[connections]\nper_address = 0", "`connections.per_address`"),
+        ("data_dir = \"/d\"\n[connections]\nhandshake_timeout = \"1h\"", "`connections.handshake_timeout`"),
         ("data_dir = \"/d\"\n[secrets]\nkek_file = \"/k\"\nkek_env = \"K\"", "`secrets.kek_file`"),
         ("data_dir = \"/d\"\n[secrets]\nkek_command = []", "`secrets.kek_file`"),
         ("data_dir = \"/d\"\n[secrets]\nkek_env = \"\"", "`secrets.kek_file`"),
@@ -89,6 +91,19 @@ fn what_does_not_go_together_names_the_field() {
         let error = load(text, &[]).unwrap_err();
         assert!(error.contains(word), "{error}");
     }
+}
+
+#[test]
+fn connections_are_bounded_unless_it_is_said_how() {
+    assert_eq!(load(SMALL, &[]).unwrap().connections, identity::Limits::default());
+    let variables = [
+        ("LONGSHORE_CONTROLLER__CONNECTIONS__PER_ADDRESS", "9"),
+        ("LONGSHORE_CONTROLLER__CONNECTIONS__COUNT_LOOPBACK", "true"),
+    ];
+    let set = load(&format!("{SMALL}[connections]\nhandshake_timeout = \"3s\"\nin_all = 7\n"), &variables);
+    let connections = set.unwrap().connections;
+    assert_eq!((connections.per_address, connections.in_all, connections.count_loopback), (9, 7, true));
+    assert_eq!(connections.handshake, Duration::from_secs(3));
 }
 
 #[test]

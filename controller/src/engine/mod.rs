@@ -47,6 +47,7 @@ mod rotate;
 mod sessions;
 mod ship;
 pub mod sources;
+mod suspect;
 #[cfg(test)]
 mod tests;
 mod timers;

@@ -4,10 +4,13 @@
 
 mod agent;
 mod artifacts;
+mod attacks;
 mod auth;
 mod codes;
 mod deployments;
 mod fences;
+mod floods;
+mod h2;
 mod harness;
 mod https;
 mod openapi;
