@@ -5,6 +5,7 @@
 
 mod enroll;
 mod exit;
+mod fit;
 mod metadata;
 mod reload;
 mod serve;
@@ -99,12 +100,13 @@ async fn run_until(
     let boot_id = crate::host::boot_id().map_err(Error::system("read the host's boot id"))?;
     tracing::info!(agent = %identity.agent, controller = %config.controller, version = env!("CARGO_PKG_VERSION"), "starting");
     let Some(runtime) = engine(&config, &identity, &mut stop).await? else { return Ok(()) };
+    let wanted = fit::Wanted::of(&config);
     let reason = tokio::select! {
-        reason = metadata::look(&runtime, config.metadata) => reason,
+        reason = fit::look(&runtime, &wanted) => reason,
         _ = stop.wait_for(|stop| *stop != Stop::Run) => return Ok(()),
     };
     let (held_tx, held_back) = watch::channel(reason);
-    tasks.spawn("metadata", metadata::follow(runtime.clone(), config.metadata, held_tx));
+    tasks.spawn("fit", fit::follow(runtime.clone(), wanted, held_tx));
     let (about_tx, about) = watch::channel(about_of(&config, boot_id, crate::clock::nonce()));
     let (drain_tx, drain_timeout) = watch::channel(config.drain_timeout);
     let settings = Settings {

@@ -141,7 +141,7 @@ async fn ready(manager: Manager, mut held_back: watch::Receiver<Option<String>>,
         board.hold_back(reason.clone());
         match reason {
             None => manager.ready(),
-            Some(reason) => manager.waiting(&reason, super::metadata::LOOK_AGAIN * 3),
+            Some(reason) => manager.waiting(&reason, super::fit::LOOK_AGAIN * 3),
         }
         crate::tasks::changed(&mut held_back).await;
     }

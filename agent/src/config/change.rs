@@ -37,6 +37,7 @@ impl Config {
         differ(&mut later, "state_dir", &self.state_dir, &next.state_dir);
         differ(&mut later, "name", &self.name, &next.name);
         differ(&mut later, "docker.socket", &self.docker_socket, &next.docker_socket);
+        differ(&mut later, "docker.min_runc", &self.min_runc, &next.min_runc);
         differ(&mut later, "metadata", &self.metadata, &next.metadata);
         // Never with its values: a password may stand in them.
         if self.proxy != next.proxy {
@@ -115,6 +116,7 @@ mod tests {
             weakest_profile: Profile::Standard,
             drain_timeout: Duration::from_secs(600),
             docker_socket: "/d".into(),
+            min_runc: None,
             metadata: Metadata::Blocked,
             mounts: vec![mount("state", "/a"), mount("old", "/b")],
             limits: Limits::default(),

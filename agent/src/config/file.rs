@@ -58,6 +58,7 @@ pub(super) struct File {
 #[serde(deny_unknown_fields, default)]
 struct Docker {
     socket: Option<PathBuf>,
+    min_runc: Option<String>,
 }
 
 /// [`Limits`] with every field optional, so that sources can be laid over each other.
@@ -91,7 +92,10 @@ impl File {
             labels: weaker.labels,
             weakest_profile: self.weakest_profile.or(weaker.weakest_profile),
             drain_timeout: self.drain_timeout.or(weaker.drain_timeout),
-            docker: Docker { socket: self.docker.socket.or(weaker.docker.socket) },
+            docker: Docker {
+                socket: self.docker.socket.or(weaker.docker.socket),
+                min_runc: self.docker.min_runc.or(weaker.docker.min_runc),
+            },
             metadata: self.metadata.or(weaker.metadata),
             mounts: self.mounts.or(weaker.mounts),
             limits: PartLimits {
@@ -137,6 +141,10 @@ impl File {
         if !(1..=MAX_SLOTS).contains(&slots) {
             return Err(fault("slots", format!("{slots} is not in 1 to {MAX_SLOTS}")));
         }
+        let min_runc = self.docker.min_runc.map(|version| {
+            let read = version.parse();
+            read.map_err(|()| fault("docker.min_runc", format!("`{version}` is no version: write it as in `1.2.8`")))
+        });
         let limits = self.limits.check().map_err(|(field, message)| fault(field, message))?;
         let mounts = self.mounts.unwrap_or_default();
         check_mounts(&mounts).map_err(|(field, message)| fault(field, message))?;
@@ -154,6 +162,7 @@ impl File {
                 "docker.socket",
                 self.docker.socket.unwrap_or_else(|| "/var/run/docker.sock".into()),
             )?,
+            min_runc: min_runc.transpose()?,
             metadata: self.metadata.unwrap_or_default(),
             mounts,
             limits,

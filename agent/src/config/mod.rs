@@ -19,6 +19,7 @@ pub use change::Change;
 pub use file::Flags;
 pub use proxy::{Credentials, Proxy};
 
+use crate::executor::probe::Runc;
 use crate::executor::{Limits, Mount};
 use file::File;
 
@@ -45,6 +46,8 @@ pub struct Config {
     pub drain_timeout: Duration,
     /// Unix socket of the container engine.
     pub docker_socket: PathBuf,
+    /// Oldest runc that jobs are run with.
+    pub min_runc: Option<Runc>,
     /// Whether jobs may reach the cloud's metadata service.
     pub metadata: Metadata,
     /// Host directories that jobs may ask for by name.
@@ -171,7 +174,7 @@ mod tests {
     #[test]
     fn every_field_is_read_and_the_later_source_wins() {
         let text = format!(
-            "{GOOD}name = \"a\"\nmetadata = \"allowed\"\nslots = 2\nweakest_profile = \"locked\"\ndrain_timeout = \"1h30m\"\n[labels]\nzone = \"b\"\n[docker]\nsocket = \"/run/d.sock\"\n\
+            "{GOOD}name = \"a\"\nmetadata = \"allowed\"\nslots = 2\nweakest_profile = \"locked\"\ndrain_timeout = \"1h30m\"\n[labels]\nzone = \"b\"\n[docker]\nsocket = \"/run/d.sock\"\nmin_runc = \"1.2.8\"\n\
              [limits]\npids = 9\n[[mounts]]\nname = \"state\"\nsource = \"/srv/state\"\ntarget = \"/state\"\n"
         );
         let env = [
@@ -189,6 +192,7 @@ mod tests {
         assert_eq!(config.drain_timeout, Duration::from_secs(5_400));
         assert_eq!(config.mounts.len(), 1);
         assert_eq!(config.metadata, Metadata::Allowed);
+        assert_eq!(config.min_runc, Some(Runc::release(1, 2, 8)));
         assert!(!config.mounts[0].read_only);
     }
 
@@ -201,6 +205,7 @@ mod tests {
             ("slots = 0\n", &["line 4", "slots"]),
             ("drain_timeout = \"soon\"\n", &["line 4", "drain_timeout", "30s"]),
             ("[docker]\nsocket = \"relative\"\n", &["line 5", "docker.socket"]),
+            ("[docker]\nmin_runc = \"new\"\n", &["line 5", "docker.min_runc", "1.2.8"]),
             ("[[mounts]]\nname = \"State\"\nsource = \"/a\"\ntarget = \"/b\"\n", &["mounts.name", "State"]),
             ("[[mounts]]\nname = \"a\"\nsource = \"/a\"\ntarget = \"/longshore\"\n", &["mounts.target", "/longshore"]),
             ("[[mounts]]\nname = \"a\"\nsource = \"/a\"\n", &["target"]),
