@@ -1,6 +1,6 @@
 //! What every call passes before its body is read.
 //!
-//! Invariants: of a caller without a certificate nothing is read but a short request to enroll; no header and no field of a message
+//! Invariants: of a caller without a certificate nothing is read but short requests of the calls that are open to all; no header and no field of a message
 //! says who calls; each refusal is counted, and an agent that asks again and again for what is not its own is written down.
 
 use std::convert::Infallible;
@@ -19,12 +19,12 @@ use tonic::{Code, Status};
 
 use super::Peer;
 use super::pace::{Alarm, Pace, Rate};
-use super::rules::RULES;
+use super::rules::{RULES, Rule};
 use super::status::status;
 use crate::engine::{Engine, plane};
 
 /// Control streams that an agent may open: after a restart of the controller, or of the agent, it is one.
-const SESSIONS: Rate = Rate { burst: 20, each: Duration::from_secs(3) };
+const SESSIONS: Rate = Rate { burst: 30, each: Duration::from_secs(1) };
 /// Certificates that an agent may have renewed; it does each third of their life, which is minutes at least.
 const RENEWALS: Rate = Rate { burst: 10, each: Duration::from_secs(60) };
 /// So many refusals of what is not an agent's own are no mistake of an agent of ours: after a backup was restored there are
@@ -121,7 +121,7 @@ impl<S: AgentPlane> Call<Request<Body>> for Gated<S> {
     }
 
     fn call(&mut self, request: Request<Body>) -> Self::Future {
-        let rpc = rpc(request.uri().path());
+        let (rpc, open) = rpc(request.uri().path());
         let (agent, calls) = match request.extensions().get::<Peer>() {
             Some(peer) => (peer.agent, Some(Arc::clone(&peer.strange_calls))),
             None => (None, None),
@@ -129,7 +129,7 @@ impl<S: AgentPlane> Call<Request<Body>> for Gated<S> {
         let gate = self.gate.clone();
         let (admitted, permit) = match agent {
             Some(agent) => (gate.pace(agent, rpc), None),
-            None if rpc != "Enroll" => (Err(status(plane::Error::Unknown)), None),
+            None if !open => (Err(status(plane::Error::Unknown)), None),
             None => match calls.and_then(|calls| calls.try_acquire_owned().ok()) {
                 Some(permit) => (Ok(()), Some(permit)),
                 None => (Err(Status::new(Code::ResourceExhausted, "too many calls without a certificate")), None),
@@ -142,7 +142,7 @@ impl<S: AgentPlane> Call<Request<Body>> for Gated<S> {
             });
         }
         let answer = match rpc {
-            "Enroll" => self.short.call(request.map(short)),
+            _ if open => self.short.call(request.map(short)),
             "ShipLog" | "ShipArtifact" | "Complete" => self.long.call(request),
             _ => self.short.call(request),
         };
@@ -157,10 +157,11 @@ impl<S: AgentPlane> Call<Request<Body>> for Gated<S> {
     }
 }
 
-/// The call's name as the rules have it: what a caller made up must not become a label.
-fn rpc(path: &str) -> &'static str {
+/// The call's name as the rules have it (what a caller made up must not become a label), and whether it needs no certificate.
+fn rpc(path: &str) -> (&'static str, bool) {
     let said = path.rsplit('/').next().unwrap_or_default();
-    RULES.iter().map(|(name, _)| *name).find(|name| *name == said).unwrap_or("unknown")
+    let known = RULES.iter().find(|(name, _)| *name == said);
+    known.map_or(("unknown", false), |(name, rule)| (*name, *rule == Rule::Anyone))
 }
 
 fn short(body: Body) -> Body {

@@ -247,6 +247,9 @@ async fn nothing_but_tls_1_3_and_http_2_is_spoken_to_agents() {
     // HTTP/2 in the clear: an alert, or nothing, but no frame of HTTP/2.
     let clear = [b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", &h2::frame(h2::SETTINGS, 0, 0, &[])[..]].concat();
     assert!(matches!(answer(server.agents, &clear).await.first(), Some(21) | None));
+    // The API is for people and scripts: it speaks HTTP/1.1 alone.
+    let back = answer(server.api, &clear).await;
+    assert!(back.is_empty() || back.starts_with(b"HTTP/1.1 4"), "{back:?}");
     // The first message of TLS 1.1: version, random, no session, one suite, no compression, groups and signatures.
     let extensions = [0, 16, 0, 10, 0, 4, 0, 2, 0, 23, 0, 13, 0, 4, 0, 2, 4, 3];
     let body = [&[3, 2][..], &[7; 32], &[0, 0, 2, 0xc0, 0x13, 1, 0], &extensions].concat();

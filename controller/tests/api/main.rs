@@ -21,4 +21,5 @@ mod pools;
 mod process;
 mod projects;
 mod secrets;
+mod security;
 mod sources;
