@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use axum::Router;
 use axum::serve::ListenerExt as _;
+use longshore_proto::v1::agent_plane_server::AgentPlaneServer;
 use metrics_exporter_prometheus::PrometheusHandle;
 use rustls::ServerConfig;
 use tokio::net::{TcpListener, TcpStream};
@@ -22,6 +23,7 @@ use crate::clock::Clock;
 use crate::config::Config;
 use crate::data_dir::{self, DataDir};
 use crate::engine::{self, Engine};
+use crate::identity::cloud::Verifier;
 use crate::identity::{self, Ca, Incoming, TokenHash, TokenKind};
 use crate::logs::{self, Logs};
 use crate::manager::Manager;
@@ -84,6 +86,9 @@ pub enum Error {
     /// The engine.
     #[error("cannot start the engine")]
     Engine(#[from] engine::Error),
+    /// What asks clouds.
+    #[error("cannot set up HTTP for asking clouds about machines")]
+    Http(#[source] reqwest::Error),
     /// The program's log or metrics.
     #[error(transparent)]
     Telemetry(#[from] telemetry::Error),
@@ -99,6 +104,7 @@ pub struct App {
     agents_address: SocketAddr,
     engine: Engine,
     ca: Arc<Ca>,
+    verifier: Arc<Verifier>,
     store: Arc<dyn Store>,
     tasks: Tasks,
     shutdown_grace: Duration,
@@ -119,6 +125,7 @@ impl App {
         let store: Arc<dyn Store> = Arc::new(Measured::new(store, clock.clone()));
         let vault = Arc::new(secrets::startup::open(&store, &data_dir, &config.secrets, &clock).await?);
         let ca = Arc::new(Ca::load_or_create(&data_dir, config.agents.certificate_validity, clock.now())?);
+        let verifier = Arc::new(Verifier::new(config.join, clock.clone()).map_err(Error::Http)?);
         let logs = Logs::open(data_dir.path().join("logs"), tasks.clone())?;
         let limits = blobs::Limits { packed: config.max_package_bytes, ..blobs::Limits::default() };
         let blobs = Blobs::open(data_dir.path().join("packages"), limits, tasks.clone())?;
@@ -164,6 +171,7 @@ impl App {
             agents_address,
             engine,
             ca,
+            verifier,
             store,
             tasks,
             shutdown_grace: config.shutdown_grace,
@@ -206,6 +214,7 @@ impl App {
             agents_incoming,
             engine,
             ca,
+            verifier,
             store,
             tasks,
             shutdown_grace,
@@ -214,7 +223,8 @@ impl App {
         } = self;
         let accepting = api.accepting.clone();
         let drained = serve_api(&tasks, api_listener, api_tls, api);
-        serve_agents(&tasks, &accepting, agents_incoming, engine, ca);
+        let service = agents::service(engine, ca, verifier);
+        serve_agents(&tasks, &accepting, agents_incoming, service);
         manager.serving(&tasks);
         let failed = tokio::select! {
             () = stop => false,
@@ -293,10 +303,15 @@ fn quick(stream: &mut TcpStream) {
 }
 
 /// Serves the agents' plane until `accepting` ends; open sessions end by the tasks' own token.
-fn serve_agents(tasks: &Tasks, accepting: &CancellationToken, incoming: Incoming, engine: Engine, ca: Arc<Ca>) {
+fn serve_agents(
+    tasks: &Tasks,
+    accepting: &CancellationToken,
+    incoming: Incoming,
+    service: AgentPlaneServer<agents::Service>,
+) {
     let (stop, all) = (accepting.clone(), tasks.token().clone());
     tasks.spawn("agents", OnError::Stop, async move {
-        let served = agents::serve(agents::service(engine, ca), incoming, stop);
+        let served = agents::serve(service, incoming, stop);
         tokio::select! {
             served = served => served,
             // A session that does not end by itself is cut; its agent comes back.

@@ -155,6 +155,18 @@ impl Conditions {
         }
     }
 
+    /// How many conditions there are.
+    #[must_use]
+    pub fn count(&self) -> u8 {
+        match self {
+            Self::Aws { region, role, .. } => 1 + u8::from(region.is_some()) + u8::from(role.is_some()),
+            Self::Gcp { zone, service_account, .. } => {
+                1 + u8::from(zone.is_some()) + u8::from(service_account.is_some())
+            }
+            Self::Azure { .. } => 1,
+        }
+    }
+
     /// Whether each value is one that can be. Nothing that could be read as a pattern passes.
     ///
     /// # Errors

@@ -8,6 +8,7 @@ use longshore_proto::convert::fence;
 use longshore_proto::v1;
 use tokio::io::AsyncReadExt as _;
 use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
 use tonic::{Code, Status, Streaming};
 
 use super::status::{failed, invalid, status};
@@ -31,6 +32,7 @@ type Piece = Result<v1::FetchPackageResponse, Status>;
 pub(super) async fn ship(
     engine: Engine,
     agent: AgentId,
+    cutoff: CancellationToken,
     mut up: Streaming<v1::ShipLogRequest>,
 ) -> Result<mpsc::Receiver<Ack>, Status> {
     let first =
@@ -43,7 +45,8 @@ pub(super) async fn ship(
     debug_assert!(told, "a new channel is full");
     let shipment = Shipment { engine: engine.clone(), agent, said, step: first.step, log, acks_tx };
     engine.tasks().spawn_until_stop("ship-log", OnError::Log, async move {
-        if let Err(end) = shipment.carry(first, &mut up).await {
+        let carried = cutoff.run_until_cancelled(shipment.carry(first, &mut up)).await;
+        if let Err(end) = carried.unwrap_or_else(|| Err(status(Error::Unknown))) {
             // The agent may be gone already.
             let _told = shipment.acks_tx.try_send(Err(end)).is_ok();
         }
@@ -118,6 +121,7 @@ fn add(chunks: &mut Vec<(u64, Bytes)>, message: v1::ShipLogRequest) {
 pub(super) async fn fetch(
     engine: Engine,
     agent: AgentId,
+    cutoff: CancellationToken,
     request: v1::FetchPackageRequest,
 ) -> Result<mpsc::Receiver<Piece>, Status> {
     let said = fence(request.fence).map_err(|e| invalid(&e))?;
@@ -134,7 +138,10 @@ pub(super) async fn fetch(
                 Err(error) => Err(failed(&error)),
             };
             let last = piece.is_err();
-            if pieces_tx.send(piece).await.is_err() || last {
+            let piece = if cutoff.is_cancelled() { Err(status(Error::Unknown)) } else { piece };
+            let last = last || piece.is_err();
+            let sent = cutoff.run_until_cancelled(pieces_tx.send(piece)).await;
+            if !matches!(sent, Some(Ok(()))) || last {
                 return Ok(());
             }
         }

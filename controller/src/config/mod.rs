@@ -5,6 +5,7 @@
 
 mod env;
 mod file;
+mod join;
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
@@ -88,6 +89,8 @@ pub struct Config {
     pub engine: Settings,
     /// Where the key of the secrets comes from.
     pub secrets: secrets::Settings,
+    /// What machines of clouds are verified against.
+    pub join: crate::identity::cloud::Settings,
 }
 
 /// The API.
@@ -182,6 +185,9 @@ fn check(file: File) -> Result<Config, Error> {
         artifacts: check_artifacts(&engine, file.max_artifact_bytes, file.max_step_artifact_bytes)?,
         ..engine
     };
+    let silence = file.agents.ephemeral_silence.map_or(engine.ephemeral_silence, |d| d.0);
+    check_range("agents.ephemeral_silence", silence, engine.lease, Duration::from_secs(30 * 86_400))?;
+    let engine = Settings { ephemeral_silence: silence, ..engine };
     let log = check_log(file.log)?;
     let secrets = check_secrets(file.secrets)?;
     Ok(Config {
@@ -193,6 +199,7 @@ fn check(file: File) -> Result<Config, Error> {
         log,
         engine,
         secrets,
+        join: join::check(file.join)?,
     })
 }
 

@@ -5,11 +5,15 @@
 mod agent;
 mod artifacts;
 mod auth;
+#[path = "../../src/identity/cloud/testing.rs"]
+#[expect(dead_code, reason = "the tests of the verifier need more of it")]
+mod clouds;
 mod codes;
 mod deployments;
 mod fences;
 mod harness;
 mod https;
+mod machines;
 mod openapi;
 mod packages;
 mod people;

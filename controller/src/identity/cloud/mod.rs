@@ -18,6 +18,7 @@ pub(crate) mod testing;
 #[cfg(test)]
 mod tests;
 
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use longshore_core::id::ControllerId;
@@ -36,6 +37,9 @@ pub use settings::{Aws, Azure, Error as SettingsError, Gcp, Settings};
 const ANSWER: Duration = Duration::from_secs(10);
 /// Calls to a cloud at the same time.
 const CALLS: usize = 8;
+/// Refusals that are written down in a minute.
+const REFUSALS: u32 = 60;
+const MINUTE: Duration = Duration::from_secs(60);
 /// Longest answer that is read.
 const MAX_ANSWER: usize = 256 << 10;
 /// Longest document, signature or token that is looked at.
@@ -61,6 +65,18 @@ pub enum Proof {
         /// The document.
         document: String,
     },
+}
+
+impl Proof {
+    /// The cloud, as it is typed.
+    #[must_use]
+    pub const fn cloud(&self) -> &'static str {
+        match self {
+            Self::Aws { .. } => "aws",
+            Self::Gcp { .. } => "gcp",
+            Self::Azure { .. } => "azure",
+        }
+    }
 }
 
 /// A signed HTTP request as it would go to AWS STS.
@@ -133,6 +149,8 @@ pub struct Verifier {
     client: reqwest::Client,
     jwks: Jwks,
     calls: Semaphore,
+    /// When the minute began, and how many refusals were written in it.
+    refusals: Mutex<(Duration, u32)>,
 }
 
 impl Verifier {
@@ -147,7 +165,7 @@ impl Verifier {
             .user_agent(concat!("longshore/", env!("CARGO_PKG_VERSION")))
             .build()?;
         let (nonces, jwks) = (Nonces::new(clock.clone()), Jwks::default());
-        Ok(Self { settings, clock, nonces, client, jwks, calls: Semaphore::new(CALLS) })
+        Ok(Self { settings, clock, nonces, client, jwks, calls: Semaphore::new(CALLS), refusals: Mutex::default() })
     }
 
     /// A nonce for one proof.
@@ -160,6 +178,18 @@ impl Verifier {
     #[must_use]
     pub fn document_age(&self) -> Duration {
         self.settings.aws.document_age
+    }
+
+    /// Whether one more refusal may be written down: anyone can be refused, and nobody may fill the disk by it.
+    #[must_use]
+    pub fn may_be_written(&self) -> bool {
+        let now = self.clock.elapsed();
+        let mut refusals = self.refusals.lock().unwrap_or_else(PoisonError::into_inner);
+        if now.saturating_sub(refusals.0) >= MINUTE {
+            *refusals = (now, 0);
+        }
+        refusals.1 = refusals.1.saturating_add(1);
+        refusals.1 <= REFUSALS
     }
 
     /// Looks at a proof. The nonce is used up as soon as the rest of it could be right.
@@ -203,9 +233,9 @@ impl Verifier {
             })?;
             return Ok(Attested { alone_since: Some(document.pending), machine: document.machine(None) });
         };
-        let _turn = self.calls.acquire().await;
+        let turn = self.calls.acquire().await;
         let caller = sts::ask(&self.client, &call, self.settings.aws.sts_endpoint.as_deref()).await?;
-        drop(_turn);
+        drop(turn);
         match document {
             Some(document) => {
                 caller.is_of(&document)?;
