@@ -37,6 +37,8 @@ impl Config {
         differ(&mut later, "state_dir", &self.state_dir, &next.state_dir);
         differ(&mut later, "name", &self.name, &next.name);
         differ(&mut later, "docker.socket", &self.docker_socket, &next.docker_socket);
+        differ(&mut later, "join", &self.join, &next.join);
+        differ(&mut later, "join_endpoint", &self.join_endpoint, &next.join_endpoint);
         differ(&mut later, "metadata", &self.metadata, &next.metadata);
         // Never with its values: a password may stand in them.
         if self.proxy != next.proxy {
@@ -116,6 +118,8 @@ mod tests {
             drain_timeout: Duration::from_secs(600),
             docker_socket: "/d".into(),
             metadata: Metadata::Blocked,
+            join: None,
+            join_endpoint: None,
             mounts: vec![mount("state", "/a"), mount("old", "/b")],
             limits: Limits::default(),
         }

@@ -2,12 +2,14 @@
 
 mod autoscaling;
 mod query;
+mod sts;
 
 use longshore_core::secret::Secret;
 use longshore_core::time::Timestamp;
 
 pub use autoscaling::{AutoScaling, Hook, Member};
 pub use query::{QueryApi, Xml};
+pub use sts::{SignedRequest, caller_identity};
 
 /// Who signs.
 #[derive(Debug, Clone, PartialEq, Eq)]

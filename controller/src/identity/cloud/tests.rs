@@ -172,6 +172,26 @@ async fn a_signed_request_says_role_and_instance() {
     assert!(said.contains("another instance"), "{said}");
 }
 
+/// As the agent signs it, with the vendor's signer.
+#[tokio::test]
+async fn the_agents_own_request_is_understood() {
+    use longshore_core::secret::Secret;
+    let world = World::new().await;
+    let nonce = world.verifier.nonce();
+    let credentials = longshore_cloud::aws::Credentials {
+        access_key_id: world.role.id.clone(),
+        secret_access_key: Secret::new(world.role.secret.clone()),
+        session_token: Some(Secret::new(world.role.token.clone())),
+        until: None,
+    };
+    let header = ("x-longshore-nonce", binding(&nonce, CSR));
+    let header = (header.0, header.1.as_str());
+    let made = longshore_cloud::aws::caller_identity(&credentials, REGION, header, world.clock.now()).unwrap();
+    let request = SignedRequest { url: made.url, headers: made.headers, body: made.body };
+    let attested = world.verify(&nonce, Proof::Aws { document: None, request: Some(request) }).await.unwrap();
+    assert!(matches!(attested.machine, Machine::Aws { role: Some(role), .. } if role == "worker"));
+}
+
 #[tokio::test]
 async fn a_signed_request_counts_once_and_for_its_nonce_and_key() {
     let world = World::new().await;
