@@ -15,7 +15,7 @@ pub(super) async fn run(context: &Context, command: &AgentCommand) -> Result<Exi
         AgentCommand::Readmit(args) => (&args.id, "readmit", "may join again with its machine, as another agent"),
     };
     let request = Request::post(&["agents", id, verb]).json(&json!({}));
-    context.client()?.json(&request, Patience::SHORT).await?;
+    context.client()?.send(&request, Patience::SHORT).await?;
     if context.output.is_json() {
         context.output.json(&json!({ "id": id }))?;
     } else {

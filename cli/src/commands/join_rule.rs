@@ -43,6 +43,13 @@ async fn create(context: &Context, args: &JoinRuleCreate) -> Result<Exit, Failur
     let labels: Map<String, Value> = args.labels.iter().map(|(name, value)| (name.clone(), json!(value))).collect();
     let body = json!({ "pool": args.pool, "labels": labels, "conditions": conditions(args) });
     let answer = context.client()?.json(&Request::post(&["join-rules"]).json(&body), Patience::SHORT).await?;
+    if let Some(file) = &args.ca_file {
+        let pem = answer.get("ca_pem").and_then(Value::as_str).unwrap_or_default();
+        std::fs::write(file, pem).map_err(|error| {
+            Failure::new(Exit::Failed, format!("the certificate cannot be written to `{}`: {error}", file.display()))
+                .untouched("the rule that was made counts; `longshore join-rule list` shows it")
+        })?;
+    }
     if context.output.is_json() {
         context.output.json(&answer)?;
         return Ok(Exit::Done);
@@ -88,7 +95,7 @@ async fn list(context: &Context) -> Result<Exit, Failure> {
 
 async fn revoke(context: &Context, args: &JoinRuleId) -> Result<Exit, Failure> {
     let request = Request::delete(&["join-rules", &args.id]).repeatable();
-    context.client()?.json(&request, Patience::SHORT).await?;
+    context.client()?.send(&request, Patience::SHORT).await?;
     if context.output.is_json() {
         context.output.json(&json!({ "id": args.id }))?;
     } else {

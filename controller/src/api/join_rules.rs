@@ -55,6 +55,15 @@ pub(super) struct JoinRuleView {
     created_by: String,
 }
 
+/// A join rule that was made.
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct MadeJoinRule {
+    #[serde(flatten)]
+    rule: JoinRuleView,
+    /// Certificate of the authority that the agents have to trust; no secret.
+    ca_pem: String,
+}
+
 fn view(row: JoinRuleRow) -> JoinRuleView {
     JoinRuleView {
         id: row.id.to_string(),
@@ -69,12 +78,12 @@ fn view(row: JoinRuleRow) -> JoinRuleView {
 
 /// Makes a rule by which machines can join.
 #[utoipa::path(post, path = "/join-rules", tag = "agents", operation_id = "create_join_rule", security(("token" = [])),
-    request_body = CreateJoinRule, responses((status = 201, body = JoinRuleView), (status = 409, body = ProblemView), (status = 422, body = ProblemView)))]
+    request_body = CreateJoinRule, responses((status = 201, body = MadeJoinRule), (status = 409, body = ProblemView), (status = 422, body = ProblemView)))]
 pub(super) async fn create(
     State(api): State<Api>,
     Actor(by): Actor,
     Strict(body): Strict<CreateJoinRule>,
-) -> Result<(StatusCode, Json<JoinRuleView>), Problem> {
+) -> Result<(StatusCode, Json<MadeJoinRule>), Problem> {
     let invalid = |detail: String| Problem::new(StatusCode::UNPROCESSABLE_ENTITY, "invalid", detail);
     let pool = body.pool.unwrap_or_else(|| longshore_core::spec::DEFAULT_POOL.to_owned());
     if !names::is_name(&pool) {
@@ -88,7 +97,7 @@ pub(super) async fn create(
     }
     let new = NewJoinRule { pool, labels: body.labels, conditions };
     let row = api.engine.add_join_rule(new, &by).await?;
-    Ok((StatusCode::CREATED, Json(view(row))))
+    Ok((StatusCode::CREATED, Json(MadeJoinRule { rule: view(row), ca_pem: api.ca.ca_pem().to_owned() })))
 }
 
 /// All join rules, oldest first.

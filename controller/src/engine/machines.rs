@@ -111,19 +111,7 @@ impl Engine {
     ) -> Result<String> {
         let Decided { rule, machine, request, former } = decided;
         let now = self.clock().now();
-        let row = AgentRow {
-            id: agent,
-            pool: rule.pool.clone(),
-            labels: rule.labels.clone(),
-            hostname: join.hostname.clone(),
-            version: join.version.clone(),
-            serial: certificate.serial.clone(),
-            boot_id: join.boot_id.clone(),
-            facts: json!({}),
-            enrolled_at: now,
-            seen_at: None,
-            revoked_at: None,
-        };
+        let row = agent_row(join, &rule, agent, certificate, now);
         let pool = row.pool.clone();
         let origin = OriginRow {
             agent,
@@ -184,6 +172,28 @@ impl Engine {
             }
         }
         Error::Proof(outside)
+    }
+}
+
+fn agent_row(
+    join: &ProofJoin<'_>,
+    rule: &JoinRuleRow,
+    id: AgentId,
+    certificate: &AgentCertificate,
+    now: Timestamp,
+) -> AgentRow {
+    AgentRow {
+        id,
+        pool: rule.pool.clone(),
+        labels: rule.labels.clone(),
+        hostname: join.hostname.clone(),
+        version: join.version.clone(),
+        serial: certificate.serial.clone(),
+        boot_id: join.boot_id.clone(),
+        facts: json!({}),
+        enrolled_at: now,
+        seen_at: None,
+        revoked_at: None,
     }
 }
 
@@ -258,7 +268,8 @@ fn pick<'a>(
     own: Option<longshore_core::id::JoinRuleId>,
     pool: Option<&str>,
 ) -> Result<&'a JoinRuleRow, Option<(&'a JoinRuleRow, Mismatch)>> {
-    let (mut best, mut nearest): (Option<(&JoinRuleRow, u8)>, Option<(&JoinRuleRow, Mismatch)>) = (None, None);
+    let mut best: Option<(&JoinRuleRow, u8)> = None;
+    let mut nearest: Option<(&JoinRuleRow, Mismatch)> = None;
     for rule in rules {
         match rule.conditions.admits(&attested.machine) {
             Ok(()) if pool.is_some_and(|pool| rule.pool != pool) => {}

@@ -3,9 +3,9 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use longshore_controller::clock::Clock;
 use longshore_controller::tasks::{OnError, Tasks};
 use longshore_core::join::binding;
-use longshore_core::time::Timestamp;
 use longshore_proto::v1;
 use rcgen::KeyPair;
 use serde_json::{Value, json};
@@ -47,8 +47,7 @@ fn date() -> String {
 }
 
 fn now() -> String {
-    let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap();
-    Timestamp::from_micros(i64::try_from(since.as_micros()).unwrap()).to_string()
+    Clock::system().now().to_string()
 }
 
 impl World {
