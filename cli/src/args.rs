@@ -3,7 +3,9 @@
 //! The texts here are the manual that people read first; `tests/help` holds them as golden files.
 
 pub mod account;
+pub mod agent;
 pub mod artifacts;
+pub mod join_rule;
 pub mod library;
 mod package;
 pub mod people;
@@ -130,12 +132,18 @@ pub enum Command {
     /// Ask a deployment to stop: its tool gets one SIGINT and time to end well.
     Cancel(Id),
     /// List the agents.
-    Agents,
+    Agents(agent::Agents),
+    /// Cut an agent off, or let its machine in again.
+    #[command(subcommand)]
+    Agent(agent::AgentCommand),
     /// Look at pools of agents, and change what is set for them.
     #[command(subcommand)]
     Pool(pool::PoolCommand),
     /// List the stack locks and who holds them.
     Locks,
+    /// Make rules by which machines of a cloud join without a token.
+    #[command(subcommand)]
+    JoinRule(join_rule::JoinRuleCommand),
     /// Make tokens with which agents join.
     #[command(subcommand)]
     JoinToken(JoinTokenCommand),
@@ -439,6 +447,9 @@ pub struct JoinTokenCreate {
     /// A label that its agents get, as in `zone=a`; may be repeated.
     #[arg(long = "label", value_name = "NAME=VALUE", value_parser = releases::pair)]
     pub labels: Vec<(String, String)>,
+    /// Its agents leave the list when they are gone: for machines that come and go.
+    #[arg(long)]
+    pub ephemeral: bool,
     /// Write the certificate of the server's authority here; the agent needs it to join.
     #[arg(long, value_name = "FILE")]
     pub ca_file: Option<PathBuf>,

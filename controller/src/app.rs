@@ -9,6 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
+use longshore_proto::v1::agent_plane_server::AgentPlaneServer;
 use metrics_exporter_prometheus::PrometheusHandle;
 use tokio::net::TcpListener;
 use tokio::sync::oneshot;
@@ -20,6 +21,7 @@ use crate::clock::Clock;
 use crate::config::Config;
 use crate::data_dir::{self, DataDir};
 use crate::engine::{self, Engine};
+use crate::identity::cloud::Verifier;
 use crate::identity::{self, Ca, Door, Incoming, Tls, TokenHash, TokenKind};
 use crate::logs::{self, Logs};
 use crate::manager::Manager;
@@ -82,6 +84,9 @@ pub enum Error {
     /// The engine.
     #[error("cannot start the engine")]
     Engine(#[from] engine::Error),
+    /// What asks clouds.
+    #[error("cannot set up HTTP for asking clouds about machines")]
+    Http(#[source] reqwest::Error),
     /// The program's log or metrics.
     #[error(transparent)]
     Telemetry(#[from] telemetry::Error),
@@ -97,6 +102,7 @@ pub struct App {
     head: Duration,
     engine: Engine,
     ca: Arc<Ca>,
+    verifier: Arc<Verifier>,
     store: Arc<dyn Store>,
     tasks: Tasks,
     shutdown_grace: Duration,
@@ -117,6 +123,7 @@ impl App {
         let store: Arc<dyn Store> = Arc::new(Measured::new(store, clock.clone()));
         let vault = Arc::new(secrets::startup::open(&store, &data_dir, &config.secrets, &clock).await?);
         let ca = Arc::new(Ca::load_or_create(&data_dir, config.agents.certificate_validity, clock.now())?);
+        let verifier = Arc::new(Verifier::new(config.join, clock.clone()).map_err(Error::Http)?);
         let logs = Logs::open(data_dir.path().join("logs"), tasks.clone())?;
         let limits = blobs::Limits { packed: config.max_package_bytes, ..blobs::Limits::default() };
         let blobs = Blobs::open(data_dir.path().join("packages"), limits, tasks.clone())?;
@@ -160,6 +167,7 @@ impl App {
             head: config.connections.handshake,
             engine,
             ca,
+            verifier,
             store,
             tasks,
             shutdown_grace: config.shutdown_grace,
@@ -194,11 +202,24 @@ impl App {
     /// are served, and once the end begins. `false`: it ended because something it needs has failed.
     pub async fn run(self, stop: impl Future<Output = ()> + Send, manager: Manager) -> bool {
         let Self {
-            api, api_incoming, agents_incoming, head, engine, ca, store, tasks, shutdown_grace, _data_dir, ..
+            api,
+            api_incoming,
+            agents_incoming,
+            head,
+            engine,
+            ca,
+            verifier,
+            store,
+            tasks,
+            shutdown_grace,
+            _data_dir,
+            ..
         } = self;
         let accepting = api.accepting.clone();
         let drained = serve_api(&tasks, api_incoming, head, api);
-        serve_agents(&tasks, &accepting, agents_incoming, engine, ca);
+        let gate = agents::Gate::new(engine.clone());
+        let service = agents::service(engine, ca, verifier);
+        serve_agents(&tasks, &accepting, agents_incoming, service, gate);
         manager.serving(&tasks);
         let failed = tokio::select! {
             () = stop => false,
@@ -271,10 +292,16 @@ fn serve_api(tasks: &Tasks, incoming: Incoming, head: Duration, api: Api) -> one
 }
 
 /// Serves the agents' plane until `accepting` ends; open sessions end by the tasks' own token.
-fn serve_agents(tasks: &Tasks, accepting: &CancellationToken, incoming: Incoming, engine: Engine, ca: Arc<Ca>) {
+fn serve_agents(
+    tasks: &Tasks,
+    accepting: &CancellationToken,
+    incoming: Incoming,
+    service: AgentPlaneServer<agents::Service>,
+    gate: agents::Gate,
+) {
     let (stop, all) = (accepting.clone(), tasks.token().clone());
     tasks.spawn("agents", OnError::Stop, async move {
-        let served = agents::serve(agents::service(engine.clone(), ca), agents::Gate::new(engine), incoming, stop);
+        let served = agents::serve(service, gate, incoming, stop);
         tokio::select! {
             served = served => served,
             // A session that does not end by itself is cut; its agent comes back.

@@ -10,10 +10,10 @@ mod metadata;
 mod reload;
 mod serve;
 
-pub use enroll::enroll;
+pub use enroll::{By, enroll};
 pub use exit::{BAD_USAGE, exit_code};
 pub use reload::Reread;
-pub use serve::{Settings, serve};
+pub use serve::{Rejoin, Settings, serve};
 
 use longshore_core::id::AgentId;
 use tokio::sync::watch;
@@ -49,7 +49,16 @@ pub enum Error {
         #[source]
         source: std::io::Error,
     },
-    /// The join token was not taken.
+    /// The cloud's metadata service does not say what this machine is.
+    #[error("not enrolled, nothing was changed: this machine cannot be proven to be one of `{cloud}`")]
+    Metadata {
+        /// Which cloud.
+        cloud: &'static str,
+        /// Why.
+        #[source]
+        source: longshore_cloud::Error,
+    },
+    /// The join token, or what the machine is, was not taken.
     #[error("not enrolled, nothing was changed")]
     Enroll(#[source] crate::session::Error),
     /// The container engine is there and cannot be worked with.
@@ -72,7 +81,12 @@ impl Error {
     }
 }
 
-/// Runs an enrolled agent until it is told to stop. `reread` gives the configuration anew at SIGHUP.
+/// An error with its causes behind it.
+fn with_causes(error: &(dyn std::error::Error + 'static)) -> String {
+    std::iter::successors(Some(error), |error| error.source()).map(ToString::to_string).collect::<Vec<_>>().join(": ")
+}
+
+/// Runs an agent that is enrolled, or can enroll itself, until it is told to stop. `reread` gives the configuration anew at SIGHUP.
 ///
 /// # Errors
 /// [`Error`]; what runs in containers goes on.
@@ -94,8 +108,7 @@ async fn run_until(
 ) -> Result<(), Error> {
     let state_dir = StateDir::open(&config.state_dir)?;
     crate::status::clear(state_dir.path());
-    let identity = Identity::load(state_dir.path())?;
-    identity.check(crate::clock::now())?;
+    let Some(identity) = enroll::identity(&config, &state_dir, Manager, &mut stop).await? else { return Ok(()) };
     let dialer = Dialer::new(config.controller.clone(), &identity)?.by_way_of(config.proxy.clone());
     let boot_id = crate::host::boot_id().map_err(Error::system("read the host's boot id"))?;
     tracing::info!(agent = %identity.agent, controller = %config.controller, version = env!("CARGO_PKG_VERSION"), "starting");
@@ -120,6 +133,7 @@ async fn run_until(
         drain_timeout,
         retry: Policy::default(),
         manager: Manager,
+        rejoin: config.join.map(|cloud| Rejoin { config: Box::new(config.clone()), cloud }),
     };
     let executor = move |config: &Config| {
         runtime.reconfigure(config.mounts.clone(), config.limits.clone(), config.weakest_profile);

@@ -38,6 +38,8 @@ impl Config {
         differ(&mut later, "name", &self.name, &next.name);
         differ(&mut later, "docker.socket", &self.docker_socket, &next.docker_socket);
         differ(&mut later, "docker.min_runc", &self.min_runc, &next.min_runc);
+        differ(&mut later, "join", &self.join, &next.join);
+        differ(&mut later, "join_endpoint", &self.join_endpoint, &next.join_endpoint);
         differ(&mut later, "metadata", &self.metadata, &next.metadata);
         // Never with its values: a password may stand in them.
         if self.proxy != next.proxy {
@@ -118,6 +120,8 @@ mod tests {
             docker_socket: "/d".into(),
             min_runc: None,
             metadata: Metadata::Blocked,
+            join: None,
+            join_endpoint: None,
             mounts: vec![mount("state", "/a"), mount("old", "/b")],
             limits: Limits::default(),
         }

@@ -9,6 +9,7 @@ use serde::Deserialize;
 
 use super::span::Span;
 use super::{Address, Config, Error, Metadata};
+use crate::attest::Cloud;
 use crate::executor::{Limits, Mount};
 
 /// Most jobs at once.
@@ -50,6 +51,8 @@ pub(super) struct File {
     drain_timeout: Option<Span>,
     docker: Docker,
     metadata: Option<Metadata>,
+    join: Option<Cloud>,
+    join_endpoint: Option<String>,
     mounts: Option<Vec<Mount>>,
     limits: PartLimits,
 }
@@ -97,6 +100,8 @@ impl File {
                 min_runc: self.docker.min_runc.or(weaker.docker.min_runc),
             },
             metadata: self.metadata.or(weaker.metadata),
+            join: self.join.or(weaker.join),
+            join_endpoint: self.join_endpoint.or(weaker.join_endpoint),
             mounts: self.mounts.or(weaker.mounts),
             limits: PartLimits {
                 pids: self.limits.pids.or(weaker.limits.pids),
@@ -148,6 +153,8 @@ impl File {
         let limits = self.limits.check().map_err(|(field, message)| fault(field, message))?;
         let mounts = self.mounts.unwrap_or_default();
         check_mounts(&mounts).map_err(|(field, message)| fault(field, message))?;
+        let endpoint = self.join_endpoint.map(|url| url.parse::<longshore_cloud::Endpoint>());
+        let join_endpoint = endpoint.transpose().map_err(|error| fault("join_endpoint", error.to_string()))?;
         Ok(Config {
             controller,
             ca_file: absolute("ca_file", self.ca_file.ok_or_else(|| missing("ca_file"))?)?,
@@ -164,6 +171,8 @@ impl File {
             )?,
             min_runc: min_runc.transpose()?,
             metadata: self.metadata.unwrap_or_default(),
+            join: self.join,
+            join_endpoint,
             mounts,
             limits,
         })

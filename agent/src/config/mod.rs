@@ -50,6 +50,10 @@ pub struct Config {
     pub min_runc: Option<Runc>,
     /// Whether jobs may reach the cloud's metadata service.
     pub metadata: Metadata,
+    /// The cloud whose word lets this machine in, where it has no identity or its certificate has ended.
+    pub join: Option<crate::attest::Cloud>,
+    /// Where that cloud's metadata service is, instead of its own address.
+    pub join_endpoint: Option<longshore_cloud::Endpoint>,
     /// Host directories that jobs may ask for by name.
     pub mounts: Vec<Mount>,
     /// Bounds of one step's container and of the host.
@@ -174,7 +178,7 @@ mod tests {
     #[test]
     fn every_field_is_read_and_the_later_source_wins() {
         let text = format!(
-            "{GOOD}name = \"a\"\nmetadata = \"allowed\"\nslots = 2\nweakest_profile = \"locked\"\ndrain_timeout = \"1h30m\"\n[labels]\nzone = \"b\"\n[docker]\nsocket = \"/run/d.sock\"\nmin_runc = \"1.2.8\"\n\
+            "{GOOD}name = \"a\"\nmetadata = \"allowed\"\njoin = \"gcp\"\njoin_endpoint = \"http://127.0.0.1:9\"\nslots = 2\nweakest_profile = \"locked\"\ndrain_timeout = \"1h30m\"\n[labels]\nzone = \"b\"\n[docker]\nsocket = \"/run/d.sock\"\nmin_runc = \"1.2.8\"\n\
              [limits]\npids = 9\n[[mounts]]\nname = \"state\"\nsource = \"/srv/state\"\ntarget = \"/state\"\n"
         );
         let env = [
@@ -193,6 +197,8 @@ mod tests {
         assert_eq!(config.mounts.len(), 1);
         assert_eq!(config.metadata, Metadata::Allowed);
         assert_eq!(config.min_runc, Some(Runc::release(1, 2, 8)));
+        assert_eq!(config.join, Some(crate::attest::Cloud::Gcp));
+        assert_eq!(config.join_endpoint.map(|endpoint| endpoint.to_string()).as_deref(), Some("http://127.0.0.1:9"));
         assert!(!config.mounts[0].read_only);
     }
 
@@ -203,6 +209,8 @@ mod tests {
             ("slots = \"many\"\n", &["line 4", "slots"]),
             ("metadata = \"open\"\n", &["line 4", "blocked"]),
             ("slots = 0\n", &["line 4", "slots"]),
+            ("join = \"ibm\"\n", &["line 4", "aws"]),
+            ("join_endpoint = \"ftp://x\"\n", &["line 4", "join_endpoint"]),
             ("drain_timeout = \"soon\"\n", &["line 4", "drain_timeout", "30s"]),
             ("[docker]\nsocket = \"relative\"\n", &["line 5", "docker.socket"]),
             ("[docker]\nmin_runc = \"new\"\n", &["line 5", "docker.min_runc", "1.2.8"]),

@@ -15,6 +15,9 @@ use crate::output::time::moment;
 
 pub(super) async fn create(context: &Context, args: &JoinTokenCreate) -> Result<Exit, Failure> {
     let mut body = json!({ "pool": args.pool, "uses": args.uses });
+    if args.ephemeral {
+        body["ephemeral"] = json!(true);
+    }
     if !args.labels.is_empty() {
         body["labels"] = args.labels.iter().map(|(name, value)| (name.clone(), json!(value))).collect();
     }
@@ -68,7 +71,7 @@ pub(super) async fn list(context: &Context) -> Result<Exit, Failure> {
 
 pub(super) async fn revoke(context: &Context, args: &JoinTokenId) -> Result<Exit, Failure> {
     let request = Request::delete(&["join-tokens", &args.id]).repeatable();
-    context.client()?.json(&request, Patience::SHORT).await?;
+    context.client()?.send(&request, Patience::SHORT).await?;
     if context.output.is_json() {
         context.output.json(&json!({ "id": args.id }))?;
     } else {

@@ -12,6 +12,7 @@ mod fake;
 mod git;
 mod help;
 mod init;
+mod joins;
 mod people;
 mod pools;
 mod secrets;

@@ -10,6 +10,7 @@ use longshore_proto::convert::fence;
 use longshore_proto::v1;
 use tokio::io::AsyncReadExt as _;
 use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
 use tonic::{Code, Status, Streaming};
 
 use super::status::{failed, invalid, status};
@@ -35,6 +36,7 @@ type Piece = Result<v1::FetchPackageResponse, Status>;
 pub(super) async fn ship(
     engine: Engine,
     agent: AgentId,
+    cutoff: CancellationToken,
     mut up: Streaming<v1::ShipLogRequest>,
 ) -> Result<mpsc::Receiver<Ack>, Status> {
     let first =
@@ -47,7 +49,8 @@ pub(super) async fn ship(
     debug_assert!(told, "a new channel is full");
     let shipment = Shipment { engine: engine.clone(), agent, said, step: first.step, log, acks_tx };
     engine.tasks().spawn_until_stop("ship-log", OnError::Log, async move {
-        if let Err(end) = shipment.carry(first, &mut up).await {
+        let carried = cutoff.run_until_cancelled(shipment.carry(first, &mut up)).await;
+        if let Err(end) = carried.unwrap_or_else(|| Err(status(Error::Unknown))) {
             // The agent may be gone already.
             let _told = shipment.acks_tx.try_send(Err(end)).is_ok();
         }
@@ -130,6 +133,7 @@ fn add(chunks: &mut Vec<(u64, Bytes)>, message: v1::ShipLogRequest) {
 pub(super) async fn fetch(
     engine: Engine,
     agent: AgentId,
+    cutoff: CancellationToken,
     request: v1::FetchPackageRequest,
 ) -> Result<mpsc::Receiver<Piece>, Status> {
     let said = fence(request.fence).map_err(|e| invalid(&e))?;
@@ -146,7 +150,10 @@ pub(super) async fn fetch(
                 Err(error) => Err(failed(&error)),
             };
             let last = piece.is_err();
-            if give(&pieces_tx, piece).await.is_err() || last {
+            let piece = if cutoff.is_cancelled() { Err(status(Error::Unknown)) } else { piece };
+            let last = last || piece.is_err();
+            let sent = cutoff.run_until_cancelled(give(&pieces_tx, piece)).await;
+            if !matches!(sent, Some(Ok(()))) || last {
                 return Ok(());
             }
         }

@@ -1,4 +1,5 @@
-//! The RPCs. Each says first who calls: only [`enroll`](Service::enroll) takes a caller without a certificate.
+//! The RPCs. Each says first who calls: only [`enroll`](Service::enroll) and [`challenge`](Service::challenge) take a caller without a
+//! certificate.
 
 use std::sync::Arc;
 
@@ -6,12 +7,14 @@ use longshore_core::id::AgentId;
 use longshore_proto::v1;
 use longshore_proto::v1::agent_plane_server::{AgentPlane, AgentPlaneServer};
 use tokio_stream::wrappers::ReceiverStream;
+use tokio_util::sync::CancellationToken;
 use tonic::{Request, Response, Status, Streaming};
 
 use super::status::{invalid, status};
 use super::{Peer, artifact, log, session, wire};
 use crate::engine::Engine;
-use crate::engine::plane::{Error, Join};
+use crate::engine::plane::{Error, Join, Joined, ProofJoin};
+use crate::identity::cloud::{NONCE_LIFETIME, Verifier};
 use crate::identity::{Ca, TokenKind};
 
 /// Longest text of a host name or a version that is kept.
@@ -22,12 +25,13 @@ const MAX_TEXT: usize = 255;
 pub struct Service {
     engine: Engine,
     ca: Arc<Ca>,
+    verifier: Arc<Verifier>,
 }
 
 /// The agents' plane as [`super::serve()`] serves it.
 #[must_use]
-pub fn service(engine: Engine, ca: Arc<Ca>) -> AgentPlaneServer<Service> {
-    AgentPlaneServer::new(Service { engine, ca })
+pub fn service(engine: Engine, ca: Arc<Ca>, verifier: Arc<Verifier>) -> AgentPlaneServer<Service> {
+    AgentPlaneServer::new(Service { engine, ca, verifier })
 }
 
 type Answer<T> = Result<Response<T>, Status>;
@@ -35,10 +39,36 @@ type Answer<T> = Result<Response<T>, Status>;
 impl Service {
     /// The caller, who must have a certificate and not be cut off.
     async fn caller<T>(&self, request: &Request<T>) -> Result<AgentId, Status> {
-        let agent = peer(request).and_then(|peer| peer.agent).ok_or_else(|| status(Error::Unknown))?;
-        self.engine.admit(agent).await.map_err(status)?;
-        Ok(agent)
+        self.caller_with_cutoff(request).await.map(|(agent, _)| agent)
     }
+
+    /// The same, with what ends its streams when it is cut off.
+    async fn caller_with_cutoff<T>(&self, request: &Request<T>) -> Result<(AgentId, CancellationToken), Status> {
+        let agent = peer(request).and_then(|peer| peer.agent).ok_or_else(|| status(Error::Unknown))?;
+        let cutoff = self.engine.admit(agent).await.map_err(status)?;
+        Ok((agent, cutoff))
+    }
+
+    async fn join(&self, request: &v1::EnrollRequest) -> Result<Joined, Error> {
+        let (hostname, boot_id) = (text(&request.hostname), text(&request.boot_id));
+        let version = text(&request.agent_version);
+        if let Some(proof) = &request.proof {
+            let previous = (!request.previous_certificate_pem.is_empty())
+                .then_some((request.previous_certificate_pem.as_str(), request.previous_signature.as_slice()));
+            let proof = wire::proof(proof)?;
+            let (nonce, csr) = (request.nonce.as_str(), request.csr_pem.as_str());
+            let join = ProofJoin { proof, nonce, csr, previous, hostname, boot_id, version };
+            return self.engine.join_by_proof(&self.ca, &self.verifier, join).await;
+        }
+        let token = TokenKind::Join.hash(&request.join_token).map(|hash| *hash.as_bytes());
+        let join = Join { token, csr: &request.csr_pem, hostname, boot_id, version };
+        self.engine.join(&self.ca, join).await
+    }
+}
+
+/// What is done for an agent, unless it is cut off meanwhile.
+async fn unless<T>(cutoff: &CancellationToken, done: impl Future<Output = Result<T, Status>>) -> Result<T, Status> {
+    cutoff.run_until_cancelled(done).await.unwrap_or_else(|| Err(status(Error::Unknown)))
 }
 
 fn peer<T>(request: &Request<T>) -> Option<&Peer> {
@@ -57,15 +87,7 @@ impl AgentPlane for Service {
     type FetchPackageStream = ReceiverStream<Result<v1::FetchPackageResponse, Status>>;
 
     async fn enroll(&self, request: Request<v1::EnrollRequest>) -> Answer<v1::EnrollResponse> {
-        let request = request.into_inner();
-        let join = Join {
-            token: TokenKind::Join.hash(&request.join_token).map(|hash| *hash.as_bytes()),
-            csr: &request.csr_pem,
-            hostname: text(&request.hostname),
-            boot_id: text(&request.boot_id),
-            version: text(&request.agent_version),
-        };
-        let joined = self.engine.join(&self.ca, join).await.map_err(status)?;
+        let joined = self.join(request.get_ref()).await.map_err(status)?;
         tracing::info!(agent = %joined.agent, pool = joined.pool, "an agent was enrolled");
         Ok(Response::new(v1::EnrollResponse {
             agent_id: joined.agent.to_string(),
@@ -74,6 +96,21 @@ impl AgentPlane for Service {
             controller_id: joined.controller.to_string(),
             pool: joined.pool,
         }))
+    }
+
+    async fn challenge(&self, _request: Request<v1::ChallengeRequest>) -> Answer<v1::ChallengeResponse> {
+        Ok(Response::new(v1::ChallengeResponse {
+            nonce: self.verifier.nonce(),
+            controller_id: self.engine.meta().controller.to_string(),
+            seconds: u32::try_from(NONCE_LIFETIME.as_secs()).unwrap_or(u32::MAX),
+        }))
+    }
+
+    async fn leave(&self, request: Request<v1::LeaveRequest>) -> Answer<v1::LeaveResponse> {
+        let agent = self.caller(&request).await?;
+        self.engine.leave(agent, text(&request.get_ref().reason)).await.map_err(status)?;
+        tracing::info!(%agent, "an agent took its leave");
+        Ok(Response::new(v1::LeaveResponse {}))
     }
 
     async fn renew_certificate(
@@ -90,8 +127,9 @@ impl AgentPlane for Service {
     }
 
     async fn session(&self, request: Request<Streaming<v1::SessionRequest>>) -> Answer<Self::SessionStream> {
-        let agent = self.caller(&request).await?;
-        let down = session::open(self.engine.clone(), agent, request.into_inner()).await?;
+        let (agent, cutoff) = self.caller_with_cutoff(&request).await?;
+        let opened = session::open(self.engine.clone(), agent, cutoff.clone(), request.into_inner());
+        let down = unless(&cutoff, opened).await?;
         Ok(Response::new(ReceiverStream::new(down)))
     }
 
@@ -110,8 +148,9 @@ impl AgentPlane for Service {
     }
 
     async fn ship_log(&self, request: Request<Streaming<v1::ShipLogRequest>>) -> Answer<Self::ShipLogStream> {
-        let agent = self.caller(&request).await?;
-        let acks = log::ship(self.engine.clone(), agent, request.into_inner()).await?;
+        let (agent, cutoff) = self.caller_with_cutoff(&request).await?;
+        let shipped = log::ship(self.engine.clone(), agent, cutoff.clone(), request.into_inner());
+        let acks = unless(&cutoff, shipped).await?;
         Ok(Response::new(ReceiverStream::new(acks)))
     }
 
@@ -119,13 +158,13 @@ impl AgentPlane for Service {
         &self,
         request: Request<Streaming<v1::ShipArtifactRequest>>,
     ) -> Answer<v1::ShipArtifactResponse> {
-        let agent = self.caller(&request).await?;
-        artifact::ship(self.engine.clone(), agent, request.into_inner()).await.map(Response::new)
+        let (agent, cutoff) = self.caller_with_cutoff(&request).await?;
+        unless(&cutoff, artifact::ship(self.engine.clone(), agent, request.into_inner())).await.map(Response::new)
     }
 
     async fn fetch_package(&self, request: Request<v1::FetchPackageRequest>) -> Answer<Self::FetchPackageStream> {
-        let agent = self.caller(&request).await?;
-        let pieces = log::fetch(self.engine.clone(), agent, request.into_inner()).await?;
+        let (agent, cutoff) = self.caller_with_cutoff(&request).await?;
+        let pieces = log::fetch(self.engine.clone(), agent, cutoff, request.into_inner()).await?;
         Ok(Response::new(ReceiverStream::new(pieces)))
     }
 }

@@ -14,6 +14,7 @@ mod deployments;
 mod events;
 mod extract;
 mod health;
+mod join_rules;
 mod join_tokens;
 mod libraries;
 mod logs;
@@ -184,7 +185,10 @@ fn described() -> OpenApiRouter<Api> {
         .routes(routes!(events::events))
         .routes(routes!(agents::list))
         .routes(routes!(agents::revoke))
+        .routes(routes!(agents::readmit))
         .routes(routes!(agents::locks))
+        .routes(routes!(join_rules::list, join_rules::create))
+        .routes(routes!(join_rules::revoke))
         .routes(routes!(join_tokens::list, join_tokens::create))
         .routes(routes!(join_tokens::revoke))
         .routes(routes!(users::list, users::create))

@@ -5,6 +5,7 @@
 
 mod env;
 mod file;
+mod join;
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
@@ -91,6 +92,8 @@ pub struct Config {
     pub engine: Settings,
     /// Where the key of the secrets comes from.
     pub secrets: secrets::Settings,
+    /// What machines of clouds are verified against.
+    pub join: identity::cloud::Settings,
 }
 
 /// The API.
@@ -186,6 +189,9 @@ fn check(file: File) -> Result<Config, Error> {
         ..engine
     };
     let connections = check_connections(&file.connections)?;
+    let silence = file.agents.ephemeral_silence.map_or(engine.ephemeral_silence, |d| d.0);
+    check_range("agents.ephemeral_silence", silence, engine.lease, Duration::from_secs(30 * 86_400))?;
+    let engine = Settings { ephemeral_silence: silence, ..engine };
     let log = check_log(file.log)?;
     let secrets = check_secrets(file.secrets)?;
     Ok(Config {
@@ -198,6 +204,7 @@ fn check(file: File) -> Result<Config, Error> {
         log,
         engine,
         secrets,
+        join: join::check(file.join)?,
     })
 }
 

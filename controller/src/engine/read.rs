@@ -370,13 +370,27 @@ impl Engine {
         self.0.live.subscribe(id)
     }
 
-    /// All agents, oldest first.
+    /// Agents, oldest first, without ephemeral ones that are gone.
     ///
     /// # Errors
     /// When rows cannot be read.
     pub async fn agents(&self) -> Result<Vec<AgentView>> {
-        let (rows, live) =
-            self.read(|tx| Box::pin(async move { Ok((tx.agents().await?, tx.live_attempts().await?)) })).await?;
+        let mut all = self.all_agents().await?;
+        all.retain(|agent| agent.gone.is_none());
+        Ok(all)
+    }
+
+    /// All agents there ever were, oldest first.
+    ///
+    /// # Errors
+    /// When rows cannot be read.
+    pub async fn all_agents(&self) -> Result<Vec<AgentView>> {
+        let (rows, live, origins) = self
+            .read(|tx| {
+                Box::pin(async move { Ok((tx.agents().await?, tx.live_attempts().await?, tx.origins().await?)) })
+            })
+            .await?;
+        let origins: HashMap<_, _> = origins.into_iter().map(|origin| (origin.agent, origin)).collect();
         let busy = busy(&live);
         let mut attempts: HashMap<_, Vec<AttemptId>> = HashMap::new();
         for row in &live {
@@ -384,7 +398,11 @@ impl Engine {
         }
         let view = |row: crate::store::rows::AgentRow| {
             let ability = self.0.sessions.ability(row.id);
+            let origin = origins.get(&row.id);
+            let gone = origin.and_then(|origin| origin.gone).filter(|_| ability.is_none());
+            let gone = gone.filter(|_| !attempts.contains_key(&row.id)).map(|(_, why)| why.as_str().to_owned());
             let state = match &ability {
+                _ if gone.is_some() => "gone",
                 _ if row.revoked_at.is_some() => "revoked",
                 Some(ability) if ability.draining => "draining",
                 Some(_) => "connected",
@@ -392,6 +410,11 @@ impl Engine {
             };
             let seen_at = if ability.is_some() { Some(self.clock().now()) } else { row.seen_at };
             AgentView {
+                ephemeral: origin.is_some_and(|origin| origin.ephemeral),
+                rule: origin.and_then(|origin| origin.rule).map(|rule| rule.to_string()),
+                machine: origin.and_then(|origin| origin.machine.clone()),
+                gone,
+                cloned: self.0.sessions.is_cloned(row.id),
                 id: row.id.to_string(),
                 pool: row.pool,
                 labels: row.labels,

@@ -76,7 +76,8 @@ impl Engine {
         let now = self.clock().now();
         let approvals = self.expire_approvals().await?.map_or(NAP, |at| at.since(now) + Duration::from_millis(1));
         let schedule = self.schedule(now).await?;
-        Ok(NAP.min(leases).min(limits).min(waits).min(approvals).min(schedule))
+        let vanish = self.vanish().await?;
+        Ok(NAP.min(leases).min(limits).min(waits).min(approvals).min(schedule).min(vanish))
     }
 
     /// Attempts of agents whose lease has lapsed.

@@ -332,10 +332,20 @@ pub struct AgentView {
     pub id: String,
     /// The pool it belongs to.
     pub pool: String,
-    /// Labels by its join token.
+    /// Labels by its join token or rule.
     pub labels: BTreeMap<String, String>,
-    /// `connected`, `draining`, `disconnected` or `revoked`.
+    /// `connected`, `draining`, `disconnected`, `revoked`, or `gone` (ephemeral ones).
     pub state: String,
+    /// It leaves the list when it is gone.
+    pub ephemeral: bool,
+    /// The join rule that let it in (`jru_...`).
+    pub rule: Option<String>,
+    /// The machine that it is, as it was proven: `aws/ACCOUNT/INSTANCE`, `gcp/PROJECT/NUMBER`, `azure/SUBSCRIPTION/VM`.
+    pub machine: Option<String>,
+    /// How it is known that it is gone: `left`, `replaced` or `silent`.
+    pub gone: Option<String>,
+    /// Two processes have lately been seen with its identity; the second one is refused.
+    pub cloned: bool,
     /// Host name.
     pub hostname: String,
     /// Version of the program.

@@ -5,6 +5,7 @@
 //! to log in; keys are files with mode 0600 or live in memory only.
 
 mod ca;
+pub mod cloud;
 mod door;
 mod peer;
 mod tls;

@@ -255,7 +255,7 @@ fn explain(error: &io::Error) -> String {
     match source {
         Some(rustls::Error::InvalidCertificate(
             CertificateError::Expired | CertificateError::ExpiredContext { .. },
-        )) => "its certificate has expired: enroll the agent again with a new join token".to_owned(),
+        )) => "its certificate has expired: enroll the agent again, or set `join` in its configuration where its machine is in a cloud".to_owned(),
         Some(rustls::Error::InvalidCertificate(
             CertificateError::NotValidYet | CertificateError::NotValidYetContext { .. },
         )) => "its certificate is not valid yet: compare the clocks of both machines".to_owned(),

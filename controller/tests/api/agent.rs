@@ -80,6 +80,7 @@ pub(crate) async fn enroll(plane: &mut Plane, join_token: &str) -> Result<Identi
         hostname: "test".to_owned(),
         boot_id: "boot".to_owned(),
         agent_version: "0".to_owned(),
+        ..v1::EnrollRequest::default()
     };
     let joined = plane.enroll(request).await?.into_inner();
     assert!(joined.agent_id.starts_with("agt_") && joined.controller_id.starts_with("ctl_"), "{joined:?}");
@@ -100,12 +101,18 @@ pub(crate) struct Job {
 
 impl Session {
     /// Says hello and reads the welcome.
-    pub(crate) async fn open(mut plane: Plane) -> Result<Self, Status> {
+    pub(crate) async fn open(plane: Plane) -> Result<Self, Status> {
+        Self::open_as(plane, "", "boot").await
+    }
+
+    /// The same as a process and a boot of its own.
+    pub(crate) async fn open_as(mut plane: Plane, instance: &str, boot: &str) -> Result<Self, Status> {
         let (up, messages) = mpsc::channel(8);
         let host =
             v1::HostFacts { hostname: "test".to_owned(), engine_version: "1".to_owned(), ..v1::HostFacts::default() };
         let hello = v1::Hello {
-            boot_id: "boot".to_owned(),
+            boot_id: boot.to_owned(),
+            instance_id: instance.to_owned(),
             slots: 1,
             host: Some(host),
             weakest_profile: "standard".to_owned(),
@@ -131,7 +138,18 @@ impl Session {
         }
     }
 
-    async fn beat(&mut self) {
+    /// How it ends.
+    pub(crate) async fn end(&mut self) -> Status {
+        loop {
+            match self.down.message().await {
+                Ok(Some(_)) => {}
+                Ok(None) => return Status::ok("it ended by itself"),
+                Err(status) => return status,
+            }
+        }
+    }
+
+    pub(crate) async fn beat(&mut self) {
         let beat = v1::Heartbeat { sequence: 7, free_slots: 0, host: None };
         self.up.send(v1::SessionRequest { message: Some(Up::Heartbeat(beat)) }).await.unwrap();
         while !matches!(self.down.message().await.unwrap().unwrap().message, Some(Down::HeartbeatAck(_))) {}

@@ -6,6 +6,9 @@ mod agent;
 mod artifacts;
 mod attacks;
 mod auth;
+#[path = "../../src/identity/cloud/testing.rs"]
+#[expect(dead_code, reason = "the tests of the verifier need more of it")]
+mod clouds;
 mod codes;
 mod deployments;
 mod fences;
@@ -13,6 +16,7 @@ mod floods;
 mod h2;
 mod harness;
 mod https;
+mod machines;
 mod openapi;
 mod packages;
 mod people;

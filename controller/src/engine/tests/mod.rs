@@ -15,6 +15,7 @@ mod guided;
 mod images;
 mod libraries;
 mod local;
+mod machines;
 mod operations;
 mod people;
 mod plans;
@@ -249,6 +250,8 @@ impl World {
 struct Sim {
     id: AgentId,
     boot: String,
+    /// Which process it is; empty: nobody asks.
+    instance: String,
     slots: u32,
     /// It can make plans and run them.
     plans: bool,
@@ -264,12 +267,27 @@ impl Sim {
     /// One that can do everything but tell digests of images.
     fn new(id: AgentId, slots: u32) -> Self {
         let (boot, plan) = ("boot-1".to_owned(), plans::TEXT.into());
-        Self { id, boot, slots, plans: true, operations: true, plan, line: None, images: false }
+        Self {
+            id,
+            boot,
+            instance: String::new(),
+            slots,
+            plans: true,
+            operations: true,
+            plan,
+            line: None,
+            images: false,
+        }
     }
 
     async fn hello(&mut self, engine: &Engine, held: &[Fence]) -> Vec<Verdict> {
+        self.try_hello(engine, held).await.unwrap()
+    }
+
+    async fn try_hello(&mut self, engine: &Engine, held: &[Fence]) -> Result<Vec<Verdict>, plane::Error> {
         let hello = Hello {
             boot_id: self.boot.clone(),
+            instance: self.instance.clone(),
             slots: self.slots,
             held: held.to_vec(),
             facts: json!({}),
@@ -283,9 +301,9 @@ impl Sim {
             plans: self.plans,
             operations: self.operations,
         };
-        let welcome = engine.hello(self.id, hello).await.unwrap();
+        let welcome = engine.hello(self.id, hello).await?;
         self.line = Some(welcome.line);
-        welcome.verdicts
+        Ok(welcome.verdicts)
     }
 
     async fn told(&mut self) -> ToAgent {
