@@ -36,7 +36,7 @@ impl Default for Limits {
             per_address: 4_096,
             strangers_per_address: 128,
             stranger: Duration::from_secs(60),
-            in_all: 32_768,
+            in_all: 24_576,
             count_loopback: false,
         }
     }
