@@ -12,6 +12,8 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     // Secrets travel in these: no derived Debug may print them.
     let opaque = [
         "EnrollRequest",
+        "SignedRequest",
+        "GcpProof",
         "Grant",
         "EnvVar",
         "PulumiAction",

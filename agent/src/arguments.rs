@@ -31,14 +31,24 @@ pub enum Command {
         #[arg(long)]
         die_with_parent: bool,
     },
-    /// Trade a one-use join token for this agent's certificate
+    /// Trade a join token, or what this machine is to its cloud, for this agent's certificate
+    #[command(group(clap::ArgGroup::new("by").required(true)))]
     Enroll {
         /// Which configuration.
         #[command(flatten)]
         config: ConfigArguments,
         /// File with the join token
-        #[arg(long, value_name = "FILE")]
-        token_file: PathBuf,
+        #[arg(long, value_name = "FILE", group = "by")]
+        token_file: Option<PathBuf>,
+        /// Join as this EC2 instance, by its identity document and, where it has an instance profile, a request that the role signs
+        #[arg(long, group = "by")]
+        aws: bool,
+        /// Join as this Compute Engine instance, by an identity token
+        #[arg(long, group = "by")]
+        gcp: bool,
+        /// Join as this Azure virtual machine, by its attested document
+        #[arg(long, group = "by")]
+        azure: bool,
         /// Replace the identity that is there
         #[arg(long)]
         force: bool,

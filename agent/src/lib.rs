@@ -8,6 +8,7 @@
 
 pub mod app;
 pub mod arguments;
+pub mod attest;
 pub mod cache;
 pub mod clock;
 pub mod config;

@@ -4,8 +4,9 @@ use std::io::Write as _;
 use std::process::ExitCode;
 
 use clap::Parser as _;
-use longshore_agent::app::{self, BAD_USAGE, exit_code};
+use longshore_agent::app::{self, BAD_USAGE, By, exit_code};
 use longshore_agent::arguments::{Arguments, Command};
+use longshore_agent::attest::Cloud;
 use longshore_agent::{doctor, status};
 use longshore_core::secret::Secret;
 
@@ -35,11 +36,19 @@ fn start(command: Command) -> anyhow::Result<ExitCode> {
             let config = config.load()?;
             writeln!(out, "ok: agent `{}` with {} slots for {}", config.name, config.slots, config.controller)?;
         }
-        Command::Enroll { config, token_file, force } => {
+        Command::Enroll { config, token_file, aws, gcp, azure: _, force } => {
             let config = config.load()?;
-            let token = std::fs::read_to_string(&token_file)
-                .map_err(|err| anyhow::anyhow!("cannot read the join token `{}`: {err}", token_file.display()))?;
-            let identity = runtime()?.block_on(app::enroll(&config, Secret::new(token.trim().to_owned()), force))?;
+            let by = match token_file {
+                Some(path) => {
+                    let token = std::fs::read_to_string(&path)
+                        .map_err(|err| anyhow::anyhow!("cannot read the join token `{}`: {err}", path.display()))?;
+                    By::Token(Secret::new(token.trim().to_owned()))
+                }
+                None if aws => By::Machine(Cloud::Aws),
+                None if gcp => By::Machine(Cloud::Gcp),
+                None => By::Machine(Cloud::Azure),
+            };
+            let identity = runtime()?.block_on(app::enroll(&config, by, force))?;
             writeln!(out, "enrolled as {} in pool {}", identity.agent, identity.pool)?;
         }
         Command::Run { config, die_with_parent } => {

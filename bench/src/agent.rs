@@ -51,6 +51,7 @@ impl Agent {
             hostname: format!("fleet-{}", self.number),
             boot_id: self.boot_id(),
             agent_version: env!("CARGO_PKG_VERSION").to_owned(),
+            ..v1::EnrollRequest::default()
         };
         let certificate_pem = plane.enroll(request).await.context("not let in")?.into_inner().certificate_pem;
         Ok(Identity { certificate_pem, key })

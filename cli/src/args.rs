@@ -5,6 +5,7 @@
 pub mod account;
 pub mod agent;
 pub mod artifacts;
+pub mod join_rule;
 pub mod library;
 mod package;
 pub mod people;
@@ -131,8 +132,8 @@ pub enum Command {
     /// Ask a deployment to stop: its tool gets one SIGINT and time to end well.
     Cancel(Id),
     /// List the agents.
-    Agents,
-    /// Do something about one agent.
+    Agents(agent::Agents),
+    /// Cut an agent off, let its machine in again, or release it from quarantine.
     #[command(subcommand)]
     Agent(agent::AgentCommand),
     /// Look at pools of agents, and change what is set for them.
@@ -140,6 +141,9 @@ pub enum Command {
     Pool(pool::PoolCommand),
     /// List the stack locks and who holds them.
     Locks,
+    /// Make rules by which machines of a cloud join without a token.
+    #[command(subcommand)]
+    JoinRule(join_rule::JoinRuleCommand),
     /// Make tokens with which agents join.
     #[command(subcommand)]
     JoinToken(JoinTokenCommand),
@@ -443,6 +447,9 @@ pub struct JoinTokenCreate {
     /// A label that its agents get, as in `zone=a`; may be repeated.
     #[arg(long = "label", value_name = "NAME=VALUE", value_parser = releases::pair)]
     pub labels: Vec<(String, String)>,
+    /// Its agents leave the list when they are gone: for machines that come and go.
+    #[arg(long)]
+    pub ephemeral: bool,
     /// Write the certificate of the server's authority here; the agent needs it to join.
     #[arg(long, value_name = "FILE")]
     pub ca_file: Option<PathBuf>,

@@ -9,10 +9,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
-use axum::serve::ListenerExt as _;
+use longshore_proto::v1::agent_plane_server::AgentPlaneServer;
 use metrics_exporter_prometheus::PrometheusHandle;
-use rustls::ServerConfig;
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::TcpListener;
 use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
 
@@ -22,7 +21,8 @@ use crate::clock::Clock;
 use crate::config::Config;
 use crate::data_dir::{self, DataDir};
 use crate::engine::{self, Engine};
-use crate::identity::{self, Ca, Incoming, TokenHash, TokenKind};
+use crate::identity::cloud::Verifier;
+use crate::identity::{self, Ca, Door, Incoming, Tls, TokenHash, TokenKind};
 use crate::logs::{self, Logs};
 use crate::manager::Manager;
 use crate::secrets;
@@ -85,6 +85,9 @@ pub enum Error {
     /// The engine.
     #[error("cannot start the engine")]
     Engine(#[from] engine::Error),
+    /// What asks clouds.
+    #[error("cannot set up HTTP for asking clouds about machines")]
+    Http(#[source] reqwest::Error),
     /// The program's log or metrics.
     #[error(transparent)]
     Telemetry(#[from] telemetry::Error),
@@ -97,12 +100,13 @@ pub enum Error {
 #[derive(Debug)]
 pub struct App {
     api: Api,
-    api_listener: TcpListener,
-    api_tls: Option<Arc<ServerConfig>>,
+    api_incoming: Incoming,
     agents_incoming: Incoming,
-    agents_address: SocketAddr,
+    /// How long the head of a request of the API may take.
+    head: Duration,
     engine: Engine,
     ca: Arc<Ca>,
+    verifier: Arc<Verifier>,
     store: Arc<dyn Store>,
     tasks: Tasks,
     shutdown_grace: Duration,
@@ -123,6 +127,7 @@ impl App {
         let store: Arc<dyn Store> = Arc::new(Measured::new(store, clock.clone()));
         let vault = Arc::new(secrets::startup::open(&store, &data_dir, &config.secrets, &clock).await?);
         let ca = Arc::new(Ca::load_or_create(&data_dir, config.agents.certificate_validity, clock.now())?);
+        let verifier = Arc::new(Verifier::new(config.join, clock.clone()).map_err(Error::Http)?);
         let logs = Logs::open(data_dir.path().join("logs"), tasks.clone())?;
         let limits = blobs::Limits { packed: config.max_package_bytes, ..blobs::Limits::default() };
         let blobs = Blobs::open(data_dir.path().join("packages"), limits, tasks.clone())?;
@@ -130,12 +135,11 @@ impl App {
         blobs.sweep_forever(clock.clone());
         let api_tls =
             config.api.tls.as_ref().map(|(certificate, key)| identity::api_from_files(certificate, key)).transpose()?;
-        let api_listener = bind(config.api.listen, "api.listen").await?;
-        let agents_listener = bind(config.agents.listen, "agents.listen").await?;
-        let tls = identity::agent_plane(&ca, &config.agents.names, clock.now())?;
-        let unread = |source| Error::Listen { address: config.agents.listen, field: "agents.listen", source };
-        let agents_address = agents_listener.local_addr().map_err(unread)?;
-        let agents_incoming = Incoming::new(agents_listener, tls, "agents").map_err(unread)?;
+        let door = |plane| Door::new(config.connections, plane);
+        let api_incoming =
+            bind(config.api.listen, "api.listen", api_tls.map_or(Tls::None, Tls::Server), door("api")).await?;
+        let tls = Tls::Mutual(identity::agent_plane(&ca, &config.agents.names, clock.now())?);
+        let agents_incoming = bind(config.agents.listen, "agents.listen", tls, door("agents")).await?;
         install(&store, &clock).await?;
         let parts = engine::Parts {
             store: Arc::clone(&store),
@@ -164,12 +168,12 @@ impl App {
         });
         Ok(Self {
             api,
-            api_listener,
-            api_tls,
+            api_incoming,
             agents_incoming,
-            agents_address,
+            head: config.connections.handshake,
             engine,
             ca,
+            verifier,
             store,
             tasks,
             shutdown_grace: config.shutdown_grace,
@@ -178,17 +182,15 @@ impl App {
     }
 
     /// Where the API listens.
-    ///
-    /// # Errors
-    /// When the system does not say.
-    pub fn api_address(&self) -> std::io::Result<SocketAddr> {
-        self.api_listener.local_addr()
+    #[must_use]
+    pub fn api_address(&self) -> SocketAddr {
+        self.api_incoming.address()
     }
 
     /// Where the agents' plane listens.
     #[must_use]
     pub fn agents_address(&self) -> SocketAddr {
-        self.agents_address
+        self.agents_incoming.address()
     }
 
     /// The API as a service, for whoever calls it without a socket.
@@ -207,11 +209,12 @@ impl App {
     pub async fn run(self, stop: impl Future<Output = ()> + Send, manager: Manager) -> bool {
         let Self {
             api,
-            api_listener,
-            api_tls,
+            api_incoming,
             agents_incoming,
+            head,
             engine,
             ca,
+            verifier,
             store,
             tasks,
             shutdown_grace,
@@ -219,8 +222,10 @@ impl App {
             ..
         } = self;
         let accepting = api.accepting.clone();
-        let drained = serve_api(&tasks, api_listener, api_tls, api);
-        serve_agents(&tasks, &accepting, agents_incoming, engine, ca);
+        let drained = serve_api(&tasks, api_incoming, head, api);
+        let gate = agents::Gate::new(engine.clone());
+        let service = agents::service(engine, ca, verifier);
+        serve_agents(&tasks, &accepting, agents_incoming, service, gate);
         manager.serving(&tasks);
         let failed = tokio::select! {
             () = stop => false,
@@ -255,8 +260,13 @@ async fn traces(_: &Engine, _: Option<&trace::Settings>) -> Result<Option<Traces
     Ok(None)
 }
 
-async fn bind(address: SocketAddr, field: &'static str) -> Result<TcpListener, Error> {
-    TcpListener::bind(address).await.map_err(|source| Error::Listen { address, field, source })
+async fn bind(address: SocketAddr, field: &'static str, tls: Tls, door: Door) -> Result<Incoming, Error> {
+    let listener = TcpListener::bind(address).await;
+    listener.and_then(|listener| Incoming::new(listener, tls, door)).map_err(|source| Error::Listen {
+        address,
+        field,
+        source,
+    })
 }
 
 /// Gives a new database its name.
@@ -289,35 +299,30 @@ async fn admin_token(dir: &DataDir, store: &Arc<dyn Store>, engine: &Engine, clo
 }
 
 /// Serves the API; what is returned ends once no request is open any more.
-fn serve_api(tasks: &Tasks, listener: TcpListener, tls: Option<Arc<ServerConfig>>, api: Api) -> oneshot::Receiver<()> {
+fn serve_api(tasks: &Tasks, incoming: Incoming, head: Duration, api: Api) -> oneshot::Receiver<()> {
     let (drained_tx, drained_rx) = oneshot::channel::<()>();
-    let stop = api.accepting.clone();
+    let (stop, owner) = (api.accepting.clone(), tasks.clone());
     let router = api::router(api);
     tasks.spawn("api", OnError::Stop, async move {
-        let stop = stop.cancelled_owned();
-        let served = match tls {
-            Some(tls) => axum::serve(Incoming::new(listener, tls, "api")?, router).with_graceful_shutdown(stop).await,
-            None => axum::serve(listener.tap_io(quick), router).with_graceful_shutdown(stop).await,
-        };
+        api::serve(&owner, incoming, router, head, &stop).await;
         // Dropped, not sent: the receiver only waits for its end.
         drop(drained_tx);
-        served
+        Ok::<(), std::convert::Infallible>(())
     });
     drained_rx
 }
 
-/// Events of a live log are small and must not wait for company.
-fn quick(stream: &mut TcpStream) {
-    if let Err(error) = stream.set_nodelay(true) {
-        tracing::debug!(%error, "no TCP_NODELAY");
-    }
-}
-
 /// Serves the agents' plane until `accepting` ends; open sessions end by the tasks' own token.
-fn serve_agents(tasks: &Tasks, accepting: &CancellationToken, incoming: Incoming, engine: Engine, ca: Arc<Ca>) {
+fn serve_agents(
+    tasks: &Tasks,
+    accepting: &CancellationToken,
+    incoming: Incoming,
+    service: AgentPlaneServer<agents::Service>,
+    gate: agents::Gate,
+) {
     let (stop, all) = (accepting.clone(), tasks.token().clone());
     tasks.spawn("agents", OnError::Stop, async move {
-        let served = agents::serve(agents::service(engine, ca), incoming, stop);
+        let served = agents::serve(service, gate, incoming, stop);
         tokio::select! {
             served = served => served,
             // A session that does not end by itself is cut; its agent comes back.

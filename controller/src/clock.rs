@@ -8,7 +8,8 @@ use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use longshore_core::id::{
-    AgentId, ApprovalId, AttemptId, ControllerId, DeploymentId, GrantId, JobId, ProjectId, ReleaseId, TokenId,
+    AgentId, ApprovalId, AttemptId, ControllerId, DeploymentId, GrantId, JobId, JoinRuleId, ProjectId, ReleaseId,
+    TokenId,
 };
 use longshore_core::time::Timestamp;
 use tokio::sync::watch;
@@ -151,6 +152,12 @@ impl Clock {
     #[must_use]
     pub fn project_id(&self) -> ProjectId {
         ProjectId::new(self.now(), self.random())
+    }
+
+    /// A new join rule id.
+    #[must_use]
+    pub fn join_rule_id(&self) -> JoinRuleId {
+        JoinRuleId::new(self.now(), self.random())
     }
 
     /// A new token id.

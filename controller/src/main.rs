@@ -90,7 +90,7 @@ fn start(config: Config, die_with_parent: bool) -> anyhow::Result<bool> {
     runtime.block_on(async {
         let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
         let app = App::build(config, Clock::system(), metrics).await.context("cannot start")?;
-        tracing::info!(api = %app.api_address()?, agents = %app.agents_address(), version = env!("CARGO_PKG_VERSION"), "serving");
+        tracing::info!(api = %app.api_address(), agents = %app.agents_address(), version = env!("CARGO_PKG_VERSION"), "serving");
         let stop = async move {
             tokio::select! { _ = terminate.recv() => {}, _ = interrupt.recv() => {} }
         };

@@ -112,6 +112,8 @@ ids! {
     AgentId "agt_" "an agent id";
     /// A bearer token or a join token; not its secret part.
     TokenId "tok_" "a token id";
+    /// A join rule: machines of a cloud that may join.
+    JoinRuleId "jru_" "a join rule id";
     /// A role that a user or a team was given.
     GrantId "grn_" "a role grant id";
     /// One controller installation, as named in container labels.

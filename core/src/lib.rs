@@ -39,6 +39,8 @@ pub mod id;
 #[cfg(feature = "domain")]
 pub mod job;
 #[cfg(feature = "domain")]
+pub mod join;
+#[cfg(feature = "domain")]
 pub mod lease;
 #[cfg(feature = "domain")]
 pub mod offer;

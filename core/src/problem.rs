@@ -45,6 +45,7 @@ macro_rules! problem_codes {
             "no_child_release",
             "no_git",
             "no_lifecycle",
+            "no_machine",
             "no_priority_above",
             "no_program",
             "no_source",

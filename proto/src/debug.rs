@@ -14,4 +14,14 @@ macro_rules! opaque {
     )*};
 }
 
-opaque!(EnrollRequest, Grant, EnvVar, PulumiAction, ShipLogRequest, ShipArtifactRequest, CompleteRequest);
+opaque!(
+    EnrollRequest,
+    SignedRequest,
+    GcpProof,
+    Grant,
+    EnvVar,
+    PulumiAction,
+    ShipLogRequest,
+    ShipArtifactRequest,
+    CompleteRequest
+);

@@ -41,6 +41,12 @@ impl Fleet {
     /// Starts a controller whose leases lapse after two seconds.
     #[must_use]
     pub fn start() -> Self {
+        Self::start_with("")
+    }
+
+    /// The same with more sections in the controller's configuration.
+    #[must_use]
+    pub fn start_with(more: &str) -> Self {
         docker::tiny_image();
         let dir = tempfile::tempdir().unwrap();
         let ports = (free_port(), free_port());
@@ -48,7 +54,7 @@ impl Fleet {
         let data = dir.path().join("controller");
         std::fs::create_dir(dir.path().join("state")).unwrap();
         let text = format!(
-            "data_dir = {data:?}\nlease = \"2s\"\n\n[api]\nlisten = \"127.0.0.1:{}\"\n\n[agents]\nlisten = \"127.0.0.1:{}\"\n",
+            "data_dir = {data:?}\nlease = \"2s\"\n\n[api]\nlisten = \"127.0.0.1:{}\"\n\n[agents]\nlisten = \"127.0.0.1:{}\"\n\n{more}",
             ports.0, ports.1
         );
         std::fs::write(&config, text).unwrap();
@@ -97,18 +103,9 @@ impl Fleet {
     /// Enrols an agent, starts it and waits until it is connected.
     pub fn add_agent(&mut self, name: &str) {
         let made = self.json(&["join-token", "create"]);
+        self.write_agent(name, made["ca_pem"].as_str().unwrap(), "");
         let at = |file: &str| self.dir.path().join(file);
-        std::fs::write(at("ca.pem"), made["ca_pem"].as_str().unwrap()).unwrap();
         std::fs::write(at("join"), made["token"].as_str().unwrap()).unwrap();
-        let text = format!(
-            "controller = \"https://127.0.0.1:{}\"\nca_file = {:?}\nstate_dir = {:?}\nname = \"{name}\"\nslots = 1\ndrain_timeout = \"0s\"\nmetadata = \"allowed\"\n\n\
-             [[mounts]]\nname = \"state\"\nsource = {:?}\ntarget = \"/state\"\nread_only = false\n",
-            self.ports.1,
-            at("ca.pem"),
-            at(name),
-            self.state(),
-        );
-        std::fs::write(self.config(name), text).unwrap();
         let mut enroll = Command::new(binaries().join("longshore-agent"));
         enroll.arg("enroll").arg("--config").arg(self.config(name)).arg("--token-file").arg(at("join"));
         let _enrolled = run(&mut enroll, b"").ok();
@@ -119,7 +116,27 @@ impl Fleet {
         });
     }
 
-    /// Starts an agent that was enrolled before.
+    /// Writes the configuration of an agent, with more fields.
+    pub fn write_agent(&self, name: &str, ca_pem: &str, more: &str) {
+        let at = |file: &str| self.dir.path().join(file);
+        std::fs::write(at("ca.pem"), ca_pem).unwrap();
+        let text = format!(
+            "controller = \"https://127.0.0.1:{}\"\nca_file = {:?}\nstate_dir = {:?}\nname = \"{name}\"\nslots = 1\ndrain_timeout = \"0s\"\nmetadata = \"allowed\"\n{more}\n\
+             [[mounts]]\nname = \"state\"\nsource = {:?}\ntarget = \"/state\"\nread_only = false\n",
+            self.ports.1,
+            at("ca.pem"),
+            at(name),
+            self.state(),
+        );
+        std::fs::write(self.config(name), text).unwrap();
+    }
+
+    /// Removes what an agent that does not run knows of who it is.
+    pub fn forget_identity(&self, name: &str) {
+        std::fs::remove_file(self.dir.path().join(name).join("identity.json")).unwrap();
+    }
+
+    /// Starts an agent that was enrolled before, or enrolls itself.
     pub fn start_agent(&mut self, name: &str) {
         let config = self.config(name);
         let child = spawn(

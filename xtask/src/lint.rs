@@ -59,14 +59,18 @@ fn rust_files() -> anyhow::Result<Vec<PathBuf>> {
 
 /// Dependencies point one way, and core stays free of I/O.
 fn directions() -> anyhow::Result<()> {
-    let ours: [(&str, &[&str]); 8] = [
+    let ours: [(&str, &[&str]); 9] = [
         ("core", &[]),
         ("proto", &["longshore-core"]),
         ("logging", &[]),
+        ("cloud", &["longshore-core"]),
         ("agent/init", &["longshore-core"]),
-        ("agent", &["longshore-core", "longshore-logging", "longshore-proto"]),
+        ("agent", &["longshore-cloud", "longshore-core", "longshore-logging", "longshore-proto"]),
         ("source", &["longshore-core"]),
-        ("controller", &["longshore-core", "longshore-logging", "longshore-proto", "longshore-source"]),
+        (
+            "controller",
+            &["longshore-cloud", "longshore-core", "longshore-logging", "longshore-proto", "longshore-source"],
+        ),
         ("cli", &["longshore-core", "longshore-source"]),
     ];
     for (folder, allowed) in ours {

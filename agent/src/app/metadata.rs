@@ -1,35 +1,15 @@
 //! No job is taken while jobs could reach the cloud's metadata service and the configuration does not permit it.
-//!
-//! What runs from before goes on and is reported: only new offers are held back. It is looked at again until it is well.
 
 use std::net::SocketAddr;
-use std::time::Duration;
-
-use tokio::sync::watch;
 
 use crate::config::Metadata;
 use crate::executor::{Error, Executor, metadata::remedy};
-
-/// Between two looks while it is not well.
-pub(super) const LOOK_AGAIN: Duration = Duration::from_secs(30);
 
 /// Why no jobs are taken, as one look found it.
 pub(super) async fn look(executor: &Executor, wanted: Metadata) -> Option<String> {
     match wanted {
         Metadata::Allowed => None,
         Metadata::Blocked => judge(executor.metadata_in_reach().await),
-    }
-}
-
-/// Looks again until it is well.
-pub(super) async fn follow(executor: Executor, wanted: Metadata, held_back: watch::Sender<Option<String>>) {
-    while held_back.borrow().is_some() {
-        tokio::time::sleep(LOOK_AGAIN).await;
-        let reason = look(&executor, wanted).await;
-        if reason.is_none() {
-            tracing::info!("jobs do not reach the cloud's metadata service any more; jobs are taken");
-        }
-        held_back.send_replace(reason);
     }
 }
 
@@ -50,7 +30,6 @@ fn judge(reached: Result<Vec<SocketAddr>, Error>) -> Option<String> {
             error.full()
         ),
     };
-    tracing::error!(reason, "this agent is not ready");
     Some(reason)
 }
 

@@ -5,14 +5,15 @@
 
 mod enroll;
 mod exit;
+mod fit;
 mod metadata;
 mod reload;
 mod serve;
 
-pub use enroll::enroll;
+pub use enroll::{By, enroll};
 pub use exit::{BAD_USAGE, exit_code};
 pub use reload::Reread;
-pub use serve::{Settings, serve};
+pub use serve::{Rejoin, Settings, serve};
 
 use longshore_core::id::AgentId;
 use tokio::sync::watch;
@@ -49,7 +50,16 @@ pub enum Error {
         #[source]
         source: std::io::Error,
     },
-    /// The join token was not taken.
+    /// The cloud's metadata service does not say what this machine is.
+    #[error("not enrolled, nothing was changed: this machine cannot be proven to be one of `{cloud}`")]
+    Metadata {
+        /// Which cloud.
+        cloud: &'static str,
+        /// Why.
+        #[source]
+        source: longshore_cloud::Error,
+    },
+    /// The join token, or what the machine is, was not taken.
     #[error("not enrolled, nothing was changed")]
     Enroll(#[source] crate::session::Error),
     /// The container engine is there and cannot be worked with.
@@ -72,7 +82,12 @@ impl Error {
     }
 }
 
-/// Runs an enrolled agent until it is told to stop. `reread` gives the configuration anew at SIGHUP.
+/// An error with its causes behind it.
+fn with_causes(error: &(dyn std::error::Error + 'static)) -> String {
+    std::iter::successors(Some(error), |error| error.source()).map(ToString::to_string).collect::<Vec<_>>().join(": ")
+}
+
+/// Runs an agent that is enrolled, or can enroll itself, until it is told to stop. `reread` gives the configuration anew at SIGHUP.
 ///
 /// # Errors
 /// [`Error`]; what runs in containers goes on.
@@ -88,13 +103,13 @@ pub async fn run(config: Config, reread: Reread) -> Result<(), Error> {
 async fn run_until(
     config: Config,
     tasks: &Tasks,
-    stop: watch::Receiver<Stop>,
+    mut stop: watch::Receiver<Stop>,
     hangups: watch::Receiver<u64>,
     reread: Reread,
 ) -> Result<(), Error> {
     let state_dir = StateDir::open(&config.state_dir)?;
     crate::status::clear(state_dir.path());
-    let identity = Identity::load(state_dir.path())?;
+    let Some(identity) = enroll::identity(&config, &state_dir, Manager, &mut stop).await? else { return Ok(()) };
     // Every line from here on says whose it is, whatever its level.
     let span = tracing::error_span!("agent", agent = %identity.agent);
     run_as(identity, (config, reread), tasks, (stop, hangups)).instrument(span).await
@@ -106,17 +121,17 @@ async fn run_as(
     tasks: &Tasks,
     (mut stop, hangups): (watch::Receiver<Stop>, watch::Receiver<u64>),
 ) -> Result<(), Error> {
-    identity.check(crate::clock::now())?;
     let dialer = Dialer::new(config.controller.clone(), &identity)?.by_way_of(config.proxy.clone());
     let boot_id = crate::host::boot_id().map_err(Error::system("read the host's boot id"))?;
     tracing::info!(controller = %config.controller, version = env!("CARGO_PKG_VERSION"), "starting");
     let Some(runtime) = engine(&config, &identity, &mut stop).await? else { return Ok(()) };
+    let wanted = fit::Wanted::of(&config);
     let reason = tokio::select! {
-        reason = metadata::look(&runtime, config.metadata) => reason,
+        reason = fit::look(&runtime, &wanted) => reason,
         _ = stop.wait_for(|stop| *stop != Stop::Run) => return Ok(()),
     };
     let (held_tx, held_back) = watch::channel(reason);
-    tasks.spawn("metadata", metadata::follow(runtime.clone(), config.metadata, held_tx));
+    tasks.spawn("fit", fit::follow(runtime.clone(), wanted, held_tx));
     let (about_tx, about) = watch::channel(about_of(&config, boot_id, crate::clock::nonce()));
     let (drain_tx, drain_timeout) = watch::channel(config.drain_timeout);
     let settings = Settings {
@@ -130,6 +145,7 @@ async fn run_as(
         drain_timeout,
         retry: Policy::default(),
         manager: Manager,
+        rejoin: config.join.map(|cloud| Rejoin { config: Box::new(config.clone()), cloud }),
     };
     let executor = move |config: &Config| {
         runtime.reconfigure(config.mounts.clone(), config.limits.clone(), config.weakest_profile);

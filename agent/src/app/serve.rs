@@ -8,7 +8,9 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use super::Error;
+use crate::attest::Cloud;
 use crate::cache::Packages;
+use crate::config::Config;
 use crate::host::Probe;
 use crate::identity::{self, Identity, Renewal};
 use crate::ledger::Ledger;
@@ -18,6 +20,9 @@ use crate::session::{self, About, Client, Contact, Dialer, Link, Setup};
 use crate::status::{self, Facts};
 use crate::supervisor::{Board, Runtime, Shared, Stop, Supervisor};
 use crate::tasks::Tasks;
+
+/// Leaving may take this long.
+const LEAVE: Duration = Duration::from_secs(3);
 
 /// What a running agent is made of.
 #[derive(Debug)]
@@ -42,6 +47,17 @@ pub struct Settings<R> {
     pub retry: Policy,
     /// The service manager.
     pub manager: Manager,
+    /// What lets the machine in again when its certificate has ended.
+    pub rejoin: Option<Rejoin>,
+}
+
+/// How a machine joins again.
+#[derive(Debug, Clone)]
+pub struct Rejoin {
+    /// The configuration.
+    pub config: Box<Config>,
+    /// Whose word counts.
+    pub cloud: Cloud,
 }
 
 impl<R> Settings<R> {
@@ -118,8 +134,9 @@ pub async fn serve<R: Runtime>(
     };
     let thread = session::start(setup, ends).map_err(Error::system("start the session's thread"))?;
     let guard = token.drop_guard();
-    let (dir, identity, renewal) =
-        (settings.state_dir, settings.identity, Certificates { client, dialer: settings.dialer });
+    let (dir, identity) = (settings.state_dir, settings.identity);
+    let renewal = Certificates { client: client.clone(), dialer: settings.dialer, rejoin: settings.rejoin };
+    let (snapshot, drained) = (board.subscribe(), stop.clone());
     tasks.spawn("certificate", async move { identity::keep_fresh(&dir, identity, renewal).await });
     settings.manager.watch(tasks);
     settings.manager.watch_drain(tasks, stop.clone());
@@ -130,9 +147,21 @@ pub async fn serve<R: Runtime>(
     settings.manager.stopping(Duration::from_secs(10));
     tasks.end().await;
     drop(guard);
-    crate::tasks::blocking(move || thread.join().map_err(|_| std::io::Error::other("it panicked")))
-        .await
-        .map_err(Error::system("end the session's thread"))
+    let joined = crate::tasks::blocking(move || thread.join().map_err(|_| std::io::Error::other("it panicked"))).await;
+    // After the session has ended: it would say hello again, and be there again.
+    if *drained.borrow() == Stop::Drain && snapshot.borrow().held.is_empty() {
+        leave(&client).await;
+    }
+    joined.map_err(Error::system("end the session's thread"))
+}
+
+/// The controller is told that nothing is left here. It finds out by itself where it does not hear of it.
+async fn leave(client: &Client) {
+    match tokio::time::timeout(LEAVE, client.leave("drained")).await {
+        Ok(Ok(())) => tracing::info!("left: nothing is left to do here"),
+        Ok(Err(error)) => tracing::debug!(%error, "no leave was taken"),
+        Err(_) => tracing::debug!("no leave was taken: the controller does not answer"),
+    }
 }
 
 /// The service manager and the board are told whether jobs are taken.
@@ -142,7 +171,7 @@ async fn ready(manager: Manager, mut held_back: watch::Receiver<Option<String>>,
         board.hold_back(reason.clone());
         match reason {
             None => manager.ready(),
-            Some(reason) => manager.waiting(&reason, super::metadata::LOOK_AGAIN * 3),
+            Some(reason) => manager.waiting(&reason, super::fit::LOOK_AGAIN * 3),
         }
         crate::tasks::changed(&mut held_back).await;
     }
@@ -152,11 +181,17 @@ async fn ready(manager: Manager, mut held_back: watch::Receiver<Option<String>>,
 struct Certificates {
     client: Client,
     dialer: Dialer,
+    rejoin: Option<Rejoin>,
 }
 
 impl Renewal for Certificates {
     async fn renew(&self, csr_pem: &str) -> Result<(String, String), String> {
         self.client.renew(csr_pem).await.map_err(|err| err.to_string())
+    }
+    async fn reattest(&self, former: &Identity) -> Option<Result<Identity, String>> {
+        let Rejoin { config, cloud } = self.rejoin.as_ref()?;
+        let proven = super::enroll::by_machine(config, *cloud, Some(former)).await;
+        Some(proven.map_err(|error| super::with_causes(&error)))
     }
     fn install(&self, identity: &Identity) -> Result<(), String> {
         self.dialer.install(identity).map_err(|err| err.to_string())

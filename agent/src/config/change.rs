@@ -37,6 +37,9 @@ impl Config {
         differ(&mut later, "state_dir", &self.state_dir, &next.state_dir);
         differ(&mut later, "name", &self.name, &next.name);
         differ(&mut later, "docker.socket", &self.docker_socket, &next.docker_socket);
+        differ(&mut later, "docker.min_runc", &self.min_runc, &next.min_runc);
+        differ(&mut later, "join", &self.join, &next.join);
+        differ(&mut later, "join_endpoint", &self.join_endpoint, &next.join_endpoint);
         differ(&mut later, "metadata", &self.metadata, &next.metadata);
         differ(&mut later, "log.format", &self.log_format, &next.log_format);
         // Never with its values: a password may stand in them.
@@ -122,7 +125,10 @@ mod tests {
             drain_timeout: Duration::from_secs(600),
             docker_socket: "/d".into(),
             log_format: longshore_logging::Format::Text,
+            min_runc: None,
             metadata: Metadata::Blocked,
+            join: None,
+            join_endpoint: None,
             mounts: vec![mount("state", "/a"), mount("old", "/b")],
             limits: Limits::default(),
         }

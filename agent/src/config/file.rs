@@ -10,6 +10,7 @@ use serde::Deserialize;
 
 use super::span::Span;
 use super::{Address, Config, Error, Metadata};
+use crate::attest::Cloud;
 use crate::executor::{Limits, Mount};
 
 /// Most jobs at once.
@@ -51,6 +52,8 @@ pub(super) struct File {
     drain_timeout: Option<Span>,
     docker: Docker,
     metadata: Option<Metadata>,
+    join: Option<Cloud>,
+    join_endpoint: Option<String>,
     mounts: Option<Vec<Mount>>,
     limits: PartLimits,
     log: Log,
@@ -66,6 +69,7 @@ struct Log {
 #[serde(deny_unknown_fields, default)]
 struct Docker {
     socket: Option<PathBuf>,
+    min_runc: Option<String>,
 }
 
 /// [`Limits`] with every field optional, so that sources can be laid over each other.
@@ -103,9 +107,14 @@ impl File {
             labels: weaker.labels,
             weakest_profile: self.weakest_profile.or(weaker.weakest_profile),
             drain_timeout: self.drain_timeout.or(weaker.drain_timeout),
-            docker: Docker { socket: self.docker.socket.or(weaker.docker.socket) },
+            docker: Docker {
+                socket: self.docker.socket.or(weaker.docker.socket),
+                min_runc: self.docker.min_runc.or(weaker.docker.min_runc),
+            },
             metadata: self.metadata.or(weaker.metadata),
             log: Log { format: self.log.format.or(weaker.log.format) },
+            join: self.join.or(weaker.join),
+            join_endpoint: self.join_endpoint.or(weaker.join_endpoint),
             mounts: self.mounts.or(weaker.mounts),
             limits: PartLimits {
                 pids: self.limits.pids.or(weaker.limits.pids),
@@ -154,9 +163,15 @@ impl File {
         if !(1..=MAX_SLOTS).contains(&slots) {
             return Err(fault("slots", format!("{slots} is not in 1 to {MAX_SLOTS}")));
         }
+        let min_runc = self.docker.min_runc.map(|version| {
+            let read = version.parse();
+            read.map_err(|()| fault("docker.min_runc", format!("`{version}` is no version: write it as in `1.2.8`")))
+        });
         let limits = self.limits.check().map_err(|(field, message)| fault(field, message))?;
         let mounts = self.mounts.unwrap_or_default();
         check_mounts(&mounts).map_err(|(field, message)| fault(field, message))?;
+        let endpoint = self.join_endpoint.map(|url| url.parse::<longshore_cloud::Endpoint>());
+        let join_endpoint = endpoint.transpose().map_err(|error| fault("join_endpoint", error.to_string()))?;
         Ok(Config {
             controller,
             ca_file: absolute("ca_file", self.ca_file.ok_or_else(|| missing("ca_file"))?)?,
@@ -171,8 +186,11 @@ impl File {
                 "docker.socket",
                 self.docker.socket.unwrap_or_else(|| "/var/run/docker.sock".into()),
             )?,
+            min_runc: min_runc.transpose()?,
             metadata: self.metadata.unwrap_or_default(),
             log_format: self.log.format.unwrap_or_default(),
+            join: self.join,
+            join_endpoint,
             mounts,
             limits,
         })

@@ -19,6 +19,7 @@ pub use change::Change;
 pub use file::Flags;
 pub use proxy::{Credentials, Proxy};
 
+use crate::executor::probe::Runc;
 use crate::executor::{Limits, Mount};
 use file::File;
 
@@ -45,10 +46,16 @@ pub struct Config {
     pub drain_timeout: Duration,
     /// Unix socket of the container engine.
     pub docker_socket: PathBuf,
+    /// Oldest runc that jobs are run with.
+    pub min_runc: Option<Runc>,
     /// Whether jobs may reach the cloud's metadata service.
     pub metadata: Metadata,
     /// How the lines of its own log look.
     pub log_format: longshore_logging::Format,
+    /// The cloud whose word lets this machine in, where it has no identity or its certificate has ended.
+    pub join: Option<crate::attest::Cloud>,
+    /// Where that cloud's metadata service is, instead of its own address.
+    pub join_endpoint: Option<longshore_cloud::Endpoint>,
     /// Host directories that jobs may ask for by name.
     pub mounts: Vec<Mount>,
     /// Bounds of one step's container and of the host.
@@ -174,7 +181,7 @@ mod tests {
     #[test]
     fn every_field_is_read_and_the_later_source_wins() {
         let text = format!(
-            "{GOOD}name = \"a\"\nmetadata = \"allowed\"\nslots = 2\nweakest_profile = \"locked\"\ndrain_timeout = \"1h30m\"\n[labels]\nzone = \"b\"\n[docker]\nsocket = \"/run/d.sock\"\n\
+            "{GOOD}name = \"a\"\nmetadata = \"allowed\"\njoin = \"gcp\"\njoin_endpoint = \"http://127.0.0.1:9\"\nslots = 2\nweakest_profile = \"locked\"\ndrain_timeout = \"1h30m\"\n[labels]\nzone = \"b\"\n[docker]\nsocket = \"/run/d.sock\"\nmin_runc = \"1.2.8\"\n\
              [log]\nformat = \"text\"\n[limits]\npids = 9\n[[mounts]]\nname = \"state\"\nsource = \"/srv/state\"\ntarget = \"/state\"\n"
         );
         let env = [
@@ -194,6 +201,9 @@ mod tests {
         assert_eq!(config.mounts.len(), 1);
         assert_eq!(config.metadata, Metadata::Allowed);
         assert_eq!(config.log_format, longshore_logging::Format::Json);
+        assert_eq!(config.min_runc, Some(Runc::release(1, 2, 8)));
+        assert_eq!(config.join, Some(crate::attest::Cloud::Gcp));
+        assert_eq!(config.join_endpoint.map(|endpoint| endpoint.to_string()).as_deref(), Some("http://127.0.0.1:9"));
         assert!(!config.mounts[0].read_only);
     }
 
@@ -204,8 +214,11 @@ mod tests {
             ("slots = \"many\"\n", &["line 4", "slots"]),
             ("metadata = \"open\"\n", &["line 4", "blocked"]),
             ("slots = 0\n", &["line 4", "slots"]),
+            ("join = \"ibm\"\n", &["line 4", "aws"]),
+            ("join_endpoint = \"ftp://x\"\n", &["line 4", "join_endpoint"]),
             ("drain_timeout = \"soon\"\n", &["line 4", "drain_timeout", "30s"]),
             ("[docker]\nsocket = \"relative\"\n", &["line 5", "docker.socket"]),
+            ("[docker]\nmin_runc = \"new\"\n", &["line 5", "docker.min_runc", "1.2.8"]),
             ("[[mounts]]\nname = \"State\"\nsource = \"/a\"\ntarget = \"/b\"\n", &["mounts.name", "State"]),
             ("[[mounts]]\nname = \"a\"\nsource = \"/a\"\ntarget = \"/longshore\"\n", &["mounts.target", "/longshore"]),
             ("[[mounts]]\nname = \"a\"\nsource = \"/a\"\n", &["target"]),

@@ -7,11 +7,11 @@ use longshore_core::id::AgentId;
 
 use super::{Check, host};
 use crate::config::Config;
-use crate::executor::probe::{EngineFacts, NoEngine, look};
+use crate::executor::probe::{EngineFacts, NoEngine, Runc, look};
 
 /// Releases of runc that have the fixes of CVE-2024-21626 (leaked descriptors) and of CVE-2025-31133, CVE-2025-52565 and
 /// CVE-2025-52881 (masked paths), by which a container got out: from each on, within its minor version.
-const RUNC_FIXED: [(u64, u64, u64); 3] = [(1, 2, 8), (1, 3, 3), (1, 4, 0)];
+const RUNC_FIXED: [Runc; 3] = [Runc::release(1, 2, 8), Runc::release(1, 3, 3), Runc::candidate(1, 4, 0, 3)];
 
 pub(super) async fn checks(config: &Config, own: Option<AgentId>) -> Vec<Check> {
     let facts = match look(&config.docker_socket, own).await {
@@ -113,20 +113,9 @@ fn runc(version: Option<&str>) -> Check {
 
 /// Whether a version has every known way out closed. `None`: it is no version.
 fn is_repaired(version: &str) -> Option<bool> {
-    let (numbers, rest) =
-        version.split_at(version.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(version.len()));
-    let mut parts = numbers.trim_end_matches('.').split('.').map(|part| part.parse::<u64>().ok());
-    let (major, minor, patch) = (parts.next()??, parts.next()??, parts.next().unwrap_or(Some(0))?);
-    // 1.4.0-rc.3 has them, the two before it do not.
-    if let Some(candidate) = rest.strip_prefix("-rc.") {
-        let digits = candidate.split(|c: char| !c.is_ascii_digit()).next()?;
-        return Some((major, minor) > (1, 4) || ((major, minor) == (1, 4) && digits.parse::<u64>().ok()? >= 3));
-    }
-    let of_line = RUNC_FIXED.iter().find(|fixed| (fixed.0, fixed.1) == (major, minor));
-    Some(match of_line {
-        Some(fixed) => patch >= fixed.2,
-        None => (major, minor) > (1, 4),
-    })
+    let version: Runc = version.parse().ok()?;
+    let of_line = RUNC_FIXED.iter().find(|fixed| fixed.line() == version.line());
+    Some(of_line.map_or_else(|| version.line() > (1, 4), |fixed| version >= *fixed))
 }
 
 /// Whose users those in containers are.

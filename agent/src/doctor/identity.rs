@@ -24,6 +24,13 @@ pub(super) fn checks(config: &Config, identity: &Result<Identity, Error>, now: T
             let validity = identity.verify().and_then(|()| identity.validity());
             checks.push(certificate(validity, now));
         }
+        Err(Error::NotEnrolled { .. }) if config.join.is_some() => {
+            let cloud = config.join.map_or("", crate::attest::Cloud::as_str);
+            checks.push(Check::ok(
+                "enrolment",
+                format!("not enrolled yet; `run` joins by what the machine is to `{cloud}`"),
+            ));
+        }
         Err(error) => checks.push(not_enrolled(error)),
     }
     checks

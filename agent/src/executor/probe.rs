@@ -95,6 +95,61 @@ fn facts(version: SystemVersion, info: SystemInfo, api: (usize, usize), other_ag
     }
 }
 
+/// A version of runc. A candidate comes before its release.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Runc {
+    numbers: (u64, u64, u64),
+    /// Of the release itself: above all.
+    candidate: u64,
+}
+
+impl Runc {
+    /// A release.
+    #[must_use]
+    pub const fn release(major: u64, minor: u64, patch: u64) -> Self {
+        Self { numbers: (major, minor, patch), candidate: u64::MAX }
+    }
+
+    /// A candidate of a release.
+    #[must_use]
+    pub const fn candidate(major: u64, minor: u64, patch: u64, candidate: u64) -> Self {
+        Self { numbers: (major, minor, patch), candidate }
+    }
+
+    /// Major and minor number.
+    #[must_use]
+    pub const fn line(self) -> (u64, u64) {
+        (self.numbers.0, self.numbers.1)
+    }
+}
+
+impl std::fmt::Display for Runc {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let (major, minor, patch) = self.numbers;
+        write!(f, "{major}.{minor}.{patch}")?;
+        if self.candidate == u64::MAX { Ok(()) } else { write!(f, "-rc.{}", self.candidate) }
+    }
+}
+
+impl std::str::FromStr for Runc {
+    type Err = ();
+
+    /// What a distribution puts behind the numbers is passed over.
+    fn from_str(version: &str) -> Result<Self, ()> {
+        let (numbers, rest) =
+            version.split_at(version.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(version.len()));
+        let mut parts = numbers.trim_end_matches('.').split('.').map(|part| part.parse::<u64>().ok());
+        let mut next = || parts.next().flatten();
+        let (major, minor) = next().zip(next()).ok_or(())?;
+        let patch = parts.next().unwrap_or(Some(0)).ok_or(())?;
+        let candidate = match rest.strip_prefix("-rc.") {
+            None => u64::MAX,
+            Some(rest) => rest.split(|c: char| !c.is_ascii_digit()).next().and_then(|n| n.parse().ok()).ok_or(())?,
+        };
+        Ok(Self { numbers: (major, minor, patch), candidate })
+    }
+}
+
 impl EngineFacts {
     /// Whether an API version that the agent can work with was agreed on.
     #[must_use]

@@ -7,6 +7,7 @@ use std::io::{self, Write};
 use std::path::Path;
 use std::time::Duration;
 
+use bollard::models::ContainerStateStatusEnum;
 use bollard::query_parameters::UploadToContainerOptionsBuilder;
 use bytes::Bytes;
 use futures_util::StreamExt as _;
@@ -44,7 +45,14 @@ impl Executor {
         durable::write(&marker, created.owner.to_string().as_bytes()).map_err(file_error("write", &marker))
     }
 
+    /// Never into a container that runs or ran: the engine would unpack among what the job has put there (CVE-2026-41567).
     async fn fill(&self, created: &Created, package: Option<&Path>) -> Result<(), Error> {
+        let found = self.inner.docker.inspect_container(&created.id, None).await;
+        let found = found.map_err(|error| self.failed(format!("look at container `{}`", created.id), error))?;
+        if found.state.and_then(|state| state.status) != Some(ContainerStateStatusEnum::CREATED) {
+            let cause = "was started before its workspace was filled; nothing was unpacked".to_owned();
+            return Err(Error::NameTaken { name: created.id.clone(), cause });
+        }
         let package = match package {
             Some(path) => {
                 Some(Box::new(File::open(path).map_err(file_error("open", path))?) as Box<dyn io::Read + Send>)

@@ -1,5 +1,7 @@
 //! Keys, certificate requests and what stands in a certificate.
 
+use std::path::Path;
+
 use longshore_core::id::AgentId;
 use longshore_core::secret::Secret;
 use longshore_core::time::Timestamp;
@@ -27,6 +29,46 @@ pub fn csr() -> Result<NewKey, Error> {
     params.distinguished_name = rcgen::DistinguishedName::new();
     let csr_pem = params.serialize_request(&key).and_then(|request| request.pem()).map_err(Error::Key)?;
     Ok(NewKey { key_pem: Secret::new(key.serialize_pem()), csr_pem })
+}
+
+/// Name of the file with the key that has no certificate yet.
+const PENDING: &str = "enrolling.json";
+
+#[derive(serde::Serialize, serde::Deserialize)]
+struct Pending {
+    key_pem: String,
+    csr_pem: String,
+}
+
+/// The key to join with: the same until there is a certificate for it, so that an answer that was lost can be asked for again and the machine
+/// is not taken for another one.
+///
+/// # Errors
+/// [`Error::Key`] and [`Error::Unwritable`].
+pub fn pending(state_dir: &Path) -> Result<NewKey, Error> {
+    let path = state_dir.join(PENDING);
+    let read = std::fs::read(&path).ok().map(zeroize::Zeroizing::new);
+    if let Some(Pending { key_pem, csr_pem }) = read.and_then(|bytes| serde_json::from_slice(&bytes).ok()) {
+        return Ok(NewKey { key_pem: Secret::new(key_pem), csr_pem });
+    }
+    let new = csr()?;
+    let pending = Pending { key_pem: new.key_pem.expose().to_owned(), csr_pem: new.csr_pem.clone() };
+    serde_json::to_vec(&pending)
+        .map_err(std::io::Error::from)
+        .map(zeroize::Zeroizing::new)
+        .and_then(|bytes| crate::durable::write(&path, &bytes))
+        .map_err(|source| Error::Unwritable { path, source })?;
+    Ok(new)
+}
+
+/// The key has its certificate, and that is on disk.
+pub fn settled(state_dir: &Path) {
+    match std::fs::remove_file(state_dir.join(PENDING)) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+            tracing::warn!(%error, "the key that was joined with stays on disk for the next time");
+        }
+        _ => {}
+    }
 }
 
 fn leaf(certificate_pem: &str) -> Result<CertificateDer<'static>, Error> {

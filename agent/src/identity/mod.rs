@@ -14,7 +14,7 @@ use longshore_core::secret::Secret;
 use longshore_core::time::Timestamp;
 use serde::{Deserialize, Serialize};
 
-pub use key::{NewKey, csr};
+pub use key::{NewKey, csr, pending, settled};
 pub use renew::{Renewal, keep_fresh};
 
 /// Name of the file in the state directory.
@@ -28,7 +28,7 @@ pub struct Identity {
     pub agent: AgentId,
     /// The controller's id, for labels.
     pub controller: String,
-    /// Pool that the join token named.
+    /// Pool that the join token or rule named.
     pub pool: String,
     /// Private key in PEM.
     pub key_pem: Secret,
@@ -65,7 +65,7 @@ impl Validity {
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// Never enrolled.
-    #[error("this agent is not enrolled: there is no `{}`; make a join token on the controller and run `longshore-agent enroll --config FILE --token-file FILE`", path.display())]
+    #[error("this agent is not enrolled: there is no `{}`; make a join token on the controller and run `longshore-agent enroll --config FILE --token-file FILE`, or set `join` where the machine is in a cloud", path.display())]
     NotEnrolled {
         /// Where the identity would be.
         path: PathBuf,
@@ -196,6 +196,16 @@ impl Identity {
         key::check(&self.certificate_pem, self.agent, &self.key_pem)
     }
 
+    /// A signature by the key, for whoever asks whether this is the agent it was.
+    ///
+    /// # Errors
+    /// [`Error::Key`].
+    pub fn sign(&self, text: &str) -> Result<Vec<u8>, Error> {
+        use rcgen::SigningKey as _;
+        let key = rcgen::KeyPair::from_pem(self.key_pem.expose()).map_err(Error::Key)?;
+        key.sign(text.as_bytes()).map_err(Error::Key)
+    }
+
     /// Says whether the certificate can be used now.
     ///
     /// # Errors
@@ -235,6 +245,19 @@ mod tests {
         assert!(!format!("{identity:?}").contains("PRIVATE"));
         std::fs::write(dir.path().join(FILE), b"{\"version\":1").unwrap();
         assert!(matches!(Identity::load(dir.path()), Err(Error::Unreadable { .. })));
+    }
+
+    #[test]
+    fn a_key_that_is_pending_is_the_same_until_it_has_its_certificate() {
+        let dir = tempfile::tempdir().unwrap();
+        let first = pending(dir.path()).unwrap();
+        let again = pending(dir.path()).unwrap();
+        assert_eq!((first.csr_pem.clone(), first.key_pem.clone()), (again.csr_pem, again.key_pem));
+        settled(dir.path());
+        settled(dir.path());
+        assert_ne!(pending(dir.path()).unwrap().csr_pem, first.csr_pem);
+        std::fs::write(dir.path().join("enrolling.json"), "{").unwrap();
+        assert_ne!(pending(dir.path()).unwrap().csr_pem, first.csr_pem);
     }
 
     #[test]

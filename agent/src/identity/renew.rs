@@ -12,6 +12,10 @@ use crate::retry::{Policy, Retry};
 pub trait Renewal: Send + Sync + 'static {
     /// Trades a request (PEM) for a certificate chain and the authorities to trust (PEM both).
     fn renew(&self, csr_pem: &str) -> impl Future<Output = Result<(String, String), String>> + Send;
+    /// What the machine gets by proving anew what it is, for a certificate that has ended; `None`: it is not set up for that.
+    fn reattest(&self, _former: &Identity) -> impl Future<Output = Option<Result<Identity, String>>> + Send {
+        std::future::ready(None)
+    }
     /// Puts an identity in force for the next connections.
     fn install(&self, identity: &Identity) -> Result<(), String>;
 }
@@ -54,12 +58,35 @@ async fn keep_fresh_by(
             Err(error) => {
                 tracing::warn!(%error, "the certificate could not be renewed, trying again");
                 if let Err(expired) = identity.check(now()) {
-                    tracing::error!(error = %expired, "this agent cannot reach its controller any more");
+                    match anew(state_dir, &identity, &renewal).await {
+                        Some(Ok(next)) => {
+                            tracing::info!(agent = %next.agent, "the machine has proven anew what it is");
+                            identity = next;
+                            retry.reset();
+                            continue;
+                        }
+                        Some(Err(error)) => tracing::error!(%error, "the machine could not prove anew what it is"),
+                        None => tracing::error!(error = %expired, "this agent cannot reach its controller any more"),
+                    }
                 }
                 retry.pause().await;
             }
         }
     }
+}
+
+/// Another certificate for the same agent, by what the machine is; what runs is the agent's and goes on.
+async fn anew(state_dir: &Path, identity: &Identity, renewal: &impl Renewal) -> Option<Result<Identity, Error>> {
+    let next = match renewal.reattest(identity).await? {
+        Ok(next) => next,
+        Err(error) => return Some(Err(Error::Answer(error))),
+    };
+    if next.agent != identity.agent {
+        let why =
+            format!("the controller takes this machine for `{}` now; start the agent anew to become that", next.agent);
+        return Some(Err(Error::Answer(why)));
+    }
+    Some(put_in_force(state_dir, next, renewal).await)
 }
 
 /// One renewal: a new key, its certificate on disk, then in force.
@@ -69,6 +96,10 @@ async fn once(state_dir: &Path, identity: &Identity, renewal: &impl Renewal) -> 
     key::check(&certificate_pem, identity.agent, &new.key_pem)?;
     let ca_pem = if ca_pem.is_empty() { identity.ca_pem.clone() } else { ca_pem };
     let next = Identity { key_pem: new.key_pem, certificate_pem, ca_pem, ..identity.clone() };
+    put_in_force(state_dir, next, renewal).await
+}
+
+async fn put_in_force(state_dir: &Path, next: Identity, renewal: &impl Renewal) -> Result<Identity, Error> {
     let (saved, dir) = (next.clone(), state_dir.to_owned());
     crate::tasks::blocking(move || saved.save(&dir).map_err(std::io::Error::other))
         .await
@@ -153,6 +184,60 @@ mod tests {
             )
             .is_err()
         );
+    }
+
+    /// A controller that was away for longer than the certificate, and lets the machine in again.
+    struct Back {
+        agent: AgentId,
+        began: tokio::time::Instant,
+        proven: Mutex<u32>,
+        installed: tokio::sync::watch::Sender<Option<Identity>>,
+    }
+
+    impl Renewal for std::sync::Arc<Back> {
+        async fn renew(&self, _csr_pem: &str) -> Result<(String, String), String> {
+            Err("the certificate has ended".to_owned())
+        }
+        async fn reattest(&self, former: &Identity) -> Option<Result<Identity, String>> {
+            *self.proven.lock().unwrap() += 1;
+            if *self.proven.lock().unwrap() < 3 {
+                return Some(Err("the metadata service is not there yet".to_owned()));
+            }
+            let year = Year { agent: self.agent, began: self.began, seen: Mutex::default() };
+            let new = key::csr().unwrap();
+            let certificate_pem = year.sign(&new.csr_pem);
+            Some(Ok(Identity { certificate_pem, key_pem: new.key_pem, ..former.clone() }))
+        }
+        fn install(&self, identity: &Identity) -> Result<(), String> {
+            self.installed.send_replace(Some(identity.clone()));
+            Ok(())
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_certificate_that_has_ended_is_replaced_by_what_the_machine_is() {
+        let dir = tempfile::tempdir().unwrap();
+        let (agent, began) = (AgentId::new(Timestamp::from_micros(1), [1; 10]), tokio::time::Instant::now());
+        let year = Year { agent, began, seen: Mutex::default() };
+        let new = key::csr().unwrap();
+        let first = Identity {
+            agent,
+            controller: "c".to_owned(),
+            pool: "p".to_owned(),
+            certificate_pem: year.sign(&new.csr_pem),
+            key_pem: new.key_pem,
+            ca_pem: "ca".to_owned(),
+        };
+        let (installed, mut seen) = tokio::sync::watch::channel(None);
+        let back = std::sync::Arc::new(Back { agent, began, proven: Mutex::default(), installed });
+        let kept = keep_fresh_by(move || clock(began), dir.path(), first.clone(), std::sync::Arc::clone(&back));
+        let next = tokio::select! {
+            () = kept => panic!("it ended by itself"),
+            changed = seen.wait_for(Option::is_some) => changed.unwrap().clone().unwrap(),
+        };
+        assert_eq!(*back.proven.lock().unwrap(), 3, "tried until it works, and not before the end");
+        assert!(first.check(clock(began)).is_err() && next.check(clock(began)).is_ok());
+        assert_eq!((next.agent, Identity::load(dir.path()).unwrap()), (agent, next));
     }
 
     /// Signs for a day, by a clock that follows tokio's, and is away for some hours of each month.

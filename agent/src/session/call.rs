@@ -206,6 +206,15 @@ impl Client {
         Ok((answer.certificate_pem, answer.ca_pem))
     }
 
+    /// Takes leave: nothing is left here, and the process is about to end.
+    ///
+    /// # Errors
+    /// [`Error`]; a controller that does not know this needs no leave.
+    pub async fn leave(&self, reason: &str) -> Result<(), Error> {
+        let request = v1::LeaveRequest { reason: reason.to_owned() };
+        within(self.decisions.clone().leave(request)).await.map(drop)
+    }
+
     /// Opens the stream of a package's bytes.
     ///
     /// # Errors

@@ -25,7 +25,7 @@ use longshore_core::placement::LowWater;
 use longshore_core::resources::{Bytes, Cpus, Resources};
 
 pub use call::{Client, Ending, Error, PackageStream, Report, Start, Verdict};
-pub use enroll::{Enrolled, Introduction, enroll};
+pub use enroll::{Challenge, Credential, Enrolled, Introduction, challenge, enroll};
 pub use greet::{Greeting, Spoken, greet};
 pub use link::{Ends, Link, Outlet, Setup, start};
 pub use log::{LogAcks, LogSender};

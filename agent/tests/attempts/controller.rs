@@ -33,6 +33,8 @@ pub(crate) enum Seen {
         durable: u64,
     },
     Renewed,
+    /// A machine brought a proof.
+    Proven(Box<v1::EnrollRequest>),
     /// A file came, whole or not, in what it was announced as.
     Shipped(String),
 }
@@ -58,6 +60,10 @@ pub(crate) struct State {
     pub(crate) ship: VecDeque<Option<Status>>,
     /// How often a package was asked for.
     pub(crate) fetched: u32,
+    /// Enrolments whose answers are lost.
+    pub(crate) lose_enrolments: u32,
+    /// Somebody took leave.
+    pub(crate) left: bool,
     /// Seconds between heartbeats; zero: one.
     pub(crate) heartbeat_seconds: u32,
 }
@@ -206,6 +212,14 @@ impl Controller {
         tokio::time::timeout(Duration::from_secs(30), found).await.unwrap()
     }
 
+    pub(crate) async fn proven(&mut self) -> v1::EnrollRequest {
+        self.wait(|seen| if let Seen::Proven(request) = seen { Some((**request).clone()) } else { None }).await
+    }
+
+    pub(crate) fn left(&self) -> bool {
+        self.state.lock().unwrap().left
+    }
+
     pub(crate) async fn hello(&mut self) -> v1::Hello {
         self.wait(|seen| if let Seen::Hello(hello) = seen { Some(hello.clone()) } else { None }).await
     }
@@ -277,7 +291,14 @@ impl AgentPlane for Plane {
 
     async fn enroll(&self, request: Request<v1::EnrollRequest>) -> Result<Response<v1::EnrollResponse>, Status> {
         let request = request.into_inner();
-        if request.join_token != "good" {
+        if request.proof.is_some() {
+            self.saw(Seen::Proven(Box::new(request.clone())));
+            let mut state = self.state.lock().unwrap();
+            if let Some(left) = state.lose_enrolments.checked_sub(1) {
+                state.lose_enrolments = left;
+                return Err(Status::unavailable("the connection broke"));
+            }
+        } else if request.join_token != "good" {
             return Err(Status::unauthenticated("the join token is not valid"));
         }
         Ok(Response::new(v1::EnrollResponse {
@@ -287,6 +308,16 @@ impl AgentPlane for Plane {
             controller_id: "ctl".to_owned(),
             pool: "default".to_owned(),
         }))
+    }
+
+    async fn challenge(&self, _: Request<v1::ChallengeRequest>) -> Result<Response<v1::ChallengeResponse>, Status> {
+        let nonce = longshore_agent::clock::nonce();
+        Ok(Response::new(v1::ChallengeResponse { nonce, controller_id: "ctl".to_owned(), seconds: 60 }))
+    }
+
+    async fn leave(&self, _: Request<v1::LeaveRequest>) -> Result<Response<v1::LeaveResponse>, Status> {
+        self.state.lock().unwrap().left = true;
+        Ok(Response::new(v1::LeaveResponse {}))
     }
 
     async fn renew_certificate(

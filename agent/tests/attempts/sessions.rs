@@ -3,10 +3,12 @@
 use std::path::Path;
 use std::time::Duration;
 
-use longshore_agent::app::{self, enroll};
+use longshore_agent::app::{self, By, enroll};
+use longshore_agent::attest::Cloud;
 use longshore_agent::config::{Config, Flags};
 use longshore_agent::identity::{self, Identity};
 use longshore_agent::session::{Client, Dialer};
+use longshore_agent::supervisor::Stop;
 use longshore_agent::water::Marks;
 use longshore_core::secret::Secret;
 use longshore_proto::v1;
@@ -157,6 +159,10 @@ async fn a_lost_or_replaced_stream_comes_back_and_the_job_does_not_notice() {
     world.finish().await;
 }
 
+fn token(text: &str) -> By {
+    By::Token(Secret::new(text.to_owned()))
+}
+
 fn config(controller: &Controller, dir: &Path) -> Config {
     let ca_file = dir.join("ca.pem");
     std::fs::write(&ca_file, &controller.authority.ca_pem).unwrap();
@@ -173,16 +179,16 @@ fn config(controller: &Controller, dir: &Path) -> Config {
 async fn enrolling_happens_once_and_the_key_stays_here() {
     let (controller, dir) = (Controller::start().await, tempfile::tempdir().unwrap());
     let config = config(&controller, dir.path());
-    let refused = enroll(&config, Secret::new("bad".to_owned()), false).await.unwrap_err();
+    let refused = enroll(&config, token("bad"), false).await.unwrap_err();
     assert!(matches!(&refused, app::Error::Enroll(cause) if cause.to_string().contains("join token")), "{refused:?}");
     assert!(matches!(Identity::load(&config.state_dir), Err(identity::Error::NotEnrolled { .. })));
 
-    let enrolled = enroll(&config, Secret::new("good".to_owned()), false).await.unwrap();
+    let enrolled = enroll(&config, token("good"), false).await.unwrap();
     assert_eq!(enrolled.agent, agent_id());
     assert_eq!(Identity::load(&config.state_dir).unwrap(), enrolled);
-    let again = enroll(&config, Secret::new("good".to_owned()), false).await.unwrap_err();
+    let again = enroll(&config, token("good"), false).await.unwrap_err();
     assert!(matches!(again, app::Error::Identity(identity::Error::Enrolled { .. })));
-    let forced = enroll(&config, Secret::new("good".to_owned()), true).await.unwrap();
+    let forced = enroll(&config, token("good"), true).await.unwrap();
     assert_ne!(forced.key_pem, enrolled.key_pem);
     // With that identity the controller is reached.
     let client = Client::new(&Dialer::new(controller.address.clone(), &forced).unwrap());
@@ -195,7 +201,7 @@ async fn a_controller_of_another_authority_gets_no_token() {
     let (controller, other, dir) = (Controller::start().await, Controller::start().await, tempfile::tempdir().unwrap());
     let mut config = config(&controller, dir.path());
     config.controller = other.address.clone();
-    let error = enroll(&config, Secret::new("good".to_owned()), false).await.unwrap_err();
+    let error = enroll(&config, token("good"), false).await.unwrap_err();
     let cause = std::error::Error::source(&error).unwrap().to_string();
     assert!(cause.contains("certificate"), "{cause}");
 }
@@ -221,4 +227,69 @@ async fn an_expired_certificate_is_said_with_what_to_do() {
             .unwrap_err()
             .to_string();
     assert!(error.contains("expired") && error.contains("enroll --force"), "{error}");
+}
+
+#[tokio::test]
+async fn a_machine_enrolls_by_what_its_cloud_says_and_asks_again_with_the_same_key() {
+    let (mut controller, dir) = (Controller::start().await, tempfile::tempdir().unwrap());
+    let metadata = longshore_cloud_fakes::Aws::instance("i-0123456789abcdef0");
+    let mut config = config(&controller, dir.path());
+    config.join_endpoint = Some(metadata.endpoint().parse().unwrap());
+    let by = By::Machine(Cloud::Aws);
+    // The answer is lost: whether it was enrolled is not known here.
+    controller.plan(|state| state.lose_enrolments = 1);
+    let error = enroll(&config, by.clone(), false).await.unwrap_err();
+    assert!(matches!(error, app::Error::Enroll(_)), "{error:?}");
+    let first = controller.proven().await;
+    let enrolled = enroll(&config, by.clone(), false).await.unwrap();
+    let second = controller.proven().await;
+    assert_eq!(first.csr_pem, second.csr_pem, "another key would be another agent");
+    assert_ne!(first.nonce, second.nonce);
+    assert!(second.join_token.is_empty() && second.previous_certificate_pem.is_empty());
+    let Some(v1::CloudProof { proof: Some(v1::cloud_proof::Proof::Aws(aws)) }) = second.proof else {
+        panic!("no proof")
+    };
+    assert_eq!(aws.document, "ZmFrZQ==");
+    let request = aws.request.unwrap();
+    assert_eq!(request.url, "https://sts.eu-west-1.amazonaws.com/");
+    let nonce = request.headers.iter().find(|header| header.name == "x-longshore-nonce").unwrap();
+    assert_eq!(nonce.value, longshore_core::join::binding(&second.nonce, &second.csr_pem));
+    assert!(!dir.path().join("state/enrolling.json").exists());
+
+    // By force: another key, and it shows that it had the former one.
+    let forced = enroll(&config, by, true).await.unwrap();
+    assert_ne!(forced.key_pem, enrolled.key_pem);
+    let third = controller.proven().await;
+    assert_eq!(third.previous_certificate_pem, enrolled.certificate_pem);
+    assert!(!third.previous_signature.is_empty() && third.csr_pem != second.csr_pem);
+}
+
+#[tokio::test]
+async fn a_metadata_service_that_is_none_is_named() {
+    let (controller, dir) = (Controller::start().await, tempfile::tempdir().unwrap());
+    let mut config = config(&controller, dir.path());
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    config.join_endpoint = Some(format!("http://{}", listener.local_addr().unwrap()).parse().unwrap());
+    drop(listener);
+    for cloud in [Cloud::Aws, Cloud::Gcp, Cloud::Azure] {
+        let error = enroll(&config, By::Machine(cloud), false).await.unwrap_err().to_string();
+        assert!(error.contains("nothing was changed") && error.contains(cloud.as_str()), "{error}");
+    }
+    assert!(matches!(Identity::load(&config.state_dir), Err(identity::Error::NotEnrolled { .. })));
+}
+
+#[tokio::test]
+async fn a_drained_agent_takes_its_leave_and_one_with_jobs_does_not() {
+    let mut world = World::new().await;
+    world.tell(Stop::Drain);
+    world.ended().await;
+    assert!(world.controller.left());
+    let mut world = World::new().await;
+    let offer = offer(1, 1);
+    world.offer(&offer).await;
+    world.runtime.started(offer.fence, 0).await;
+    world.tell(Stop::Drain);
+    world.tell(Stop::Now);
+    world.ended().await;
+    assert!(!world.controller.left());
 }

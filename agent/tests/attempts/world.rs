@@ -115,6 +115,7 @@ impl World {
             drain_timeout: self.drain_timeout.subscribe(),
             retry: Policy { first: Duration::from_millis(1), most: Duration::from_millis(20) },
             manager: Manager,
+            rejoin: None,
         };
         let (tasks, outer) = (Tasks::new(), Tasks::new());
         let (stop, stop_rx) = watch::channel(Stop::Run);

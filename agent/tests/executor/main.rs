@@ -5,6 +5,7 @@
 #![expect(clippy::unwrap_used, clippy::expect_used, reason = "what a test cannot prepare is a failure of the test")]
 
 mod artifacts;
+mod attacks;
 mod bench;
 mod ends;
 mod engine;

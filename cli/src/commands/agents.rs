@@ -1,9 +1,8 @@
 //! `longshore agents` and `longshore agent release`
 
-use serde_json::{Value, json};
+use serde_json::Value;
 
 use super::{Context, rows, text};
-use crate::args::agent::AgentId;
 use crate::client::Request;
 use crate::client::retry::Patience;
 use crate::exit::Exit;
@@ -11,15 +10,16 @@ use crate::failure::Failure;
 use crate::output::table::{Cell, table};
 use crate::output::time::moment;
 
-pub(super) async fn run(context: &Context) -> Result<Exit, Failure> {
-    let list = context.client()?.json(&Request::get(&["agents"]), Patience::SHORT).await?;
+pub(super) async fn run(context: &Context, all: bool) -> Result<Exit, Failure> {
+    let request = Request::get(&["agents"]).query("all", all.then_some(true));
+    let list = context.client()?.json(&request, Patience::SHORT).await?;
     if context.output.is_json() {
         context.output.json(&list)?;
         return Ok(Exit::Done);
     }
     let agents = rows(&list, "agents");
     if agents.is_empty() {
-        context.output.message("no agents yet; `longshore join-token create` makes a token with which one can join");
+        context.output.message("no agents yet; `longshore join-token create` makes a token with which one can join, `longshore join-rule create` a rule for machines of a cloud");
         return Ok(Exit::Done);
     }
     let rows: Vec<_> = agents.iter().map(row).collect();
@@ -30,21 +30,6 @@ pub(super) async fn run(context: &Context) -> Result<Exit, Failure> {
     ))?;
     for remark in remarks(agents) {
         context.output.message(&remark);
-    }
-    Ok(Exit::Done)
-}
-
-pub(super) async fn release(context: &Context, args: &AgentId) -> Result<Exit, Failure> {
-    let request = Request::post(&["agents", &args.id, "release"]).repeatable();
-    context
-        .client()?
-        .send(&request, Patience::SHORT)
-        .await
-        .map_err(|error| Failure::from(error).next("see which agents there are: `longshore agents`".to_owned()))?;
-    if context.output.is_json() {
-        context.output.json(&json!({ "id": args.id }))?;
-    } else {
-        context.output.text(&format!("agent {} gets jobs again", args.id))?;
     }
     Ok(Exit::Done)
 }
@@ -63,13 +48,23 @@ fn remarks(agents: &[Value]) -> Vec<String> {
     agents.iter().flat_map(about).collect()
 }
 
+/// The state, with why an agent is gone, and that another process has its identity.
+fn state(agent: &Value) -> String {
+    let state = text(agent, "state").unwrap_or_else(|| "-".to_owned());
+    match text(agent, "gone") {
+        Some(why) => format!("{state} ({why})"),
+        None if agent.get("cloned").and_then(Value::as_bool) == Some(true) => format!("{state}, copied"),
+        None => state,
+    }
+}
+
 fn row(agent: &Value) -> [Cell; 7] {
     let number = |name| text(agent, name).unwrap_or_else(|| "?".to_owned());
     [
         Cell::optional(text(agent, "id")),
         Cell::optional(text(agent, "hostname")),
         Cell::optional(text(agent, "pool")),
-        Cell::State(text(agent, "state").unwrap_or_else(|| "-".to_owned())),
+        Cell::State(state(agent)),
         Cell::Text(format!("{} of {}", number("busy"), number("slots"))),
         Cell::optional(text(agent, "seen_at").map(|at| moment(&at))),
         Cell::optional(text(agent, "version")),
@@ -78,6 +73,8 @@ fn row(agent: &Value) -> [Cell; 7] {
 
 #[cfg(test)]
 mod tests {
+    use serde_json::json;
+
     use super::*;
     use crate::output::paint::Paint;
 

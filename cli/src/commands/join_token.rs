@@ -15,6 +15,9 @@ use crate::output::time::moment;
 
 pub(super) async fn create(context: &Context, args: &JoinTokenCreate) -> Result<Exit, Failure> {
     let mut body = json!({ "pool": args.pool, "uses": args.uses });
+    if args.ephemeral {
+        body["ephemeral"] = json!(true);
+    }
     if !args.labels.is_empty() {
         body["labels"] = args.labels.iter().map(|(name, value)| (name.clone(), json!(value))).collect();
     }

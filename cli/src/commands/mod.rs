@@ -1,6 +1,7 @@
 //! The commands, one file each. Every one gives an exit code or a [`Failure`].
 
 mod account;
+mod agent;
 mod agents;
 mod apply;
 mod approval;
@@ -11,6 +12,7 @@ mod deploy;
 mod deploy_local;
 mod deployment;
 mod explain;
+mod join_rule;
 mod join_token;
 mod library;
 mod locks;
@@ -35,7 +37,6 @@ use clap::CommandFactory as _;
 use longshore_core::id::DeploymentId;
 use serde_json::{Value, json};
 
-use crate::args::agent::AgentCommand;
 use crate::args::releases::ApprovalCommand;
 use crate::args::{Cli, Command, DeploymentCommand, Global, JoinTokenCommand, VariableCommand};
 use crate::client::Client;
@@ -96,8 +97,9 @@ pub async fn run(cli: Cli, output: Output) -> Result<Exit, Failure> {
         Command::Logs(args) => logs::run(&context, &args).await,
         Command::Artifact(command) => artifact::run(&context, &command).await,
         Command::Cancel(args) => cancel::run(&context, &args).await,
-        Command::Agents => agents::run(&context).await,
-        Command::Agent(AgentCommand::Release(args)) => agents::release(&context, &args).await,
+        Command::Agents(args) => agents::run(&context, args.all).await,
+        Command::Agent(command) => agent::run(&context, &command).await,
+        Command::JoinRule(command) => join_rule::run(&context, &command).await,
         Command::Pool(command) => pool::run(&context, &command).await,
         Command::Locks => locks::run(&context).await,
         Command::JoinToken(JoinTokenCommand::Create(args)) => join_token::create(&context, &args).await,

@@ -13,6 +13,7 @@ mod fake;
 mod git;
 mod help;
 mod init;
+mod joins;
 mod people;
 mod pools;
 mod secrets;

@@ -1,5 +1,7 @@
 //! Logs up, durable offsets down; packages down.
 
+use std::time::Duration;
+
 use bytes::Bytes;
 use futures_util::FutureExt as _;
 use longshore_core::fence::Fence;
@@ -8,6 +10,7 @@ use longshore_proto::convert::fence;
 use longshore_proto::v1;
 use tokio::io::AsyncReadExt as _;
 use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
 use tonic::{Code, Status, Streaming};
 use tracing::Instrument as _;
 
@@ -25,6 +28,8 @@ const ACKS: usize = 16;
 /// Bytes of a package in one message, and messages that wait.
 const PIECE: usize = 256 << 10;
 const PIECES: usize = 4;
+/// How long an agent may take nothing of what it asked for.
+const STALLED: Duration = Duration::from_secs(120);
 
 type Ack = Result<v1::ShipLogResponse, Status>;
 type Piece = Result<v1::FetchPackageResponse, Status>;
@@ -33,6 +38,7 @@ type Piece = Result<v1::FetchPackageResponse, Status>;
 pub(super) async fn ship(
     engine: Engine,
     agent: AgentId,
+    cutoff: CancellationToken,
     mut up: Streaming<v1::ShipLogRequest>,
 ) -> Result<mpsc::Receiver<Ack>, Status> {
     let first =
@@ -46,7 +52,8 @@ pub(super) async fn ship(
     debug_assert!(told, "a new channel is full");
     let shipment = Shipment { engine: engine.clone(), agent, said, step: first.step, log, acks_tx };
     let carried = async move {
-        if let Err(end) = shipment.carry(first, &mut up).await {
+        let carried = cutoff.run_until_cancelled(shipment.carry(first, &mut up)).await;
+        if let Err(end) = carried.unwrap_or_else(|| Err(status(Error::Unknown))) {
             // The agent may be gone already.
             let _told = shipment.acks_tx.try_send(Err(end)).is_ok();
         }
@@ -108,7 +115,15 @@ impl Shipment {
             other => failed(&other),
         })?;
         metrics::counter!("longshore_log_bytes_total").increment(bytes as u64);
-        self.acks_tx.send(Ok(ack(durable))).await.map_err(|_| Status::new(Code::Cancelled, "the agent went away"))
+        give(&self.acks_tx, Ok(ack(durable))).await
+    }
+}
+
+/// A window that stays shut must not keep a file open, nor a task.
+async fn give<T>(to: &mpsc::Sender<T>, what: T) -> Result<(), Status> {
+    match tokio::time::timeout(STALLED, to.send(what)).await {
+        Ok(sent) => sent.map_err(|_| Status::new(Code::Cancelled, "the agent went away")),
+        Err(_) => Err(Status::new(Code::DeadlineExceeded, "the agent takes nothing of what it asked for")),
     }
 }
 
@@ -122,6 +137,7 @@ fn add(chunks: &mut Vec<(u64, Bytes)>, message: v1::ShipLogRequest) {
 pub(super) async fn fetch(
     engine: Engine,
     agent: AgentId,
+    cutoff: CancellationToken,
     request: v1::FetchPackageRequest,
 ) -> Result<mpsc::Receiver<Piece>, Status> {
     let said = fence(request.fence).map_err(|e| invalid(&e))?;
@@ -138,7 +154,10 @@ pub(super) async fn fetch(
                 Err(error) => Err(failed(&error)),
             };
             let last = piece.is_err();
-            if pieces_tx.send(piece).await.is_err() || last {
+            let piece = if cutoff.is_cancelled() { Err(status(Error::Unknown)) } else { piece };
+            let last = last || piece.is_err();
+            let sent = cutoff.run_until_cancelled(give(&pieces_tx, piece)).await;
+            if !matches!(sent, Some(Ok(()))) || last {
                 return Ok(());
             }
         }

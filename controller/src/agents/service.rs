@@ -1,4 +1,5 @@
-//! The RPCs. Each says first who calls: only [`enroll`](Service::enroll) takes a caller without a certificate.
+//! The RPCs. Each says first who calls: only [`enroll`](Service::enroll) and [`challenge`](Service::challenge) take a caller without a
+//! certificate.
 
 use std::sync::Arc;
 
@@ -9,6 +10,7 @@ use longshore_core::id::AgentId;
 use longshore_proto::v1;
 use longshore_proto::v1::agent_plane_server::{AgentPlane, AgentPlaneServer};
 use tokio_stream::wrappers::ReceiverStream;
+use tokio_util::sync::CancellationToken;
 use tonic::{Request, Response, Status, Streaming};
 use tracing::field::{Empty, display};
 use tracing::{Instrument as _, Span};
@@ -16,7 +18,8 @@ use tracing::{Instrument as _, Span};
 use super::status::{invalid, status};
 use super::{Peer, artifact, log, session, wire};
 use crate::engine::Engine;
-use crate::engine::plane::{Error, Join};
+use crate::engine::plane::{Error, Join, Joined, ProofJoin};
+use crate::identity::cloud::{NONCE_LIFETIME, Verifier};
 use crate::identity::{Ca, TokenKind};
 
 /// Longest text of a host name or a version that is kept.
@@ -27,12 +30,13 @@ const MAX_TEXT: usize = 255;
 pub struct Service {
     engine: Engine,
     ca: Arc<Ca>,
+    verifier: Arc<Verifier>,
 }
 
 /// The agents' plane as [`super::serve()`] serves it.
 #[must_use]
-pub fn service(engine: Engine, ca: Arc<Ca>) -> AgentPlaneServer<Service> {
-    AgentPlaneServer::new(Service { engine, ca })
+pub fn service(engine: Engine, ca: Arc<Ca>, verifier: Arc<Verifier>) -> AgentPlaneServer<Service> {
+    AgentPlaneServer::new(Service { engine, ca, verifier })
 }
 
 type Answer<T> = Result<Response<T>, Status>;
@@ -40,11 +44,41 @@ type Answer<T> = Result<Response<T>, Status>;
 impl Service {
     /// The caller, who must have a certificate and not be cut off.
     async fn caller<T>(&self, request: &Request<T>) -> Result<AgentId, Status> {
+        self.caller_with_cutoff(request).await.map(|(agent, _)| agent)
+    }
+
+    /// The same, with what ends its streams when it is cut off.
+    async fn caller_with_cutoff<T>(&self, request: &Request<T>) -> Result<(AgentId, CancellationToken), Status> {
         let agent = peer(request).and_then(|peer| peer.agent).ok_or_else(|| status(Error::Unknown))?;
         Span::current().record("agent", display(agent));
-        self.engine.admit(agent).await.map_err(status)?;
-        Ok(agent)
+        let cutoff = self.engine.admit(agent).await.map_err(status)?;
+        Ok((agent, cutoff))
     }
+
+    async fn join(&self, request: &v1::EnrollRequest) -> Result<Joined, Error> {
+        let (hostname, boot_id) = (text(&request.hostname), text(&request.boot_id));
+        let version = text(&request.agent_version);
+        // Before anything is used up: it can still let the agent in when the controller is upgraded.
+        if let Some(why) = compat::ahead(&version, env!("CARGO_PKG_VERSION")) {
+            return Err(Error::Version(format!("this agent is not enrolled: it {why}")));
+        }
+        if let Some(proof) = &request.proof {
+            let previous = (!request.previous_certificate_pem.is_empty())
+                .then_some((request.previous_certificate_pem.as_str(), request.previous_signature.as_slice()));
+            let proof = wire::proof(proof)?;
+            let (nonce, csr) = (request.nonce.as_str(), request.csr_pem.as_str());
+            let join = ProofJoin { proof, nonce, csr, previous, hostname, boot_id, version };
+            return self.engine.join_by_proof(&self.ca, &self.verifier, join).await;
+        }
+        let token = TokenKind::Join.hash(&request.join_token).map(|hash| *hash.as_bytes());
+        let join = Join { token, csr: &request.csr_pem, hostname, boot_id, version };
+        self.engine.join(&self.ca, join).await
+    }
+}
+
+/// What is done for an agent, unless it is cut off meanwhile.
+async fn unless<T>(cutoff: &CancellationToken, done: impl Future<Output = Result<T, Status>>) -> Result<T, Status> {
+    cutoff.run_until_cancelled(done).await.unwrap_or_else(|| Err(status(Error::Unknown)))
 }
 
 /// The span of a call: each line of the log that it leads to has these ids. At the level of errors, so that lines of every level have them.
@@ -84,19 +118,7 @@ impl AgentPlane for Service {
 
     async fn enroll(&self, request: Request<v1::EnrollRequest>) -> Answer<v1::EnrollResponse> {
         let call = async {
-            let request = request.into_inner();
-            // Before its token is looked at: it can still let the agent in when the controller is upgraded.
-            if let Some(why) = compat::ahead(&text(&request.agent_version), env!("CARGO_PKG_VERSION")) {
-                return Err(status(Error::Version(format!("this agent is not enrolled: it {why}"))));
-            }
-            let join = Join {
-                token: TokenKind::Join.hash(&request.join_token).map(|hash| *hash.as_bytes()),
-                csr: &request.csr_pem,
-                hostname: text(&request.hostname),
-                boot_id: text(&request.boot_id),
-                version: text(&request.agent_version),
-            };
-            let joined = self.engine.join(&self.ca, join).await.map_err(status)?;
+            let joined = self.join(request.get_ref()).await.map_err(status)?;
             tracing::info!(agent = %joined.agent, pool = joined.pool, "an agent was enrolled");
             Ok(Response::new(v1::EnrollResponse {
                 agent_id: joined.agent.to_string(),
@@ -107,6 +129,21 @@ impl AgentPlane for Service {
             }))
         };
         call.instrument(self::call("enroll")).await
+    }
+
+    async fn challenge(&self, _request: Request<v1::ChallengeRequest>) -> Answer<v1::ChallengeResponse> {
+        Ok(Response::new(v1::ChallengeResponse {
+            nonce: self.verifier.nonce(),
+            controller_id: self.engine.meta().controller.to_string(),
+            seconds: u32::try_from(NONCE_LIFETIME.as_secs()).unwrap_or(u32::MAX),
+        }))
+    }
+
+    async fn leave(&self, request: Request<v1::LeaveRequest>) -> Answer<v1::LeaveResponse> {
+        let agent = self.caller(&request).await?;
+        self.engine.leave(agent, text(&request.get_ref().reason)).await.map_err(status)?;
+        tracing::info!(%agent, "an agent took its leave");
+        Ok(Response::new(v1::LeaveResponse {}))
     }
 
     async fn renew_certificate(
@@ -127,9 +164,9 @@ impl AgentPlane for Service {
 
     async fn session(&self, request: Request<Streaming<v1::SessionRequest>>) -> Answer<Self::SessionStream> {
         let call = async {
-            let agent = self.caller(&request).await?;
-            let down = session::open(self.engine.clone(), agent, request.into_inner()).await?;
-            Ok(Response::new(down))
+            let (agent, cutoff) = self.caller_with_cutoff(&request).await?;
+            let opened = session::open(self.engine.clone(), agent, cutoff.clone(), request.into_inner());
+            unless(&cutoff, opened).await.map(Response::new)
         };
         call.instrument(self::call("session")).await
     }
@@ -158,8 +195,9 @@ impl AgentPlane for Service {
 
     async fn ship_log(&self, request: Request<Streaming<v1::ShipLogRequest>>) -> Answer<Self::ShipLogStream> {
         let call = async {
-            let agent = self.caller(&request).await?;
-            let acks = log::ship(self.engine.clone(), agent, request.into_inner()).await?;
+            let (agent, cutoff) = self.caller_with_cutoff(&request).await?;
+            let shipped = log::ship(self.engine.clone(), agent, cutoff.clone(), request.into_inner());
+            let acks = unless(&cutoff, shipped).await?;
             Ok(Response::new(ReceiverStream::new(acks)))
         };
         call.instrument(self::call("ship_log")).await
@@ -170,16 +208,16 @@ impl AgentPlane for Service {
         request: Request<Streaming<v1::ShipArtifactRequest>>,
     ) -> Answer<v1::ShipArtifactResponse> {
         let call = async {
-            let agent = self.caller(&request).await?;
-            artifact::ship(self.engine.clone(), agent, request.into_inner()).await.map(Response::new)
+            let (agent, cutoff) = self.caller_with_cutoff(&request).await?;
+            unless(&cutoff, artifact::ship(self.engine.clone(), agent, request.into_inner())).await.map(Response::new)
         };
         call.instrument(self::call("ship_artifact")).await
     }
 
     async fn fetch_package(&self, request: Request<v1::FetchPackageRequest>) -> Answer<Self::FetchPackageStream> {
         let call = async {
-            let agent = self.caller(&request).await?;
-            let pieces = log::fetch(self.engine.clone(), agent, request.into_inner()).await?;
+            let (agent, cutoff) = self.caller_with_cutoff(&request).await?;
+            let pieces = log::fetch(self.engine.clone(), agent, cutoff, request.into_inner()).await?;
             Ok(Response::new(ReceiverStream::new(pieces)))
         };
         call.instrument(self::call("fetch_package")).await

@@ -11,6 +11,7 @@ use longshore_proto::v1::session_request::Message as Up;
 use longshore_proto::{CAPABILITY_STEPS_V1, v1};
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
+use tokio_util::sync::CancellationToken;
 use tonic::{Code, Status, Streaming};
 use tracing::Instrument as _;
 
@@ -29,6 +30,7 @@ type Down = Result<Box<v1::SessionResponse>, Status>;
 pub(super) async fn open(
     engine: Engine,
     agent: AgentId,
+    cutoff: CancellationToken,
     mut up: Streaming<v1::SessionRequest>,
 ) -> Result<BoxStream<'static, Result<v1::SessionResponse, Status>>, Status> {
     let hello = match up.message().await?.and_then(|first| first.message) {
@@ -44,7 +46,7 @@ pub(super) async fn open(
     let answered = down_tx.try_send(Ok(Box::new(wire::welcome(&welcome)))).is_ok();
     debug_assert!(answered, "a new channel is full");
     tracing::info!(%agent, held = welcome.verdicts.len(), "an agent is connected");
-    let mut session = Session { engine: engine.clone(), agent, line: welcome.line, down_tx };
+    let mut session = Session { engine: engine.clone(), agent, line: welcome.line, cutoff, down_tx };
     let carried = async move {
         let end = session.carry(&mut up).await;
         let said = end.err();
@@ -67,15 +69,20 @@ struct Session {
     engine: Engine,
     agent: AgentId,
     line: Line,
+    /// Cancelled when the agent is cut off.
+    cutoff: CancellationToken,
     /// session --messages in order--> the agent
     down_tx: mpsc::Sender<Down>,
 }
 
 impl Session {
     async fn carry(&mut self, up: &mut Streaming<v1::SessionRequest>) -> Result<(), Status> {
-        let cut = self.line.cut.clone();
+        let (cut, cutoff) = (self.line.cut.clone(), self.cutoff.clone());
         loop {
             tokio::select! {
+                // First: nothing of an agent that was cut off is heard any more.
+                biased;
+                () = cutoff.cancelled() => return Err(status(Error::Unknown)),
                 said = up.message() => match said {
                     Ok(None) => return Ok(()),
                     Ok(Some(said)) => self.hear(said).await?,
@@ -143,5 +150,5 @@ fn broken(error: &Status) -> Status {
 }
 
 fn replaced() -> Status {
-    Status::new(Code::Aborted, "this session was ended: a newer one of the same agent came, or the agent was cut off")
+    Status::new(Code::Aborted, "this session was ended: a newer one of the same agent came")
 }

@@ -18,11 +18,14 @@ fn chain(error: &(dyn std::error::Error + 'static)) -> String {
 pub(super) fn status(error: plane::Error) -> Status {
     let message = error.to_string();
     match error {
-        plane::Error::Unknown | plane::Error::JoinToken => Status::new(Code::Unauthenticated, message),
+        plane::Error::Unknown | plane::Error::JoinToken | plane::Error::Proof(_) => {
+            Status::new(Code::Unauthenticated, message)
+        }
         plane::Error::Foreign => Status::new(Code::PermissionDenied, message),
         plane::Error::Fenced(why) => Status::new(Code::FailedPrecondition, format!("{FENCED}: {why}")),
         plane::Error::Version(_) => Status::new(Code::FailedPrecondition, message),
-        plane::Error::NotDue => Status::new(Code::Unavailable, message),
+        plane::Error::Twice => Status::new(Code::AlreadyExists, message),
+        plane::Error::NotDue | plane::Error::Unverified(_) => Status::new(Code::Unavailable, message),
         plane::Error::NotDurable { .. } => Status::new(Code::Aborted, message),
         plane::Error::Identity(identity::Error::Csr(_)) | plane::Error::Invalid(_) => {
             Status::new(Code::InvalidArgument, message)

@@ -11,13 +11,41 @@ use longshore_proto::{
 use serde_json::json;
 use v1::session_response::Message as Down;
 
-use crate::engine::plane::{Confirm, Confirmed, Disk, Hello, Said, Verdict, Welcome};
+use crate::engine::plane::{self, Confirm, Confirmed, Disk, Hello, Said, Verdict, Welcome};
+use crate::identity::cloud::{Proof, SignedRequest};
 use crate::store::rows::ToAgent;
 
 /// Most attempts that an agent can have at once; more is no agent of ours.
 const MAX_HELD: usize = 10_000;
 /// Things that a host may have too little of.
 const MAX_LOW: usize = 8;
+
+/// Most headers of a signed request; more are refused later anyway.
+const MAX_HEADERS: usize = 32;
+
+/// What a machine brings to prove what it is.
+pub(super) fn proof(wire: &v1::CloudProof) -> Result<Proof, plane::Error> {
+    use v1::cloud_proof::Proof as Wire;
+    let some = |text: &str| (!text.is_empty()).then(|| text.to_owned());
+    match &wire.proof {
+        Some(Wire::Aws(aws)) => {
+            let request = aws.request.as_ref().map(|request| SignedRequest {
+                url: request.url.clone(),
+                headers: request
+                    .headers
+                    .iter()
+                    .take(MAX_HEADERS)
+                    .map(|header| (header.name.clone(), header.value.clone()))
+                    .collect(),
+                body: request.body.clone(),
+            });
+            Ok(Proof::Aws { document: some(&aws.document), request })
+        }
+        Some(Wire::Gcp(gcp)) => Ok(Proof::Gcp { token: gcp.token.clone() }),
+        Some(Wire::Azure(azure)) => Ok(Proof::Azure { document: azure.document.clone() }),
+        None => Err(plane::Error::Invalid("the proof is of no cloud that this controller knows".to_owned())),
+    }
+}
 
 pub(super) fn hello(wire: v1::Hello) -> Result<Hello, convert::Error> {
     let weakest = wire.profile()?;
@@ -33,6 +61,7 @@ pub(super) fn hello(wire: v1::Hello) -> Result<Hello, convert::Error> {
         operations: can(CAPABILITY_OPERATIONS_V1),
         probes: can(CAPABILITY_PROBE_V1),
         boot_id: wire.boot_id,
+        instance: wire.instance_id,
         slots: wire.slots,
         held: wire.held.into_iter().map(|held| fence(held.fence)).collect::<Result<_, _>>()?,
         engine: wire.host.as_ref().is_some_and(answers),

@@ -1,25 +1,42 @@
 //! Agents and the locks that what runs on them holds.
 
+#![expect(unused_qualifications, reason = "utoipa writes paths out in full")]
+
 use axum::Json;
 use axum::extract::State;
 use axum::http::StatusCode;
 use longshore_core::access::Permission;
 use longshore_core::id::{AgentId, DeploymentId};
 
+use serde::Deserialize;
+use utoipa::IntoParams;
+
 use super::Api;
 use super::auth::{Actor, Who};
-use super::extract::Id;
+use super::extract::{Asked, Id};
 use super::problem::{Problem, ProblemView};
 use crate::engine::{AgentView, LockView};
 
-/// All agents, oldest first.
-#[utoipa::path(get, path = "/agents", tag = "agents", operation_id = "list_agents", security(("token" = [])),
-    responses((status = 200, body = Vec<AgentView>)))]
-pub(super) async fn list(State(api): State<Api>) -> Result<Json<Vec<AgentView>>, Problem> {
-    Ok(Json(api.engine.agents().await?))
+/// Which agents.
+#[derive(Debug, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+pub(super) struct AskAgents {
+    /// Ephemeral ones that are gone as well.
+    #[serde(default)]
+    all: bool,
 }
 
-/// Cuts an agent off: its certificate counts no more.
+/// Agents, oldest first; ephemeral ones that are gone are left out unless all are asked for.
+#[utoipa::path(get, path = "/agents", tag = "agents", operation_id = "list_agents", security(("token" = [])),
+    params(AskAgents), responses((status = 200, body = Vec<AgentView>), (status = 400, body = ProblemView)))]
+pub(super) async fn list(
+    State(api): State<Api>,
+    Asked(asked): Asked<AskAgents>,
+) -> Result<Json<Vec<AgentView>>, Problem> {
+    Ok(Json(if asked.all { api.engine.all_agents().await? } else { api.engine.agents().await? }))
+}
+
+/// Cuts an agent off: its certificate counts no more, and its streams end.
 #[utoipa::path(post, path = "/agents/{id}/revoke", tag = "agents", operation_id = "revoke_agent", security(("token" = [])),
     params(("id" = String, Path, description = "`agt_...`")),
     responses((status = 204), (status = 404, body = ProblemView), (status = 409, body = ProblemView)))]
@@ -42,6 +59,19 @@ pub(super) async fn release(
     Id(id): Id<AgentId>,
 ) -> Result<StatusCode, Problem> {
     api.engine.release_agent(id, &by).await?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+/// Lets the machine of an agent that joined by a rule join again, as another agent.
+#[utoipa::path(post, path = "/agents/{id}/readmit", tag = "agents", operation_id = "readmit_agent", security(("token" = [])),
+    params(("id" = String, Path, description = "`agt_...`")),
+    responses((status = 204), (status = 404, body = ProblemView), (status = 409, body = ProblemView)))]
+pub(super) async fn readmit(
+    State(api): State<Api>,
+    Actor(by): Actor,
+    Id(id): Id<AgentId>,
+) -> Result<StatusCode, Problem> {
+    api.engine.readmit(id, &by).await?;
     Ok(StatusCode::NO_CONTENT)
 }
 

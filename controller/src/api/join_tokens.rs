@@ -46,6 +46,9 @@ pub(super) struct CreateJoinToken {
     /// Labels that its agents get. They come from here alone: no agent names its own.
     #[serde(default)]
     labels: BTreeMap<String, String>,
+    /// Its agents leave the list when they are gone; `false` when it is not said.
+    #[serde(default)]
+    ephemeral: bool,
 }
 
 /// A join token, without its text.
@@ -61,6 +64,8 @@ pub(super) struct JoinTokenLine {
     uses: u32,
     /// How many came in.
     used: u32,
+    /// Its agents leave the list when they are gone.
+    ephemeral: bool,
     /// `valid`, `used_up`, `expired` or `revoked`.
     state: &'static str,
     /// RFC 3339 in UTC.
@@ -86,6 +91,8 @@ pub(super) struct JoinTokenView {
     labels: BTreeMap<String, String>,
     /// How many agents it lets in.
     uses: u32,
+    /// Its agents leave the list when they are gone.
+    ephemeral: bool,
     /// RFC 3339 in UTC.
     expires_at: String,
 }
@@ -120,7 +127,8 @@ pub(super) async fn create(
     }
     check_labels(&body.labels).map_err(invalid)?;
     let token = TokenKind::Join.make(api.clock.random());
-    let new = NewJoinToken { pool, labels: body.labels, uses, expires_at: api.clock.now().after(lasts) };
+    let expires_at = api.clock.now().after(lasts);
+    let new = NewJoinToken { pool, labels: body.labels, uses, expires_at, ephemeral: body.ephemeral };
     let row = api.engine.add_join_token(new, TokenHash::of(token.expose()).as_bytes(), &by).await?;
     let view = JoinTokenView {
         id: row.id.to_string(),
@@ -130,6 +138,7 @@ pub(super) async fn create(
         pool: row.pool,
         labels: row.labels,
         uses: row.uses,
+        ephemeral: row.ephemeral,
         expires_at: row.expires_at.to_string(),
     };
     Ok((StatusCode::CREATED, Json(view)))
@@ -156,6 +165,7 @@ fn line(row: JoinTokenRow, now: Timestamp) -> JoinTokenLine {
         labels: row.labels,
         uses: row.uses,
         used: row.used,
+        ephemeral: row.ephemeral,
         state,
         created_at: row.created_at.to_string(),
         created_by: row.created_by,
@@ -177,7 +187,7 @@ pub(super) async fn revoke(
 }
 
 /// Names as everywhere; values that fit into a label of a container or a metric.
-fn check_labels(labels: &BTreeMap<String, String>) -> Result<(), String> {
+pub(super) fn check_labels(labels: &BTreeMap<String, String>) -> Result<(), String> {
     if labels.len() > MOST_LABELS {
         return Err(format!("`labels`: there are {}; {MOST_LABELS} are taken", labels.len()));
     }

@@ -14,6 +14,7 @@ mod deployments;
 mod events;
 mod extract;
 mod health;
+mod join_rules;
 mod join_tokens;
 mod libraries;
 mod logs;
@@ -27,6 +28,7 @@ mod request;
 mod roles;
 mod rules;
 mod secrets;
+mod serve;
 mod spans;
 mod tokens;
 mod users;
@@ -55,6 +57,7 @@ use crate::trace::Traces;
 
 pub use problem::Problem;
 pub use rules::{Over, RULES, Rule};
+pub use serve::serve;
 
 /// Longest body of a request that is no package.
 const MAX_BODY: usize = 2 << 20;
@@ -187,7 +190,10 @@ fn described() -> OpenApiRouter<Api> {
         .routes(routes!(agents::list))
         .routes(routes!(agents::revoke))
         .routes(routes!(agents::release))
+        .routes(routes!(agents::readmit))
         .routes(routes!(agents::locks))
+        .routes(routes!(join_rules::list, join_rules::create))
+        .routes(routes!(join_rules::revoke))
         .routes(routes!(join_tokens::list, join_tokens::create))
         .routes(routes!(join_tokens::revoke))
         .routes(routes!(users::list, users::create))

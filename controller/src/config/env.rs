@@ -37,6 +37,25 @@ fn set(file: &mut File, key: &str, value: &str) -> Result<(), String> {
         "AGENTS__LISTEN" => file.agents.listen = Some(parse(value, "an address with a port")?),
         "AGENTS__NAMES" => file.agents.names = Some(list(value)),
         "AGENTS__CERTIFICATE_VALIDITY" => file.agents.certificate_validity = Some(value.parse()?),
+        "CONNECTIONS__HANDSHAKE_TIMEOUT" => file.connections.handshake_timeout = Some(value.parse()?),
+        "CONNECTIONS__HANDSHAKES_PER_ADDRESS" => {
+            file.connections.handshakes_per_address = Some(parse(value, "a number")?);
+        }
+        "CONNECTIONS__PER_ADDRESS" => file.connections.per_address = Some(parse(value, "a number")?),
+        "CONNECTIONS__IN_ALL" => file.connections.in_all = Some(parse(value, "a number")?),
+        "CONNECTIONS__COUNT_LOOPBACK" => {
+            file.connections.count_loopback = Some(parse(value, "`true` or `false`")?);
+        }
+        "AGENTS__EPHEMERAL_SILENCE" => file.agents.ephemeral_silence = Some(value.parse()?),
+        "JOIN__AWS__CERTIFICATES" => {
+            file.join.aws.certificates = list(value).iter().map(|pair| region(pair)).collect::<Result<_, _>>()?;
+        }
+        "JOIN__AWS__STS_ENDPOINT" => file.join.aws.sts_endpoint = Some(value.to_owned()),
+        "JOIN__AWS__DOCUMENT_AGE" => file.join.aws.document_age = Some(value.parse()?),
+        "JOIN__GCP__JWKS_URL" => file.join.gcp.jwks_url = Some(value.to_owned()),
+        "JOIN__GCP__ISSUER" => file.join.gcp.issuer = Some(value.to_owned()),
+        "JOIN__AZURE__CERTIFICATES" => file.join.azure.certificates = list(value).into_iter().map(Into::into).collect(),
+        "JOIN__AZURE__NAME" => file.join.azure.name = Some(value.to_owned()),
         "LOG__LEVEL" => file.log.level = Some(value.to_owned()),
         "LOG__FORMAT" => file.log.format = Some(value.parse()?),
         "SECRETS__KEK_FILE" => file.secrets.kek_file = Some(value.into()),
@@ -56,6 +75,11 @@ fn set(file: &mut File, key: &str, value: &str) -> Result<(), String> {
         _ => return Err("no such field; see docs/controller-config.md for what can be set".to_owned()),
     }
     Ok(())
+}
+
+fn region(pair: &str) -> Result<(String, std::path::PathBuf), String> {
+    let parts = pair.split_once('=').ok_or_else(|| format!("`{pair}` is not of the form `REGION=FILE`"))?;
+    Ok((parts.0.to_owned(), parts.1.into()))
 }
 
 fn list(value: &str) -> Vec<String> {

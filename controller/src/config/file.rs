@@ -1,5 +1,6 @@
 //! The file as it is written: everything optional, nothing unknown.
 
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -41,10 +42,12 @@ pub(super) struct File {
     pub(super) max_step_artifact_bytes: Option<u64>,
     pub(super) api: Api,
     pub(super) agents: Agents,
+    pub(super) connections: Connections,
     pub(super) log: Log,
     pub(super) secrets: Secrets,
     pub(super) sources: Sources,
     pub(super) tracing: Tracing,
+    pub(super) join: Join,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -62,6 +65,17 @@ pub(super) struct Agents {
     pub(super) listen: Option<SocketAddr>,
     pub(super) names: Option<Vec<String>>,
     pub(super) certificate_validity: Option<Span>,
+    pub(super) ephemeral_silence: Option<Span>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct Connections {
+    pub(super) handshake_timeout: Option<Span>,
+    pub(super) handshakes_per_address: Option<u32>,
+    pub(super) per_address: Option<u32>,
+    pub(super) in_all: Option<u32>,
+    pub(super) count_loopback: Option<bool>,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -98,4 +112,34 @@ pub(super) struct Sources {
     pub(super) max_bytes: Option<u64>,
     pub(super) timeout: Option<Span>,
     pub(super) at_once: Option<usize>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct Join {
+    pub(super) aws: JoinAws,
+    pub(super) gcp: JoinGcp,
+    pub(super) azure: JoinAzure,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct JoinAws {
+    pub(super) certificates: BTreeMap<String, PathBuf>,
+    pub(super) sts_endpoint: Option<String>,
+    pub(super) document_age: Option<Span>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct JoinGcp {
+    pub(super) jwks_url: Option<String>,
+    pub(super) issuer: Option<String>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct JoinAzure {
+    pub(super) certificates: Vec<PathBuf>,
+    pub(super) name: Option<String>,
 }

@@ -5,6 +5,7 @@
 
 mod env;
 mod file;
+mod join;
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
@@ -14,6 +15,7 @@ use longshore_core::artifacts::Limits;
 use rustls_pki_types::ServerName;
 
 use crate::engine::{Settings, sources};
+use crate::identity;
 use crate::secrets;
 use crate::secrets::kek::Source;
 use crate::telemetry::Format;
@@ -67,7 +69,7 @@ pub enum Error {
     },
     /// A certificate or key that cannot be used.
     #[error(transparent)]
-    Tls(#[from] crate::identity::Error),
+    Tls(#[from] identity::Error),
 }
 
 /// Everything that is set, checked.
@@ -83,6 +85,8 @@ pub struct Config {
     pub api: Api,
     /// What agents use.
     pub agents: Agents,
+    /// How much one address may hold of each of both.
+    pub connections: identity::Limits,
     /// What is written about it.
     pub log: Log,
     /// What the engine goes by.
@@ -91,6 +95,8 @@ pub struct Config {
     pub secrets: secrets::Settings,
     /// Where traces go; `None`: none are sent.
     pub tracing: Option<trace::Settings>,
+    /// What machines of clouds are verified against.
+    pub join: identity::cloud::Settings,
 }
 
 /// The API.
@@ -189,6 +195,10 @@ fn check(file: File) -> Result<Config, Error> {
         artifacts: check_artifacts(&engine, file.max_artifact_bytes, file.max_step_artifact_bytes)?,
         ..engine
     };
+    let connections = check_connections(&file.connections)?;
+    let silence = file.agents.ephemeral_silence.map_or(engine.ephemeral_silence, |d| d.0);
+    check_range("agents.ephemeral_silence", silence, engine.lease, Duration::from_secs(30 * 86_400))?;
+    let engine = Settings { ephemeral_silence: silence, ..engine };
     let log = check_log(file.log)?;
     let secrets = check_secrets(file.secrets)?;
     Ok(Config {
@@ -197,10 +207,12 @@ fn check(file: File) -> Result<Config, Error> {
         shutdown_grace: file.shutdown_grace.map_or(SHUTDOWN_GRACE, |d| d.0),
         api,
         agents: Agents { listen, names, certificate_validity: validity },
+        connections,
         log,
         engine,
         secrets,
         tracing,
+        join: join::check(file.join)?,
     })
 }
 
@@ -208,7 +220,7 @@ fn check_api(file: file::Api) -> Result<Api, Error> {
     let listen = file.listen.unwrap_or(SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 8440));
     let tls = match (file.tls_cert, file.tls_key) {
         (Some(certificate), Some(key)) => {
-            crate::identity::api_from_files(&certificate, &key)?;
+            identity::api_from_files(&certificate, &key)?;
             Some((certificate, key))
         }
         (None, None) => None,
@@ -308,6 +320,26 @@ fn check_range(name: &'static str, value: Duration, least: Duration, most: Durat
     }
     let text = longshore_core::spec::duration::format;
     Err(field(name, format!("`{}` is not between `{}` and `{}`", text(value), text(least), text(most))))
+}
+
+fn check_connections(file: &file::Connections) -> Result<identity::Limits, Error> {
+    let default = identity::Limits::default();
+    let handshake = file.handshake_timeout.map_or(default.handshake, |d| d.0);
+    check_range("connections.handshake_timeout", handshake, Duration::from_secs(1), Duration::from_secs(120))?;
+    let number = |name: &'static str, set: Option<u32>, otherwise: u32| match set {
+        Some(0) => Err(field(name, "it is 0: nobody could connect")),
+        set => Ok(set.unwrap_or(otherwise)),
+    };
+    let handshakes =
+        ("connections.handshakes_per_address", file.handshakes_per_address, default.handshakes_per_address);
+    Ok(identity::Limits {
+        handshake,
+        handshakes_per_address: number(handshakes.0, handshakes.1, handshakes.2)?,
+        per_address: number("connections.per_address", file.per_address, default.per_address)?,
+        in_all: number("connections.in_all", file.in_all, default.in_all)?,
+        count_loopback: file.count_loopback.unwrap_or(default.count_loopback),
+        ..default
+    })
 }
 
 fn check_secrets(file: file::Secrets) -> Result<secrets::Settings, Error> {

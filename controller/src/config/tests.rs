@@ -80,6 +80,8 @@ fn what_does_not_go_together_names_the_field() {
         ("data_dir = \"/d\"\n[agents]\nnames = [\"https://x\"]", "`agents.names`"),
         ("data_dir = \"/d\"\n[agents]\ncertificate_validity = \"1s\"", "`agents.certificate_validity`"),
         ("data_dir = \"/d\"\n[log]\nlevel = \"a=b=c\"", "`log.level`"),
+        ("data_dir = \"/d\"\n[connections]\nper_address = 0", "`connections.per_address`"),
+        ("data_dir = \"/d\"\n[connections]\nhandshake_timeout = \"1h\"", "`connections.handshake_timeout`"),
         ("data_dir = \"/d\"\n[secrets]\nkek_file = \"/k\"\nkek_env = \"K\"", "`secrets.kek_file`"),
         ("data_dir = \"/d\"\n[secrets]\nkek_command = []", "`secrets.kek_file`"),
         ("data_dir = \"/d\"\n[secrets]\nkek_env = \"\"", "`secrets.kek_file`"),
@@ -89,6 +91,19 @@ fn what_does_not_go_together_names_the_field() {
         let error = load(text, &[]).unwrap_err();
         assert!(error.contains(word), "{error}");
     }
+}
+
+#[test]
+fn connections_are_bounded_unless_it_is_said_how() {
+    assert_eq!(load(SMALL, &[]).unwrap().connections, identity::Limits::default());
+    let variables = [
+        ("LONGSHORE_CONTROLLER__CONNECTIONS__PER_ADDRESS", "9"),
+        ("LONGSHORE_CONTROLLER__CONNECTIONS__COUNT_LOOPBACK", "true"),
+    ];
+    let set = load(&format!("{SMALL}[connections]\nhandshake_timeout = \"3s\"\nin_all = 7\n"), &variables);
+    let connections = set.unwrap().connections;
+    assert_eq!((connections.per_address, connections.in_all, connections.count_loopback), (9, 7, true));
+    assert_eq!(connections.handshake, Duration::from_secs(3));
 }
 
 #[test]
@@ -170,5 +185,48 @@ fn traces_are_sent_where_it_says_and_nowhere_without_it() {
         std::fs::write(&headers, bad).unwrap();
         let error = load(&text, &[]).unwrap_err();
         assert!(error.contains("line 1") && !error.contains("canary"), "{error}");
+    }
+}
+
+#[test]
+fn what_machines_are_verified_against_is_read_at_the_start() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = |name: &str, text: &str| {
+        let path = folder.path().join(name);
+        std::fs::write(&path, text).unwrap();
+        path.display().to_string()
+    };
+    let region = file("region.pem", &identity::cloud::testing::Signer::region().pem);
+    let (leaf, chain) = identity::cloud::testing::Signer::azure("x.metadata.azure.com");
+    let (chain, leaf) = (file("chain.pem", &chain), file("leaf.pem", &leaf.pem));
+    let text = format!(
+        "{SMALL}[join.aws]\ndocument_age = \"5m\"\nsts_endpoint = \"https://sts.internal\"\n[join.aws.certificates]\neu-central-1 = {region:?}\n\
+         [join.azure]\ncertificates = [{chain:?}]\n"
+    );
+    let join = load(&text, &[]).unwrap().join;
+    assert_eq!((join.aws.keys.len(), join.aws.document_age), (1, Duration::from_secs(300)));
+    assert_eq!((join.azure.roots.len(), join.azure.intermediates.len()), (1, 1));
+    assert_eq!(join.gcp.jwks_url, "https://www.googleapis.com/oauth2/v3/certs");
+    let pair = format!("eu-west-1={region}");
+    let variables = [
+        ("LONGSHORE_CONTROLLER__JOIN__AWS__CERTIFICATES", pair.as_str()),
+        ("LONGSHORE_CONTROLLER__JOIN__AZURE__CERTIFICATES", chain.as_str()),
+        ("LONGSHORE_CONTROLLER__AGENTS__EPHEMERAL_SILENCE", "1h"),
+    ];
+    let config = load(SMALL, &variables).unwrap();
+    assert!(config.join.aws.keys.contains_key("eu-west-1") && config.join.azure.roots.len() == 1);
+    assert_eq!(config.engine.ephemeral_silence, Duration::from_secs(3_600));
+    for (text, word) in [
+        (format!("[join.aws.certificates]\n\"eu-*\" = {region:?}"), "`join.aws.certificates`"),
+        ("[join.aws.certificates]\neu-west-1 = \"/no/file\"".to_owned(), "`/no/file`"),
+        (format!("[join.azure]\ncertificates = [{leaf:?}]"), "none of them is a root"),
+        ("[join.azure]\nname = \"azure\"".to_owned(), "`join.azure.name`"),
+        ("[join.gcp]\njwks_url = \"keys\"".to_owned(), "`join.gcp.jwks_url`"),
+        ("[join.aws]\nsts_endpoint = \"ftp://x\"".to_owned(), "`join.aws.sts_endpoint`"),
+        ("[join.aws]\ndocument_age = \"1s\"".to_owned(), "`join.aws.document_age`"),
+        ("[agents]\nephemeral_silence = \"1s\"".to_owned(), "`agents.ephemeral_silence`"),
+    ] {
+        let error = load(&format!("{SMALL}{text}"), &[]).unwrap_err();
+        assert!(error.contains(word), "{error}");
     }
 }

@@ -3,11 +3,13 @@
 use longshore_core::id::{AgentId, TokenId};
 use longshore_core::time::Timestamp;
 use serde_json::json;
+use tokio_util::sync::CancellationToken;
 
 use super::plane::{Error, Join, Joined};
 use super::{Engine, Error as EngineError};
 use crate::hex;
 use crate::identity::{AgentCertificate, Ca};
+use crate::store::joins::OriginRow;
 use crate::store::rows::{AgentRow, JoinTokenRow};
 
 impl Engine {
@@ -51,12 +53,26 @@ impl Engine {
                 revoked_at: None,
             };
             let (id, hostname) = (token.id, row.hostname.clone());
+            let origin = token.ephemeral.then(|| OriginRow {
+                agent,
+                rule: None,
+                machine: None,
+                request: request.clone(),
+                expires_at: certificate.not_after,
+                ephemeral: true,
+                allowed_at: None,
+                replaced_by: None,
+                gone: None,
+            });
             let done = self
                 .change(&agent.to_string(), move |tx, cx| {
                     Box::pin(async move {
                         tx.insert_agent(&row).await?;
                         if !tx.use_join_token(id, agent, &request, cx.now).await? {
                             return Err(Error::JoinToken);
+                        }
+                        if let Some(origin) = origin {
+                            tx.insert_origin(&origin).await?;
                         }
                         let detail = json!({ "pool": row.pool, "labels": row.labels, "token": id });
                         cx.audit(tx, "agent.enrolled", format!("agent/{agent}"), detail).await?;
@@ -121,28 +137,42 @@ impl Engine {
     /// [`Error::Unknown`] when it was cut off, [`Error::Identity`] for a bad signing request.
     pub async fn renew(&self, ca: &Ca, agent: AgentId, csr: &str) -> Result<AgentCertificate, Error> {
         let certificate = ca.sign_agent(csr, agent, self.clock().now())?;
-        let serial = certificate.serial.clone();
+        let (serial, not_after) = (certificate.serial.clone(), certificate.not_after);
         self.change(&agent.to_string(), move |tx, _| {
             Box::pin(async move {
                 let mut row = tx.agent(agent).await?.ok_or(Error::Unknown)?;
                 row.serial = serial;
-                if tx.update_agent(&row).await? { Ok(()) } else { Err(Error::Unknown) }
+                if !tx.update_agent(&row).await? {
+                    return Err(Error::Unknown);
+                }
+                if let Some(mut origin) = tx.origin(agent).await? {
+                    origin.expires_at = not_after;
+                    tx.update_origin(&origin).await?;
+                }
+                Ok(())
             })
         })
         .await?;
         Ok(certificate)
     }
 
-    /// Whether an agent may speak at all.
+    /// Whether an agent may speak at all, and what ends all that it has open when it may no more.
     ///
     /// # Errors
     /// [`Error::Unknown`] when it is not enrolled or was cut off.
-    pub async fn admit(&self, agent: AgentId) -> Result<(), Error> {
+    pub async fn admit(&self, agent: AgentId) -> Result<CancellationToken, Error> {
+        // Before the row is read: whoever is cut off after that cancels this one.
+        let cutoff = self.0.sessions.cutoff(agent);
         let row = self.read(move |tx| Box::pin(async move { Ok(tx.agent(agent).await?) })).await?;
-        if row.is_some_and(|row| row.revoked_at.is_none()) { Ok(()) } else { Err(Error::Unknown) }
+        if row.is_some_and(|row| row.revoked_at.is_none()) { Ok(cutoff) } else { Err(Error::Unknown) }
     }
 
-    /// Cuts an agent off; its stream is ended, its calls are refused. What it was running becomes `unknown` when its lease lapses.
+    /// Ends everything that an agent has open.
+    pub(super) fn cut_off(&self, agent: AgentId) {
+        self.0.sessions.cut_off(agent);
+    }
+
+    /// Cuts an agent off; its streams are ended, its calls are refused. What it was running becomes `unknown` when its lease lapses.
     ///
     /// # Errors
     /// When there is no such agent, or it was cut off before.
@@ -157,7 +187,7 @@ impl Engine {
             })
         })
         .await?;
-        self.0.sessions.cut(id);
+        self.cut_off(id);
         Ok(())
     }
 }

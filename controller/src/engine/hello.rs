@@ -7,25 +7,34 @@ use longshore_core::compat;
 use longshore_core::fence::Fence;
 use longshore_core::id::AgentId;
 use longshore_core::step::index_of;
+use serde_json::json;
 
 use super::Engine;
 use super::cascade::{fence, on_attempt};
 use super::cx::Cx;
 use super::plane::{Disk, Error, Hello, Said, Verdict, Welcome};
-use super::sessions::{Ability, Line};
+use super::sessions::{Ability, Line, Rival};
 use super::view::ProgressView;
 use crate::store::Tx;
 use crate::store::rows::AttemptRow;
 
 type Result<T, E = Error> = std::result::Result<T, E>;
 
+/// Heartbeats that a session misses before another process may take its place.
+const SILENT_BEATS: u32 = 2;
+
 impl Engine {
     /// Opens an agent's stream. What it still has is compared with the rows: what it has lost is proven to be gone, what it has
     /// beyond them it has to forget.
     ///
     /// # Errors
-    /// [`Error::Unknown`] for an agent that is not enrolled or was cut off.
+    /// [`Error::Unknown`] for an agent that is not enrolled or was cut off, [`Error::Twice`] while another process holds its session.
     pub async fn hello(&self, agent: AgentId, hello: Hello) -> Result<Welcome> {
+        let rival = Rival { instance: hello.instance.clone(), boot_id: hello.boot_id.clone() };
+        if self.0.sessions.contested(agent, rival, self.settings().heartbeat * SILENT_BEATS) {
+            tracing::warn!(%agent, "a second process with this agent's identity said hello; the first one stays");
+            return Err(Error::Twice);
+        }
         // No offer may go to the old stream while the rows are compared.
         self.0.sessions.cut(agent);
         // And no timer may take what is given back for silent again.
@@ -42,6 +51,10 @@ impl Engine {
                         return Err(Error::Unknown);
                     }
                     tx.clear_outbox(agent).await?;
+                    if let Some(mut origin) = tx.origin(agent).await?.filter(|origin| origin.gone.is_some()) {
+                        origin.gone = None;
+                        tx.update_origin(&origin).await?;
+                    }
                     let mut verdicts = Vec::new();
                     for held in &said.held {
                         verdicts.push(take_back(tx, cx, agent, held).await?);
@@ -74,7 +87,7 @@ impl Engine {
             tracing::warn!(%agent, "the agent gets no new jobs: it {why}");
         }
         let Hello { slots, mounts, weakest, draining, engine, images, plans, operations, probes, .. } = hello;
-        let Hello { facts, held, room, largest, disk, .. } = hello;
+        let Hello { instance, facts, held, room, largest, disk, .. } = hello;
         // What it still has may take more slots than it has.
         let free = slots.saturating_sub(u32::try_from(held.len()).unwrap_or(u32::MAX));
         let ability = Ability {
@@ -97,7 +110,7 @@ impl Engine {
             largest,
             disk,
         };
-        let line = self.0.sessions.open(agent, ability);
+        let line = self.0.sessions.open(agent, instance, ability);
         // What was decided since the rows were compared.
         let (rows, row) =
             self.read(move |tx| Box::pin(async move { Ok((tx.outbox().await?, tx.agent(agent).await?)) })).await?;
@@ -126,7 +139,7 @@ impl Engine {
     /// [`Error::Replaced`] when the stream is not the agent's any more; otherwise only when rows cannot be saved.
     pub async fn said(&self, agent: AgentId, line: u64, said: Said) -> Result<()> {
         let mut wake = false;
-        let current = self.0.sessions.heard(agent, line, |ability| match &said {
+        let heard = self.0.sessions.heard(agent, line, |ability| match &said {
             Said::Heartbeat { facts, engine, free, disk } => {
                 wake = ability.declined.take().is_some() || *free > ability.free;
                 ability.free = *free;
@@ -143,8 +156,8 @@ impl Engine {
             Said::Answer { accepted: false, reason, .. } => ability.declined = Some(reason.clone()),
             Said::Answer { .. } | Said::Progress { .. } | Said::Image { .. } | Said::Probed { .. } => {}
         });
-        if !current {
-            return Err(Error::Replaced);
+        if let Some(rival) = heard.ok_or(Error::Replaced)?.rival {
+            self.alert(agent, rival).await?;
         }
         if wake {
             self.0.dispatch.notify_one();
@@ -167,6 +180,24 @@ impl Engine {
                 .await
             }
         }
+    }
+
+    /// Two processes have the identity of one agent, and both live.
+    async fn alert(&self, agent: AgentId, rival: Rival) -> Result<()> {
+        tracing::error!(
+            %agent, rival = rival.instance, boot_id = rival.boot_id,
+            "two processes have the identity of this agent: the second one is refused; was its machine copied? `longshore agent revoke` cuts both off"
+        );
+        metrics::counter!("longshore_agents_cloned_total").increment(1);
+        self.change("nobody", move |tx, cx| {
+            Box::pin(async move {
+                let boot_id = tx.agent(agent).await?.map(|row| row.boot_id);
+                let detail =
+                    json!({ "boot_id": boot_id, "second_boot_id": rival.boot_id, "second_instance": rival.instance });
+                Ok(cx.refused(tx, "agent.second_session", format!("agent/{agent}"), detail).await?)
+            })
+        })
+        .await
     }
 
     async fn answered(&self, agent: AgentId, said: Fence, accepted: bool, reason: String) -> Result<()> {

@@ -25,13 +25,16 @@ mod explain;
 mod fleet;
 mod flow;
 mod found;
+mod gone;
 mod guide;
 mod hello;
 mod http;
 mod images;
+mod join_rules;
 mod libraries;
 mod live;
 mod local;
+mod machines;
 mod offers;
 mod operations;
 mod people;
@@ -49,6 +52,7 @@ mod rotate;
 mod sessions;
 mod ship;
 pub mod sources;
+mod suspect;
 #[cfg(test)]
 mod tests;
 mod timeline;
@@ -60,8 +64,8 @@ mod view;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::convert::Infallible;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use futures_util::future::BoxFuture;
@@ -96,6 +100,7 @@ pub use channels::Subject;
 pub use cloud::{AccountView, NewAccount};
 pub use error::Error;
 pub use explain::{ExplainView, VariableExplained};
+pub use join_rules::NewJoinRule;
 pub use libraries::LibraryView;
 pub use live::{Change, Changes};
 pub use local::NewLocal;
@@ -126,6 +131,8 @@ pub struct Settings {
     pub heartbeat: Duration,
     /// How long a started attempt may run while its agent reaches no controller.
     pub max_disconnected: Duration,
+    /// Silence after which an ephemeral agent that holds nothing leaves the list.
+    pub ephemeral_silence: Duration,
     /// Between SIGINT and SIGKILL when a person cancels or a step's timeout passes.
     pub grace: Duration,
     /// How much is kept of what one try of a step leaves as files; `None`: nothing.
@@ -146,6 +153,7 @@ impl Default for Settings {
             lease: Duration::from_secs(30),
             heartbeat: Duration::from_secs(5),
             max_disconnected: Duration::from_secs(30 * 60),
+            ephemeral_silence: Duration::from_secs(15 * 60),
             grace: Duration::from_secs(10 * 60),
             artifacts: Some(longshore_core::artifacts::Limits { file_bytes: 64 << 20, total_bytes: 256 << 20 }),
             limits: Limits::default(),
@@ -273,6 +281,8 @@ struct Inner {
     longer: Notify,
     /// Secrets are being moved.
     resealing: AtomicBool,
+    /// When to look for agents that are gone, by the clock that does not jump.
+    vanish_at: Mutex<Duration>,
     /// Commits that may be fetched at the same time.
     fetches: Semaphore,
 }
@@ -311,6 +321,7 @@ impl Engine {
             reseal,
             longer: Notify::new(),
             resealing: AtomicBool::new(false),
+            vanish_at: Mutex::default(),
         }));
         let tasks = &engine.0.parts.tasks;
         tasks.spawn_until_stop("dispatcher", OnError::Stop, engine.clone().dispatch_forever());

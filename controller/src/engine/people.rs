@@ -109,13 +109,14 @@ impl Engine {
             created_by: by.to_owned(),
             expires_at: new.expires_at,
             revoked_at: None,
+            ephemeral: new.ephemeral,
         };
         let hash = hash.to_vec();
         self.change(by, move |tx, cx| {
             Box::pin(async move {
                 tx.insert_join_token(&row, &hash).await?;
                 let detail =
-                    json!({ "pool": row.pool, "labels": row.labels, "uses": row.uses, "expires_at": row.expires_at });
+                    json!({ "pool": row.pool, "labels": row.labels, "uses": row.uses, "expires_at": row.expires_at, "ephemeral": row.ephemeral });
                 cx.audit(tx, "join_token.created", format!("join_token/{}", row.id), detail).await?;
                 Ok(row)
             })
@@ -135,4 +136,6 @@ pub struct NewJoinToken {
     pub uses: u32,
     /// When it ends.
     pub expires_at: Timestamp,
+    /// Its agents leave the list when they are gone.
+    pub ephemeral: bool,
 }

@@ -46,6 +46,18 @@ pub enum Error {
     /// The versions of agent and controller do not fit.
     #[error("{0}")]
     Version(String),
+    /// No rule lets the machine in.
+    #[error("this machine may not join: {0}")]
+    Proof(String),
+    /// Whether the machine may join could not be found out.
+    #[error("{0}")]
+    Unverified(String),
+    /// Another process with the same identity is connected.
+    #[error(
+        "another process with this agent's identity is connected, and it was heard a moment ago; if this machine was copied, remove its state \
+         directory and enroll it; if the agent was only started anew, it is let in as soon as the former connection is silent"
+    )]
+    Twice,
     /// The signing request is refused.
     #[error(transparent)]
     Identity(#[from] crate::identity::Error),
@@ -71,6 +83,8 @@ impl From<store::Error> for Error {
 pub struct Hello {
     /// Boot id of its host.
     pub boot_id: String,
+    /// Made anew by each process.
+    pub instance: String,
     /// Jobs it runs at once.
     pub slots: u32,
     /// Attempts it still has.
@@ -233,6 +247,25 @@ pub struct Join<'a> {
     pub token: Option<[u8; 32]>,
     /// The signing request in PEM.
     pub csr: &'a str,
+    /// Host name, for people.
+    pub hostname: String,
+    /// Boot id of the host.
+    pub boot_id: String,
+    /// Version of the program.
+    pub version: String,
+}
+
+/// A request to join by proof of what the machine is.
+#[derive(Debug)]
+pub struct ProofJoin<'a> {
+    /// What it brought.
+    pub proof: crate::identity::cloud::Proof,
+    /// The nonce that the proof is bound to.
+    pub nonce: &'a str,
+    /// The signing request in PEM.
+    pub csr: &'a str,
+    /// The certificate that it had, and a signature by its key.
+    pub previous: Option<(&'a str, &'a [u8])>,
     /// Host name, for people.
     pub hostname: String,
     /// Boot id of the host.

@@ -408,23 +408,41 @@ impl Engine {
         self.0.live.subscribe(id)
     }
 
-    /// All agents, oldest first.
+    /// Agents, oldest first, without ephemeral ones that are gone.
     ///
     /// # Errors
     /// When rows cannot be read.
     pub async fn agents(&self) -> Result<Vec<AgentView>> {
-        let (rows, live, fleet) = self
+        let mut all = self.all_agents().await?;
+        all.retain(|agent| agent.gone.is_none());
+        Ok(all)
+    }
+
+    /// All agents there ever were, oldest first.
+    ///
+    /// # Errors
+    /// When rows cannot be read.
+    pub async fn all_agents(&self) -> Result<Vec<AgentView>> {
+        let ((rows, live, origins), fleet) = self
             .read(|tx| {
-                Box::pin(async move { Ok((tx.agents().await?, tx.live_attempts().await?, Fleet::read(tx).await?)) })
+                Box::pin(async move {
+                    let rows = (tx.agents().await?, tx.live_attempts().await?, tx.origins().await?);
+                    Ok((rows, Fleet::read(tx).await?))
+                })
             })
             .await?;
+        let origins: HashMap<_, _> = origins.into_iter().map(|origin| (origin.agent, origin)).collect();
         let mut attempts: HashMap<_, Vec<AttemptId>> = HashMap::new();
         for row in &live {
             attempts.entry(row.attempt.agent).or_default().push(row.attempt.id);
         }
         let view = |row: crate::store::rows::AgentRow| {
             let ability = self.0.sessions.ability(row.id);
+            let origin = origins.get(&row.id);
+            let gone = origin.and_then(|origin| origin.gone).filter(|_| ability.is_none());
+            let gone = gone.filter(|_| !attempts.contains_key(&row.id)).map(|(_, why)| why.as_str().to_owned());
             let state = match &ability {
+                _ if gone.is_some() => "gone",
                 _ if row.revoked_at.is_some() => "revoked",
                 Some(ability) if ability.draining => "draining",
                 Some(_) if fleet.quarantined(row.id).is_some() => "quarantined",
@@ -438,6 +456,11 @@ impl Engine {
                 low: ability.iter().flat_map(|ability| &ability.disk.low).map(ToString::to_string).collect(),
                 room: ability.as_ref().map(|ability| ability.room),
                 reserved,
+                ephemeral: origin.is_some_and(|origin| origin.ephemeral),
+                rule: origin.and_then(|origin| origin.rule).map(|rule| rule.to_string()),
+                machine: origin.and_then(|origin| origin.machine.clone()),
+                gone,
+                cloned: self.0.sessions.is_cloned(row.id),
                 id: row.id.to_string(),
                 pool: row.pool,
                 labels: row.labels,

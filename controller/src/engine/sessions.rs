@@ -17,6 +17,8 @@ use super::plane::Disk;
 use crate::clock::Clock;
 use crate::store::rows::{OutboxRow, ToAgent};
 
+/// Between two alerts about the same agent.
+const ALERT: Duration = Duration::from_secs(10 * 60);
 /// Messages that may wait for a slow stream; when there are more it is cut and says hello again.
 const QUEUE: usize = 256;
 
@@ -59,6 +61,28 @@ struct Session {
     messages: mpsc::Sender<ToAgent>,
     sent: HashSet<i64>,
     cut: CancellationToken,
+    /// Made anew by each process.
+    instance: String,
+    /// When something was last heard on it.
+    heard: Duration,
+    /// Another process wanted to say hello meanwhile.
+    rival: Option<Rival>,
+    /// When a rival was last told of.
+    alerted: Option<Duration>,
+}
+
+/// Another process with the identity of an agent.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Rival {
+    pub(super) instance: String,
+    pub(super) boot_id: String,
+}
+
+/// Something was heard on a session.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(super) struct Heard {
+    /// A rival said hello since something was last heard: now both are known to live. Told now and then.
+    pub(super) rival: Option<Rival>,
 }
 
 /// The agent's end of a session.
@@ -84,6 +108,8 @@ struct State {
     sessions: HashMap<AgentId, Session>,
     /// When each agent was last heard of, connected or not.
     seen: HashMap<AgentId, Duration>,
+    /// Cancelled when an agent is cut off: ends whatever it has open.
+    cutoffs: HashMap<AgentId, CancellationToken>,
     next: u64,
 }
 
@@ -103,14 +129,17 @@ impl Sessions {
     }
 
     /// Opens a session; an older one of the same agent is cut.
-    pub(super) fn open(&self, agent: AgentId, ability: Ability) -> Line {
+    pub(super) fn open(&self, agent: AgentId, instance: String, ability: Ability) -> Line {
         let (messages, received) = mpsc::channel(QUEUE);
         let cut = CancellationToken::new();
         let mut state = self.lock();
         state.next += 1;
         let number = state.next;
-        state.seen.insert(agent, self.clock.elapsed());
-        let session = Session { number, ability, messages, sent: HashSet::new(), cut: cut.clone() };
+        let heard = self.clock.elapsed();
+        state.seen.insert(agent, heard);
+        let (sent, cut_too) = (HashSet::new(), cut.clone());
+        let session =
+            Session { number, ability, messages, sent, cut: cut_too, instance, heard, rival: None, alerted: None };
         if let Some(old) = state.sessions.insert(agent, session) {
             old.cut.cancel();
         }
@@ -124,6 +153,40 @@ impl Sessions {
         }
     }
 
+    /// What an agent has open ends when this is cancelled.
+    pub(super) fn cutoff(&self, agent: AgentId) -> CancellationToken {
+        self.lock().cutoffs.entry(agent).or_default().clone()
+    }
+
+    /// Ends everything that an agent has open.
+    pub(super) fn cut_off(&self, agent: AgentId) {
+        if let Some(cutoff) = self.lock().cutoffs.remove(&agent) {
+            cutoff.cancel();
+        }
+        self.cut(agent);
+    }
+
+    /// Whether another process than this one holds the agent's session and was heard within `patience`. It is remembered until that one
+    /// is heard again.
+    pub(super) fn contested(&self, agent: AgentId, rival: Rival, patience: Duration) -> bool {
+        let now = self.clock.elapsed();
+        let mut state = self.lock();
+        let Some(session) = state.sessions.get_mut(&agent) else { return false };
+        let other = !rival.instance.is_empty() && !session.instance.is_empty() && session.instance != rival.instance;
+        if !other || now.saturating_sub(session.heard) >= patience {
+            return false;
+        }
+        session.rival = Some(rival);
+        true
+    }
+
+    /// Whether two processes have lately been seen to have the agent's identity.
+    pub(super) fn is_cloned(&self, agent: AgentId) -> bool {
+        let now = self.clock.elapsed();
+        let alerted = self.lock().sessions.get(&agent).and_then(|session| session.alerted);
+        alerted.is_some_and(|at| now.saturating_sub(at) < ALERT)
+    }
+
     /// Ends this session, if it is still the agent's.
     pub(super) fn close(&self, agent: AgentId, number: u64) {
         let mut state = self.lock();
@@ -132,16 +195,20 @@ impl Sessions {
         }
     }
 
-    /// Something was heard on this session; `false` when it is not the agent's any more.
-    pub(super) fn heard(&self, agent: AgentId, number: u64, update: impl FnOnce(&mut Ability)) -> bool {
+    /// Something was heard on this session; `None` when it is not the agent's any more.
+    pub(super) fn heard(&self, agent: AgentId, number: u64, update: impl FnOnce(&mut Ability)) -> Option<Heard> {
         let seen = self.clock.elapsed();
         let mut state = self.lock();
-        let Some(session) = state.sessions.get_mut(&agent).filter(|session| session.number == number) else {
-            return false;
-        };
+        let session = state.sessions.get_mut(&agent).filter(|session| session.number == number)?;
         update(&mut session.ability);
+        session.heard = seen;
+        let quiet = session.alerted.is_some_and(|at| seen.saturating_sub(at) < ALERT);
+        let rival = session.rival.take().filter(|_| !quiet);
+        if rival.is_some() {
+            session.alerted = Some(seen);
+        }
         state.seen.insert(agent, seen);
-        true
+        Some(Heard { rival })
     }
 
     /// Whether an agent can do something; `None` while it has no stream.

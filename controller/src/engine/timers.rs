@@ -79,7 +79,8 @@ impl Engine {
         let approvals = self.expire_approvals().await?.map_or(NAP, |at| at.since(now) + Duration::from_millis(1));
         let schedule = self.schedule(now).await?;
         let probes = self.probe_agents().await?.unwrap_or(NAP);
-        Ok(NAP.min(leases).min(limits).min(waits).min(approvals).min(schedule).min(probes))
+        let vanish = self.vanish().await?;
+        Ok(NAP.min(leases).min(limits).min(waits).min(approvals).min(schedule).min(probes).min(vanish))
     }
 
     /// Attempts of agents whose lease has lapsed.

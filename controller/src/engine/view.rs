@@ -335,9 +335,9 @@ pub struct AgentView {
     pub id: String,
     /// The pool it belongs to.
     pub pool: String,
-    /// Labels by its join token.
+    /// Labels by its join token or rule.
     pub labels: BTreeMap<String, String>,
-    /// `connected`, `draining`, `quarantined`, `disconnected` or `revoked`.
+    /// `connected`, `draining`, `quarantined`, `disconnected`, `revoked`, or `gone` (ephemeral ones).
     pub state: String,
     /// Why it gets no jobs after failures of its own, and when it is probed.
     pub quarantined: Option<String>,
@@ -349,6 +349,16 @@ pub struct AgentView {
     /// What the jobs that it has have asked for, in the same form.
     #[schema(value_type = Object)]
     pub reserved: Resources,
+    /// It leaves the list when it is gone.
+    pub ephemeral: bool,
+    /// The join rule that let it in (`jru_...`).
+    pub rule: Option<String>,
+    /// The machine that it is, as it was proven: `aws/ACCOUNT/INSTANCE`, `gcp/PROJECT/NUMBER`, `azure/SUBSCRIPTION/VM`.
+    pub machine: Option<String>,
+    /// How it is known that it is gone: `left`, `replaced` or `silent`.
+    pub gone: Option<String>,
+    /// Two processes have lately been seen with its identity; the second one is refused.
+    pub cloned: bool,
     /// Host name.
     pub hostname: String,
     /// Version of the program.

@@ -14,7 +14,7 @@ use rcgen::{
     Issuer, KeyPair, KeyUsagePurpose, PublicKeyData as _, SanType, SerialNumber,
 };
 use rustls_pki_types::pem::PemObject as _;
-use rustls_pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
+use rustls_pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer, UnixTime};
 use zeroize::Zeroizing;
 
 use super::Error;
@@ -143,6 +143,25 @@ impl Ca {
         params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth];
         let signed = params.signed_by(&key, &self.issuer).map_err(make)?;
         Ok(AgentCertificate { certificate_pem: signed.pem(), serial: hex::encode(&serial), not_after })
+    }
+
+    /// The agent that a certificate of ours names, if the owner of its key has signed `text`. The certificate may have ended.
+    #[must_use]
+    pub fn agent_of_key(&self, certificate_pem: &str, text: &str, signature: &[u8]) -> Option<AgentId> {
+        use webpki::aws_lc_rs::{ECDSA_P256_SHA256, ECDSA_P384_SHA384, ED25519};
+        let der = CertificateDer::from_pem_slice(certificate_pem.get(..MAX_CSR).unwrap_or(certificate_pem).as_bytes())
+            .ok()?;
+        let identity = super::AgentIdentity::from_leaf(&der)?;
+        let leaf = webpki::EndEntityCert::try_from(&der).ok()?;
+        let anchor = webpki::anchor_from_trusted_cert(&self.certificate).ok()?;
+        // As it was in its last second.
+        let seconds = u64::try_from(identity.not_after.as_micros() / 1_000_000).ok()?.checked_sub(1)?;
+        let at = UnixTime::since_unix_epoch(Duration::from_secs(seconds));
+        let usage = webpki::KeyUsage::client_auth();
+        leaf.verify_for_usage(webpki::ALL_VERIFICATION_ALGS, &[anchor], &[], at, usage, None, None).ok()?;
+        let by = |algorithm| leaf.verify_signature(algorithm, text.as_bytes(), signature).is_ok();
+        let signed = by(ECDSA_P256_SHA256) || by(ECDSA_P384_SHA384) || by(ED25519);
+        signed.then_some(identity.agent)
     }
 
     /// Makes the server certificate of the agents' plane: the fixed name, `localhost`, and `names` (host names or addresses).
@@ -278,6 +297,26 @@ mod tests {
         assert_eq!(parsed.subject_alternative_name().unwrap().unwrap().value.general_names.len(), 1);
         let again = ca.sign_agent(&csr(&[]), agent(), now()).unwrap();
         assert_ne!(again.serial, signed.serial);
+    }
+
+    #[test]
+    fn a_former_key_is_known_after_its_certificate_has_ended() {
+        use rcgen::SigningKey as _;
+        let (_root, _dir, ca) = ca();
+        let key = KeyPair::generate().unwrap();
+        let request = CertificateParams::default().serialize_request(&key).unwrap().pem().unwrap();
+        let signed = ca.sign_agent(&request, agent(), now()).unwrap();
+        let signature = key.sign(b"text").unwrap();
+        let pem = &signed.certificate_pem;
+        assert_eq!(ca.agent_of_key(pem, "text", &signature), Some(agent()));
+        assert_eq!(ca.agent_of_key(pem, "other text", &signature), None);
+        assert_eq!(ca.agent_of_key(pem, "text", &KeyPair::generate().unwrap().sign(b"text").unwrap()), None);
+        assert_eq!(ca.agent_of_key("", "text", &signature), None);
+        assert_eq!(ca.agent_of_key(ca.ca_pem(), "text", &signature), None);
+        // The same name, of another authority.
+        let (_other, _other_dir, other) = other();
+        let foreign = other.sign_agent(&request, agent(), now()).unwrap();
+        assert_eq!(ca.agent_of_key(&foreign.certificate_pem, "text", &signature), None);
     }
 
     #[test]

@@ -5,13 +5,16 @@
 //! to log in; keys are files with mode 0600 or live in memory only.
 
 mod ca;
+pub mod cloud;
+mod door;
 mod peer;
 mod tls;
 mod token;
 
 pub use ca::{AgentCertificate, Ca};
+pub use door::{Door, Limits};
 pub use peer::AgentIdentity;
-pub use tls::{Incoming, TlsConnection, agent_plane, api_from_files};
+pub use tls::{Connection, Incoming, Tls, agent_plane, api_from_files};
 pub use token::{TokenHash, TokenKind};
 
 use std::path::PathBuf;

@@ -25,13 +25,13 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 use tokio_stream::wrappers::TcpListenerStream;
+use tokio_util::either::Either;
 
+use super::door::{Door, Pass};
 use super::{AgentIdentity, Ca, Error};
 
-/// How long a handshake may take.
-const HANDSHAKE: Duration = Duration::from_secs(10);
-/// Handshakes at the same time; more wait in the listener's backlog.
-const MAX_HANDSHAKES: usize = 256;
+/// Handshakes at the same time, of all addresses; more wait in the listener's backlog.
+const MAX_HANDSHAKES: usize = 1_024;
 /// Pause after an accept that failed, so that a full table of descriptors does not make a busy loop.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
@@ -88,15 +88,18 @@ pub fn api_from_files(certificate: &Path, key: &Path) -> Result<Arc<ServerConfig
     Ok(Arc::new(config))
 }
 
-/// A connection after its handshake.
+/// A connection after its handshake, or one of a port without TLS.
 #[derive(Debug)]
-pub struct TlsConnection {
-    stream: TlsStream<TcpStream>,
+pub struct Connection {
+    stream: Either<TlsStream<TcpStream>, TcpStream>,
     address: SocketAddr,
     agent: Option<AgentIdentity>,
+    /// When it ends whatever it does.
+    end: Option<Pin<Box<tokio::time::Sleep>>>,
+    _pass: Pass,
 }
 
-impl TlsConnection {
+impl Connection {
     /// The agent whose certificate was verified; `None` for a caller without one.
     #[must_use]
     pub fn agent(&self) -> Option<&AgentIdentity> {
@@ -110,9 +113,20 @@ impl TlsConnection {
     }
 }
 
+/// Who has to show a certificate, and in what time.
+#[derive(Debug, Clone)]
+pub enum Tls {
+    /// Nothing is encrypted.
+    None,
+    /// Callers are known by something else than a certificate.
+    Server(Arc<ServerConfig>),
+    /// Callers without a certificate are few and stay for a short time.
+    Mutual(Arc<ServerConfig>),
+}
+
 /// Accepted connections whose handshake went well. It never ends; bad handshakes are logged and passed over.
 pub struct Incoming {
-    connections: Pin<Box<dyn Stream<Item = TlsConnection> + Send>>,
+    connections: Pin<Box<dyn Stream<Item = Connection> + Send>>,
     address: SocketAddr,
 }
 
@@ -123,52 +137,46 @@ impl std::fmt::Debug for Incoming {
 }
 
 impl Incoming {
-    /// Shakes hands on every connection of a listener. `plane` is named in log lines.
+    /// Shakes hands on every connection of a listener that the door lets in.
     ///
     /// # Errors
     /// When the listener's own address cannot be read.
-    pub fn new(listener: TcpListener, tls: Arc<ServerConfig>, plane: &'static str) -> io::Result<Self> {
+    pub fn new(listener: TcpListener, tls: Tls, door: Door) -> io::Result<Self> {
         let address = listener.local_addr()?;
-        let acceptor = TlsAcceptor::from(tls);
         let connections = TcpListenerStream::new(listener)
-            .map(move |accepted| shake(accepted, acceptor.clone(), plane))
+            .map(move |accepted| admit(accepted, tls.clone(), door.clone()))
             .buffer_unordered(MAX_HANDSHAKES)
             .filter_map(ready);
         Ok(Self { connections: Box::pin(connections), address })
+    }
+
+    /// Where it listens.
+    #[must_use]
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// The next connection.
+    pub async fn accept(&mut self) -> Connection {
+        match self.connections.next().await {
+            Some(connection) => connection,
+            // The listener's stream has no end; if it had one, there would be nothing more to accept.
+            None => std::future::pending().await,
+        }
     }
 }
 
 /// For tonic.
 impl Stream for Incoming {
-    type Item = io::Result<TlsConnection>;
+    type Item = io::Result<Connection>;
 
     fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
         self.connections.as_mut().poll_next(cx).map(|next| next.map(Ok))
     }
 }
 
-/// For axum.
-impl axum::serve::Listener for Incoming {
-    type Io = TlsConnection;
-    type Addr = SocketAddr;
-
-    async fn accept(&mut self) -> (Self::Io, Self::Addr) {
-        loop {
-            if let Some(connection) = self.connections.next().await {
-                let address = connection.address;
-                return (connection, address);
-            }
-            // The listener's stream has no end; if it had one, there would be nothing more to accept.
-            std::future::pending::<()>().await;
-        }
-    }
-
-    fn local_addr(&self) -> io::Result<SocketAddr> {
-        Ok(self.address)
-    }
-}
-
-async fn shake(accepted: io::Result<TcpStream>, acceptor: TlsAcceptor, plane: &'static str) -> Option<TlsConnection> {
+async fn admit(accepted: io::Result<TcpStream>, tls: Tls, door: Door) -> Option<Connection> {
+    let plane = door.plane();
     let stream = match accepted {
         Ok(stream) => stream,
         Err(error) => {
@@ -178,31 +186,68 @@ async fn shake(accepted: io::Result<TcpStream>, acceptor: TlsAcceptor, plane: &'
         }
     };
     let address = stream.peer_addr().ok()?;
+    let pass = door.enter(address.ip())?;
     if let Err(error) = stream.set_nodelay(true) {
         tracing::debug!(plane, %address, %error, "no TCP_NODELAY");
     }
-    match tokio::time::timeout(HANDSHAKE, acceptor.accept(stream)).await {
-        Ok(Ok(stream)) => identify(stream, address, plane),
+    match tls {
+        Tls::None => plain(stream, address, pass),
+        Tls::Server(config) => identify(shake(stream, config, &door, address).await?, address, pass, &door, false),
+        Tls::Mutual(config) => identify(shake(stream, config, &door, address).await?, address, pass, &door, true),
+    }
+}
+
+fn plain(stream: TcpStream, address: SocketAddr, mut pass: Pass) -> Option<Connection> {
+    let stays = pass.shaken(false, address.ip());
+    stays.then(|| Connection { stream: Either::Right(stream), address, agent: None, end: None, _pass: pass })
+}
+
+async fn shake(
+    stream: TcpStream,
+    config: Arc<ServerConfig>,
+    door: &Door,
+    address: SocketAddr,
+) -> Option<TlsStream<TcpStream>> {
+    let (plane, within) = (door.plane(), door.limits().handshake);
+    match tokio::time::timeout(within, TlsAcceptor::from(config).accept(stream)).await {
+        Ok(Ok(stream)) => Some(stream),
+        // Whoever only looks whether the port is open, or breaks off, says nothing about us.
+        Ok(Err(error)) if error.kind() != io::ErrorKind::InvalidData => {
+            tracing::debug!(plane, %address, %error, "a connection broke off in the TLS handshake");
+            None
+        }
         Ok(Err(error)) => {
             tracing::warn!(plane, %address, reason = %explain(&error), "connection refused in the TLS handshake");
             None
         }
         Err(_) => {
-            tracing::warn!(plane, %address, "connection closed: no TLS handshake within {} s", HANDSHAKE.as_secs());
+            tracing::warn!(plane, %address, "connection closed: no TLS handshake within {} s", within.as_secs());
             None
         }
     }
 }
 
 /// A verified certificate must name an agent; anything else our authority may have signed is no client.
-fn identify(stream: TlsStream<TcpStream>, address: SocketAddr, plane: &'static str) -> Option<TlsConnection> {
+fn identify(
+    stream: TlsStream<TcpStream>,
+    address: SocketAddr,
+    mut pass: Pass,
+    door: &Door,
+    mutual: bool,
+) -> Option<Connection> {
     let leaf = stream.get_ref().1.peer_certificates().and_then(<[_]>::first);
     let agent = leaf.map(AgentIdentity::from_leaf);
     if agent == Some(None) {
-        tracing::warn!(plane, %address, "connection refused: its certificate names no agent");
+        tracing::warn!(plane = door.plane(), %address, "connection refused: its certificate names no agent");
         return None;
     }
-    Some(TlsConnection { stream, address, agent: agent.flatten() })
+    let agent = agent.flatten();
+    let stranger = mutual && agent.is_none();
+    if !pass.shaken(stranger, address.ip()) {
+        return None;
+    }
+    let end = stranger.then(|| Box::pin(tokio::time::sleep(door.limits().stranger)));
+    Some(Connection { stream: Either::Left(stream), address, agent, end, _pass: pass })
 }
 
 fn explain(error: &io::Error) -> String {
@@ -210,7 +255,7 @@ fn explain(error: &io::Error) -> String {
     match source {
         Some(rustls::Error::InvalidCertificate(
             CertificateError::Expired | CertificateError::ExpiredContext { .. },
-        )) => "its certificate has expired: enroll the agent again with a new join token".to_owned(),
+        )) => "its certificate has expired: enroll the agent again, or set `join` in its configuration where its machine is in a cloud".to_owned(),
         Some(rustls::Error::InvalidCertificate(
             CertificateError::NotValidYet | CertificateError::NotValidYetContext { .. },
         )) => "its certificate is not valid yet: compare the clocks of both machines".to_owned(),
@@ -221,13 +266,16 @@ fn explain(error: &io::Error) -> String {
     }
 }
 
-impl AsyncRead for TlsConnection {
+impl AsyncRead for Connection {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        if self.end.as_mut().is_some_and(|end| end.as_mut().poll(cx).is_ready()) {
+            return Poll::Ready(Err(io::Error::new(io::ErrorKind::TimedOut, "its time without a certificate is over")));
+        }
         Pin::new(&mut self.stream).poll_read(cx, buf)
     }
 }
 
-impl AsyncWrite for TlsConnection {
+impl AsyncWrite for Connection {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
         Pin::new(&mut self.stream).poll_write(cx, buf)
     }

@@ -8,6 +8,7 @@
 //! `suite` is what every backend has to pass.
 
 pub mod artifacts;
+pub mod joins;
 pub mod libraries;
 mod measured;
 pub mod people;
@@ -27,6 +28,7 @@ use async_trait::async_trait;
 use futures_util::future::BoxFuture;
 
 pub use artifacts::Artifacts;
+pub use joins::{JoinRuleRow, Joins};
 pub use libraries::{Libraries, LibraryRow};
 pub use measured::Measured;
 pub use pools::{PoolRow, Pools};

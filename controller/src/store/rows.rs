@@ -176,6 +176,8 @@ pub struct JoinTokenRow {
     pub expires_at: Timestamp,
     /// When it was taken back.
     pub revoked_at: Option<Timestamp>,
+    /// Its agents leave the list when they are gone.
+    pub ephemeral: bool,
 }
 
 /// An enrolled agent.

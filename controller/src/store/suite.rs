@@ -224,6 +224,7 @@ macro_rules! write {
     }};
 }
 
+mod joins;
 mod people;
 mod releases;
 mod waits;
@@ -238,6 +239,7 @@ pub(crate) async fn run(mut make: impl AsyncFnMut() -> Arc<dyn Store>) {
     a_step_is_granted_once(&make().await).await;
     what_has_ended_stays_as_it_is(&make().await).await;
     a_join_token_is_used_as_often_as_it_says(&make().await).await;
+    joins::a_machine_is_one_agent(&make().await).await;
     a_pools_settings_are_replaced(&make().await).await;
     lists_are_in_order(&make().await).await;
     the_timeline_is_read_on_from_where_it_was_sent(&make().await).await;
@@ -519,6 +521,7 @@ async fn a_join_token_is_used_as_often_as_it_says(store: &Arc<dyn Store>) {
         created_by: "anna".to_owned(),
         expires_at: at(100),
         revoked_at: None,
+        ephemeral: n == 2,
     };
     write!(store, tx => {
         tx.insert_join_token(&token(1, 1), &[1; 32]).await?;

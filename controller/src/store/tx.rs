@@ -12,6 +12,7 @@ use longshore_core::time::Timestamp;
 
 use super::Error;
 use super::artifacts::Artifacts;
+use super::joins::Joins;
 use super::libraries::Libraries;
 use super::people::People;
 use super::pools::Pools;
@@ -28,7 +29,7 @@ type Result<T> = std::result::Result<T, Error>;
 
 /// A transaction. `insert_*` fails when a constraint does; `update_*` and the like say with `false` that no row matched.
 #[async_trait]
-pub trait Tx: Artifacts + Libraries + People + Pools + Seals + Traces + Waits + Send {
+pub trait Tx: Artifacts + Joins + Libraries + People + Pools + Seals + Traces + Waits + Send {
     /// The installation; `None` before the first start.
     async fn meta(&mut self) -> Result<Option<MetaRow>>;
     /// Makes the installation.

@@ -85,6 +85,7 @@ pub(crate) async fn enroll_as(plane: &mut Plane, join_token: &str, version: &str
         hostname: "test".to_owned(),
         boot_id: "boot".to_owned(),
         agent_version: version.to_owned(),
+        ..v1::EnrollRequest::default()
     };
     let joined = plane.enroll(request).await?.into_inner();
     assert!(joined.agent_id.starts_with("agt_") && joined.controller_id.starts_with("ctl_"), "{joined:?}");
@@ -113,24 +114,31 @@ impl Session {
     pub(crate) async fn open_with(plane: Plane, fence: Option<v1::Fence>) -> Result<Self, Status> {
         let held =
             v1::HeldAttempt { fence, container_id: "c0ffee".to_owned(), started: true, ..v1::HeldAttempt::default() };
-        Self::open_holding(plane, ("0", &CAPABILITIES), vec![held]).await
+        Self::open_holding(plane, ("0", &CAPABILITIES), ("", "boot"), vec![held]).await
     }
 
     /// As [`Session::open`], as an agent of some version with some capabilities.
     pub(crate) async fn open_as(plane: Plane, version: &str, capabilities: &[&str]) -> Result<Self, Status> {
-        Self::open_holding(plane, (version, capabilities), Vec::new()).await
+        Self::open_holding(plane, (version, capabilities), ("", "boot"), Vec::new()).await
+    }
+
+    /// As [`Session::open`], as a process and a boot of its own.
+    pub(crate) async fn open_of(plane: Plane, instance: &str, boot: &str) -> Result<Self, Status> {
+        Self::open_holding(plane, ("0", &CAPABILITIES), (instance, boot), Vec::new()).await
     }
 
     async fn open_holding(
         mut plane: Plane,
         (version, capabilities): (&str, &[&str]),
+        (instance, boot): (&str, &str),
         held: Vec<v1::HeldAttempt>,
     ) -> Result<Self, Status> {
         let (up, messages) = mpsc::channel(8);
         let host =
             v1::HostFacts { hostname: "test".to_owned(), engine_version: "1".to_owned(), ..v1::HostFacts::default() };
         let hello = v1::Hello {
-            boot_id: "boot".to_owned(),
+            boot_id: boot.to_owned(),
+            instance_id: instance.to_owned(),
             slots: 1,
             held,
             host: Some(host),
@@ -159,7 +167,18 @@ impl Session {
         }
     }
 
-    async fn beat(&mut self) {
+    /// How it ends.
+    pub(crate) async fn end(&mut self) -> Status {
+        loop {
+            match self.down.message().await {
+                Ok(Some(_)) => {}
+                Ok(None) => return Status::ok("it ended by itself"),
+                Err(status) => return status,
+            }
+        }
+    }
+
+    pub(crate) async fn beat(&mut self) {
         let beat = v1::Heartbeat { sequence: 7, free_slots: 0, host: None };
         self.up.send(v1::SessionRequest { message: Some(Up::Heartbeat(beat)) }).await.unwrap();
         while !matches!(self.down.message().await.unwrap().unwrap().message, Some(Down::HeartbeatAck(_))) {}

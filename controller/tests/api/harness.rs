@@ -163,7 +163,7 @@ impl Server {
     /// Serves both planes in the background.
     pub(crate) fn run(mut self) -> Running {
         let app = self.app.take().unwrap();
-        let (agents, api) = (app.agents_address(), app.api_address().unwrap());
+        let (agents, api) = (app.agents_address(), app.api_address());
         let (stop, stopped) = oneshot::channel();
         Tasks::new().spawn("app", OnError::Log, async move {
             let stopped = async { stopped.await.unwrap_or_default() };

@@ -4,13 +4,20 @@
 
 mod agent;
 mod artifacts;
+mod attacks;
 mod auth;
+#[path = "../../src/identity/cloud/testing.rs"]
+#[expect(dead_code, reason = "the tests of the verifier need more of it")]
+mod clouds;
 mod codes;
 mod deployments;
 mod fences;
+mod floods;
+mod h2;
 mod harness;
 mod https;
 mod log_lines;
+mod machines;
 mod openapi;
 mod packages;
 mod people;
@@ -19,5 +26,6 @@ mod pools;
 mod process;
 mod projects;
 mod secrets;
+mod security;
 mod sources;
 mod traces;

@@ -164,6 +164,7 @@ async fn without_a_certificate_there_is_only_enrolling() {
     let ship = plane.ship_log(tokio_stream::empty()).await;
     let artifact = plane.ship_artifact(tokio_stream::empty()).await;
     let session = plane.session(tokio_stream::empty()).await;
+    let leave = plane.leave(v1::LeaveRequest::default()).await;
     let tried = [
         ("RenewCertificate", renew.err()),
         ("ConfirmStart", confirm.err()),
@@ -172,6 +173,7 @@ async fn without_a_certificate_there_is_only_enrolling() {
         ("ShipLog", ship.err()),
         ("ShipArtifact", artifact.err()),
         ("Session", session.err()),
+        ("Leave", leave.err()),
     ];
     for (rpc, rule) in RULES.iter().filter(|(_, rule)| *rule != Rule::Anyone) {
         let refused = tried.iter().find(|(tried, _)| tried == rpc).and_then(|(_, refused)| refused.as_ref());

@@ -100,7 +100,7 @@ impl Served {
         std::fs::write(&path, text).unwrap();
         let config = Config::load(&path, []).unwrap();
         let app = App::build(config, Clock::system(), metrics()).await.unwrap();
-        let (api, agents) = (app.api_address().unwrap(), app.agents_address());
+        let (api, agents) = (app.api_address(), app.agents_address());
         let (stop, stopped) = oneshot::channel();
         let (ended_tx, ended) = oneshot::channel();
         Tasks::new().spawn("app", OnError::Log, async move {

@@ -118,3 +118,36 @@ async fn a_newer_stream_replaces_the_older() {
     world.engine.goodbye(sim.id, old.number());
     assert_eq!(world.engine.agents().await.unwrap()[0].state, "connected", "the old one's end is not the new one's");
 }
+
+#[tokio::test]
+async fn a_second_process_with_the_same_identity_is_refused_and_told_of() {
+    let world = World::new().await;
+    let mut first = world.agent().await;
+    first.instance = "one".to_owned();
+    first.hello(&world.engine, &[]).await;
+    let mut copy = Sim::new(first.id, 2);
+    (copy.instance, copy.boot) = ("two".to_owned(), "boot-of-the-copy".to_owned());
+    world.clock.advance(Duration::from_secs(9));
+    assert!(matches!(copy.try_hello(&world.engine, &[]).await, Err(plane::Error::Twice)));
+    let told = async || {
+        let lines = world.engine.audit(None, None, None).await.unwrap().events;
+        lines.into_iter().filter(|line| line.action == "agent.second_session").collect::<Vec<_>>()
+    };
+    assert!(told().await.is_empty(), "the first one may have ended without a word");
+    assert!(!first.line.as_ref().unwrap().cut.is_cancelled());
+    // It lives: there are two.
+    first.heartbeat(&world.engine).await;
+    let lines = told().await;
+    assert_eq!((lines.len(), lines[0].outcome), (1, "refused"));
+    assert_eq!(lines[0].detail["second_boot_id"], "boot-of-the-copy");
+    assert!(world.engine.agents().await.unwrap()[0].cloned);
+    // Not once for each try.
+    assert!(matches!(copy.try_hello(&world.engine, &[]).await, Err(plane::Error::Twice)));
+    first.heartbeat(&world.engine).await;
+    assert_eq!(told().await.len(), 1);
+    // The same process may always say hello again, and a new one does when the former is silent: an agent that was started anew.
+    first.hello(&world.engine, &[]).await;
+    world.clock.advance(Duration::from_secs(10));
+    copy.try_hello(&world.engine, &[]).await.unwrap();
+    assert!(first.line.as_ref().unwrap().cut.is_cancelled());
+}

@@ -15,6 +15,7 @@ mod guided;
 mod images;
 mod libraries;
 mod local;
+mod machines;
 mod operations;
 mod people;
 mod placement;
@@ -252,6 +253,8 @@ impl World {
 struct Sim {
     id: AgentId,
     boot: String,
+    /// Which process it is; empty: nobody asks.
+    instance: String,
     slots: u32,
     /// It can make plans and run them.
     plans: bool,
@@ -272,6 +275,7 @@ impl Sim {
         Self {
             id,
             boot,
+            instance: String::new(),
             slots,
             plans: true,
             operations: true,
@@ -283,8 +287,13 @@ impl Sim {
     }
 
     async fn hello(&mut self, engine: &Engine, held: &[Fence]) -> Vec<Verdict> {
+        self.try_hello(engine, held).await.unwrap()
+    }
+
+    async fn try_hello(&mut self, engine: &Engine, held: &[Fence]) -> Result<Vec<Verdict>, plane::Error> {
         let hello = Hello {
             boot_id: self.boot.clone(),
+            instance: self.instance.clone(),
             slots: self.slots,
             held: held.to_vec(),
             facts: json!({}),
@@ -302,9 +311,9 @@ impl Sim {
             largest: Resources::default(),
             disk: plane::Disk::default(),
         };
-        let welcome = engine.hello(self.id, hello).await.unwrap();
+        let welcome = engine.hello(self.id, hello).await?;
         self.line = Some(welcome.line);
-        welcome.verdicts
+        Ok(welcome.verdicts)
     }
 
     async fn told(&mut self) -> ToAgent {

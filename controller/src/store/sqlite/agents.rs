@@ -86,13 +86,14 @@ fn join_token_row(row: &SqliteRow) -> Result<JoinTokenRow> {
         created_by: text(row, "created_by")?,
         expires_at: time(row, "expires_at")?,
         revoked_at: opt_time(row, "revoked_at")?,
+        ephemeral: int(row, "ephemeral")? != 0,
     })
 }
 
 pub(super) async fn insert_join_token(c: &mut SqliteConnection, row: &JoinTokenRow, hash: &[u8]) -> Result<()> {
     query(
-        "INSERT INTO join_token (id, hash, pool, labels, uses, created_at, created_by, expires_at) \
-         VALUES ($1, $2, $3, $4, $5, $6, $7, $8)",
+        "INSERT INTO join_token (id, hash, pool, labels, uses, created_at, created_by, expires_at, ephemeral) \
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)",
     )
     .bind(row.id.to_string())
     .bind(hash)
@@ -102,6 +103,7 @@ pub(super) async fn insert_join_token(c: &mut SqliteConnection, row: &JoinTokenR
     .bind(row.created_at.as_micros())
     .bind(&row.created_by)
     .bind(row.expires_at.as_micros())
+    .bind(i64::from(row.ephemeral))
     .execute(c)
     .await?;
     Ok(())

@@ -10,6 +10,7 @@ mod column;
 mod conn;
 mod deployments;
 mod jobs;
+mod joins;
 mod libraries;
 mod migrate;
 mod people;

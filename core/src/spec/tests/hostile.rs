@@ -48,6 +48,54 @@ fn deep_nesting_is_refused() {
 }
 
 #[test]
+fn a_step_gets_no_option_of_containers_that_is_not_in_the_list() {
+    let fields = [
+        "privileged: true",
+        "pid: host",
+        "pid_mode: host",
+        "ipc: host",
+        "userns: host",
+        "cap_add: [SYS_ADMIN]",
+        "capabilities: {add: [ALL]}",
+        "security_opt: [seccomp=unconfined]",
+        "devices: [/dev/kmsg]",
+        "volumes: ['/:/host', '/var/run/docker.sock:/var/run/docker.sock']",
+        "volumes_from: [agent]",
+        "entrypoint: /bin/sh",
+        "user: root",
+        "runtime: sysbox",
+        "cgroup_parent: /",
+        "extra_hosts: ['metadata:169.254.169.254']",
+        "options: '--privileged'",
+        "docker: {args: ['--privileged']}",
+        "labels: {longshore.agent: agt_1}",
+    ];
+    for field in fields {
+        let name = field.split(':').next().unwrap();
+        let errors = parse(&with_step(&format!("run: echo\n{field}"))).unwrap_err();
+        assert!(errors.iter().any(|e| e.message.contains(&format!("unknown field `{name}`"))), "{field}: {errors:?}");
+    }
+    let values = [
+        "network: host",
+        "network: 'container:longshore-agent'",
+        "network: bridge",
+        "profile: privileged",
+        "profile: none",
+        "mounts: ['/']",
+        "mounts: ['/var/run/docker.sock']",
+        "mounts: ['/:/host']",
+        "mounts: ['../state']",
+        "mounts: [{source: /, target: /host}]",
+        "env: {'A=B': c}",
+        "env: {\"A\\nB\": c}",
+        "env: {'': c}",
+    ];
+    for value in values {
+        parse(&with_step(&format!("run: echo\n{value}"))).expect_err(value);
+    }
+}
+
+#[test]
 fn many_mistakes_are_cut() {
     let many: String = (0..50_000).map(|i| format!("x{i}: y\n")).collect();
     assert_eq!(parse(&many).unwrap_err().len(), 200);
