@@ -13,6 +13,7 @@ use crate::host::Probe;
 use crate::identity::{self, Identity, Renewal};
 use crate::ledger::Ledger;
 use crate::lifecycle::Manager;
+use crate::lifecycle::scalein::{Leaving, Watcher};
 use crate::retry::Policy;
 use crate::session::{self, About, Client, Contact, Dialer, Link, Setup};
 use crate::status::{self, Facts};
@@ -38,6 +39,10 @@ pub struct Settings<R> {
     pub held_back: watch::Receiver<Option<String>>,
     /// How long a draining agent waits for its jobs.
     pub drain_timeout: watch::Receiver<Duration>,
+    /// Between SIGINT and SIGKILL when the agent itself cancels its jobs.
+    pub cancel_grace: Duration,
+    /// Watches what becomes of the machine.
+    pub watcher: Option<Watcher>,
     /// Waits between tries.
     pub retry: Policy,
     /// The service manager.
@@ -99,7 +104,7 @@ pub async fn serve<R: Runtime>(
         retry: settings.retry,
         boot_id,
     });
-    let mut supervisor = Supervisor::new(shared, tasks.clone());
+    let mut supervisor = Supervisor::new(shared, tasks.clone(), settings.cancel_grace);
     let inventory = tokio::select! {
         inventory = supervisor.take_stock() => inventory.map_err(Error::system("read the ledger"))?,
         _ = stop.wait_for(|stop| *stop != Stop::Run) => return Ok(()),
@@ -122,9 +127,15 @@ pub async fn serve<R: Runtime>(
     tasks.spawn("certificate", async move { identity::keep_fresh(&dir, identity, renewal).await });
     settings.manager.watch(tasks);
     settings.manager.watch_drain(tasks, stop.clone());
+    let snapshot = board.subscribe();
     tasks.spawn("ready", ready(settings.manager, held_back, board));
 
-    supervisor.run(link.events, stop, settings.drain_timeout).await;
+    // Only now: before, what is held here was not known, and the hook would have been completed for it.
+    let (leaving_tx, leaving) = watch::channel(Leaving::default());
+    if let Some(watcher) = settings.watcher {
+        watcher.start(tasks, snapshot, leaving_tx);
+    }
+    supervisor.run(link.events, stop, settings.drain_timeout, leaving).await;
 
     settings.manager.stopping(Duration::from_secs(10));
     tasks.end().await;

@@ -178,6 +178,8 @@ fn described() -> OpenApiRouter<Api> {
         .routes(routes!(artifacts::get))
         .routes(routes!(events::events))
         .routes(routes!(agents::list))
+        .routes(routes!(agents::drain))
+        .routes(routes!(agents::undrain))
         .routes(routes!(agents::revoke))
         .routes(routes!(agents::locks))
         .routes(routes!(join_tokens::list, join_tokens::create))
