@@ -3,6 +3,7 @@
 //! The texts here are the manual that people read first; `tests/help` holds them as golden files.
 
 pub mod account;
+pub mod agents;
 pub mod artifacts;
 pub mod library;
 mod package;
@@ -130,6 +131,9 @@ pub enum Command {
     Cancel(Id),
     /// List the agents.
     Agents,
+    /// Look at one agent, or keep it from further jobs.
+    #[command(subcommand)]
+    Agent(agents::AgentCommand),
     /// List the stack locks and who holds them.
     Locks,
     /// Make tokens with which agents join.
