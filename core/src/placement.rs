@@ -16,8 +16,8 @@ pub struct Candidate {
     pub labels: BTreeMap<String, String>,
     /// A stream to it is open.
     pub connected: bool,
-    /// It takes no more jobs.
-    pub draining: bool,
+    /// Why it takes no more jobs, if so.
+    pub draining: Option<String>,
     /// Jobs it runs at once.
     pub slots: u32,
     /// Jobs that are offered to it, run there or are being cleared away there.
@@ -70,8 +70,8 @@ pub fn rejections(agent: &Candidate, request: &Request<'_>) -> Vec<Rejection> {
     if !agent.connected {
         reject("connected", "is not connected".to_owned());
     }
-    if agent.draining {
-        reject("draining", "is draining and takes no more jobs".to_owned());
+    if let Some(reason) = &agent.draining {
+        reject("draining", format!("is draining and takes no more jobs: {reason}"));
     }
     if agent.connected && !agent.engine {
         reject("engine", "its container engine does not answer".to_owned());
@@ -122,7 +122,7 @@ mod tests {
             pool: "default".to_owned(),
             labels: BTreeMap::from([("zone".to_owned(), "a".to_owned())]),
             connected: true,
-            draining: false,
+            draining: None,
             slots: 2,
             busy: 0,
             mounts: BTreeSet::from(["state".to_owned()]),
@@ -155,7 +155,7 @@ mod tests {
             ("label", |a| drop(a.labels.insert("zone".to_owned(), "b".to_owned()))),
             ("pool", |a| a.pool = "gpu".to_owned()),
             ("connected", |a| a.connected = false),
-            ("draining", |a| a.draining = true),
+            ("draining", |a| a.draining = Some("spot notice".to_owned())),
             ("engine", |a| a.engine = false),
             ("mount", |a| a.mounts.clear()),
             ("profile", |a| a.weakest_profile = Profile::Locked),

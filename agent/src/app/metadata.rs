@@ -1,6 +1,7 @@
 //! No job is taken while jobs could reach the cloud's metadata service and the configuration does not permit it.
 //!
-//! What runs from before goes on and is reported: only new offers are held back. It is looked at again until it is well.
+//! What runs from before goes on and is reported: only new offers are held back. It is looked at again until it is well, and then
+//! now and then and at each SIGHUP: a rule of a firewall may go as it came.
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -13,6 +14,9 @@ use crate::executor::{Error, Executor, metadata::remedy};
 /// Between two looks while it is not well.
 pub(super) const LOOK_AGAIN: Duration = Duration::from_secs(30);
 
+/// Between two looks while it is well.
+const LOOK_ANEW: Duration = Duration::from_secs(3_600);
+
 /// Why no jobs are taken, as one look found it.
 pub(super) async fn look(executor: &Executor, wanted: Metadata) -> Option<String> {
     match wanted {
@@ -21,15 +25,28 @@ pub(super) async fn look(executor: &Executor, wanted: Metadata) -> Option<String
     }
 }
 
-/// Looks again until it is well.
-pub(super) async fn follow(executor: Executor, wanted: Metadata, held_back: watch::Sender<Option<String>>) {
-    while held_back.borrow().is_some() {
-        tokio::time::sleep(LOOK_AGAIN).await;
+/// Looks again, for as long as the agent runs.
+pub(super) async fn follow(
+    executor: Executor,
+    wanted: Metadata,
+    held_back: watch::Sender<Option<String>>,
+    mut hangups: watch::Receiver<u64>,
+) {
+    while wanted == Metadata::Blocked {
+        let held = held_back.borrow().is_some();
+        tokio::select! {
+            () = tokio::time::sleep(if held { LOOK_AGAIN } else { LOOK_ANEW }) => {}
+            () = crate::tasks::changed(&mut hangups) => {}
+        }
         let reason = look(&executor, wanted).await;
-        if reason.is_none() {
+        if held && reason.is_none() {
             tracing::info!("jobs do not reach the cloud's metadata service any more; jobs are taken");
         }
-        held_back.send_replace(reason);
+        held_back.send_if_modified(|last| {
+            let differs = *last != reason;
+            *last = reason;
+            differs
+        });
     }
 }
 

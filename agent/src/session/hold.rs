@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use longshore_core::time::Timestamp;
 use longshore_proto::v1;
 use longshore_proto::v1::session_request::Message as Up;
 use longshore_proto::v1::session_response::Message as Down;
@@ -14,6 +15,7 @@ use super::call::Error;
 use super::dial;
 use super::link::{Ends, Setup};
 use super::wire::{self, Terms};
+use super::{Message, Snapshot};
 
 /// Hello has to be answered within this.
 const WELCOME_TIMEOUT: Duration = Duration::from_secs(15);
@@ -47,7 +49,8 @@ struct Stream {
     terms: Terms,
     sequence: u64,
     heard: Instant,
-    said_draining: bool,
+    /// Why and until when it drains, as the controller knows it.
+    said_draining: Option<(String, Option<Timestamp>)>,
     /// Free slots as the controller knows them.
     said_free: u32,
 }
@@ -69,7 +72,7 @@ async fn open(setup: &mut Setup, ends: &Ends) -> Result<Stream, String> {
     let mut plane = dial::now(&setup.dialer).await.map_err(|err| Error::unreached(&err).to_string())?;
     let (up, up_rx) = mpsc::channel(WAITING);
     let snapshot = setup.snapshot.borrow_and_update().clone();
-    let said_draining = snapshot.draining.is_some();
+    let said_draining = draining(&snapshot);
     let about = setup.about.borrow_and_update().clone();
     // As the controller counts from a hello.
     let said_free = about.slots.saturating_sub(u32::try_from(snapshot.held.len()).unwrap_or(u32::MAX));
@@ -88,6 +91,10 @@ async fn open(setup: &mut Setup, ends: &Ends) -> Result<Stream, String> {
         return Err("the agent is ending".to_owned());
     }
     Ok(Stream { up, down, terms, sequence: 0, heard: Instant::now(), said_draining, said_free })
+}
+
+fn draining(snapshot: &Snapshot) -> Option<(String, Option<Timestamp>)> {
+    snapshot.draining.clone().map(|reason| (reason, snapshot.until))
 }
 
 fn heard(ends: &Ends, terms: Terms) {
@@ -113,13 +120,14 @@ impl Stream {
                 },
                 _ = beat.tick() => self.beat(setup),
                 message = ends.messages.recv() => match message {
+                    Some(Message::Canceling { .. }) if !self.terms.leaving => Ok(()),
                     Some(message) => self.say(wire::message(message)),
                     None => return Ended::ForGood,
                 },
                 () = crate::tasks::changed(&mut setup.about) => return Ended::Anew,
                 changed = setup.snapshot.changed() => match changed {
                     // That it takes jobs again stands in a hello alone.
-                    Ok(()) if self.said_draining && setup.snapshot.borrow().draining.is_none() => return Ended::Anew,
+                    Ok(()) if self.said_draining.is_some() && setup.snapshot.borrow().draining.is_none() => return Ended::Anew,
                     Ok(()) => self.announce(setup),
                     Err(_) => return Ended::ForGood,
                 },
@@ -159,11 +167,13 @@ impl Stream {
     fn announce(&mut self, setup: &mut Setup) -> Result<(), String> {
         let (draining, free) = {
             let snapshot = setup.snapshot.borrow_and_update();
-            (snapshot.draining.clone(), snapshot.free_slots)
+            (draining(&snapshot), snapshot.free_slots)
         };
-        if let Some(reason) = draining.filter(|_| !self.said_draining) {
-            self.said_draining = true;
-            self.say(Up::Draining(v1::Draining { reason }))?;
+        if draining != self.said_draining
+            && let Some((reason, until)) = draining.clone()
+        {
+            self.said_draining = draining;
+            self.say(wire::draining(reason, until))?;
         }
         if free == self.said_free { Ok(()) } else { self.beat(setup) }
     }

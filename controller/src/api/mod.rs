@@ -182,6 +182,8 @@ fn described() -> OpenApiRouter<Api> {
         .routes(routes!(artifacts::get))
         .routes(routes!(events::events))
         .routes(routes!(agents::list))
+        .routes(routes!(agents::drain))
+        .routes(routes!(agents::undrain))
         .routes(routes!(agents::revoke))
         .routes(routes!(agents::readmit))
         .routes(routes!(agents::locks))

@@ -260,7 +260,7 @@ fn disconnected(id: AgentId, pool: String, labels: BTreeMap<String, String>) -> 
         pool,
         labels,
         connected: false,
-        draining: false,
+        draining: None,
         slots: 1,
         busy: 0,
         mounts: std::collections::BTreeSet::new(),

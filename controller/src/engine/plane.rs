@@ -6,6 +6,7 @@ use std::time::Duration;
 use longshore_core::fence::Fence;
 use longshore_core::id::{AgentId, AttemptId, ControllerId};
 use longshore_core::offer::{Grant, Profile};
+use longshore_core::time::Timestamp;
 use serde_json::Value;
 
 pub use super::sessions::Line;
@@ -94,7 +95,7 @@ pub struct Hello {
     /// Weakest profile it permits.
     pub weakest: Profile,
     /// It takes no more jobs.
-    pub draining: bool,
+    pub draining: Option<Draining>,
     /// Its container engine answers.
     pub engine: bool,
     /// It tells digests of images.
@@ -103,6 +104,17 @@ pub struct Hello {
     pub plans: bool,
     /// It can check for drift and unlock stacks.
     pub operations: bool,
+    /// It can be told that a person wants no more jobs there.
+    pub leaving: bool,
+}
+
+/// That an agent takes no more jobs.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Draining {
+    /// For people.
+    pub reason: String,
+    /// When its host will be gone, if that is known.
+    pub until: Option<Timestamp>,
 }
 
 /// What becomes of an attempt that an agent still has.
@@ -175,7 +187,14 @@ pub enum Said {
         total: u64,
     },
     /// It takes no more jobs.
-    Draining,
+    Draining(Draining),
+    /// It cancels an attempt by itself.
+    Canceling {
+        /// Which.
+        fence: Fence,
+        /// For people.
+        cause: String,
+    },
 }
 
 /// A wish to start a step.

@@ -13,6 +13,7 @@ mod gates;
 mod groups;
 mod guided;
 mod images;
+mod leaving;
 mod libraries;
 mod local;
 mod machines;
@@ -40,7 +41,7 @@ use longshore_core::time::Timestamp;
 use longshore_proto::convert::{Completion, Ending};
 use serde_json::json;
 
-use super::plane::{self, Confirm, Confirmed, Hello, Said, Verdict};
+use super::plane::{self, Confirm, Confirmed, Draining, Hello, Said, Verdict};
 use super::*;
 use crate::store::rows::{AgentRow, DeploymentFilter, ReleaseFilter, ToAgent};
 use crate::store::sqlite::Sqlite;
@@ -221,6 +222,7 @@ impl World {
             enrolled_at: self.clock.now(),
             seen_at: None,
             revoked_at: None,
+            drained: None,
         };
         let done: Result<()> =
             self.engine.change("test", move |tx, _| Box::pin(async move { Ok(tx.insert_agent(&row).await?) })).await;
@@ -261,6 +263,13 @@ struct Sim {
     line: Option<plane::Line>,
     /// It tells digests of images.
     images: bool,
+    /// It takes no more jobs.
+    draining: Option<Draining>,
+}
+
+/// That an agent drains, to a time.
+fn draining(reason: &str) -> Draining {
+    Draining { reason: reason.to_owned(), until: Some(Timestamp::from_micros(2_000_000_000_000_000)) }
 }
 
 impl Sim {
@@ -277,6 +286,7 @@ impl Sim {
             plan,
             line: None,
             images: false,
+            draining: None,
         }
     }
 
@@ -295,11 +305,12 @@ impl Sim {
             version: "1".to_owned(),
             mounts: BTreeSet::from(["state".to_owned()]),
             weakest: Profile::Standard,
-            draining: false,
+            draining: self.draining.clone(),
             engine: true,
             images: self.images,
             plans: self.plans,
             operations: self.operations,
+            leaving: true,
         };
         let welcome = engine.hello(self.id, hello).await?;
         self.line = Some(welcome.line);
