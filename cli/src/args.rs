@@ -3,7 +3,7 @@
 //! The texts here are the manual that people read first; `tests/help` holds them as golden files.
 
 pub mod account;
-pub mod agent;
+pub mod agents;
 pub mod artifacts;
 pub mod join_rule;
 pub mod library;
@@ -132,10 +132,10 @@ pub enum Command {
     /// Ask a deployment to stop: its tool gets one SIGINT and time to end well.
     Cancel(Id),
     /// List the agents.
-    Agents(agent::Agents),
-    /// Cut an agent off, let its machine in again, or release it from quarantine.
+    Agents(agents::Agents),
+    /// Look at one agent, keep it from further jobs, release it from quarantine, cut it off, or let its machine in again.
     #[command(subcommand)]
-    Agent(agent::AgentCommand),
+    Agent(agents::AgentCommand),
     /// Look at pools of agents, and change what is set for them.
     #[command(subcommand)]
     Pool(pool::PoolCommand),

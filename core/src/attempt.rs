@@ -16,7 +16,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use crate::id::{AgentId, AttemptId, DeploymentId, JobId};
-use crate::step::{End, Verdict, order_of};
+use crate::step::{End, Verdict, canceled_by, order_of};
 use crate::time::Timestamp;
 
 /// Host name of an attempt's containers: by it Pulumi's own lock says whose it is.
@@ -44,8 +44,10 @@ pub struct Attempt {
     pub state: State,
     /// When the state was entered.
     pub since: Timestamp,
-    /// When a person asked for a cancel.
+    /// When a person asked for a cancel, or the agent began one by itself.
     pub cancel_asked: Option<Timestamp>,
+    /// Why the agent cancels it by itself, if it does: its machine has to go.
+    pub cancel_cause: Option<String>,
 }
 
 /// Where an attempt stands.
@@ -90,7 +92,7 @@ pub enum Outcome {
         /// Why.
         reason: String,
     },
-    /// A person asked for it.
+    /// A person asked for it, or its agent had to leave.
     Canceled {
         /// What is known about it.
         reason: String,
@@ -175,6 +177,11 @@ pub enum Event {
     },
     /// A person asks for a cancel.
     CancelAsked,
+    /// The agent cancels what runs by itself, because it has to leave.
+    AgentCancels {
+        /// For people.
+        cause: String,
+    },
     /// The agent's lease lapsed.
     Silent,
     /// The agent is back and still has the attempt.
@@ -312,6 +319,7 @@ impl Event {
             Self::StepEnded { .. } => "the end of a step",
             Self::NotStarted { .. } => "a failed preparation",
             Self::CancelAsked => "a cancel",
+            Self::AgentCancels { .. } => "a cancel by the agent",
             Self::Silent => "a lapsed lease",
             Self::Back => "the return of the agent",
             Self::Proven(_) => "a proof",
@@ -347,7 +355,9 @@ fn offered(attempt: &Attempt, event: &Event, now: Timestamp) -> Result<Decision,
         Event::CancelAsked => Ok(attempt.cancel_unstarted(now)),
         // The answer was lost with the old stream: holding it is an answer.
         Event::Back => Ok(attempt.to(State::Preparing, now, vec![Effect::Claimed])),
-        Event::Confirm { .. } | Event::StepEnded { .. } | Event::NotStarted { .. } => attempt.reject(event),
+        Event::Confirm { .. } | Event::StepEnded { .. } | Event::NotStarted { .. } | Event::AgentCancels { .. } => {
+            attempt.reject(event)
+        }
     }
 }
 
@@ -367,7 +377,8 @@ fn preparing(attempt: &Attempt, event: &Event, now: Timestamp) -> Result<Decisio
         Event::Proven(_) => Ok(attempt.abandon("the agent came back without it, before anything was started", now)),
         Event::CancelAsked => Ok(attempt.cancel_unstarted(now)),
         Event::Back => Ok(attempt.to(State::Preparing, attempt.since, vec![])),
-        Event::Accepted | Event::StepEnded { .. } => attempt.reject(event),
+        // What was not started is given back, not canceled.
+        Event::Accepted | Event::StepEnded { .. } | Event::AgentCancels { .. } => attempt.reject(event),
     }
 }
 
@@ -398,6 +409,17 @@ fn running(
                 Outcome::Canceled { reason: "canceled between two steps; the next ones were not started".to_owned() };
             let mut decision = attempt.end(outcome, now, vec![Effect::TellRevoke]);
             decision.next.cancel_asked = attempt.cancel_asked.or(Some(now));
+            Ok(decision)
+        }
+        Event::AgentCancels { cause } if between => {
+            let reason = format!("canceled by its agent between two steps: {cause}; the next ones were not started");
+            let mut decision = attempt.end(Outcome::Canceled { reason }, now, vec![Effect::TellRevoke]);
+            decision.next = decision.next.because(cause, now);
+            Ok(decision)
+        }
+        Event::AgentCancels { cause } => {
+            let mut decision = attempt.to(attempt.state.clone(), attempt.since, vec![]);
+            decision.next = decision.next.because(cause, now);
             Ok(decision)
         }
         Event::CancelAsked if attempt.cancel_asked.is_some() => {
@@ -442,6 +464,11 @@ fn unknown(
             decision.next.cancel_asked = attempt.cancel_asked.or(Some(now));
             Ok(decision)
         }
+        Event::AgentCancels { cause } => {
+            let mut decision = attempt.to(attempt.state.clone(), attempt.since, vec![]);
+            decision.next = decision.next.because(cause, now);
+            Ok(decision)
+        }
         // The report of a current epoch counts, whenever it comes (promise P5).
         Event::StepEnded { .. } | Event::NotStarted { .. } | Event::Confirm { .. } => {
             let mut back = decide(&attempt.to(State::Running { step, between }, now, vec![]).next, event, now)?;
@@ -462,8 +489,10 @@ fn step_ended(attempt: &Attempt, step: u32, verdict: &Verdict, next: Option<u32>
             return attempt.to(State::Running { step, between: true }, now, vec![]);
         }
         End::Succeeded if goes_on => Outcome::Canceled {
-            reason: "canceled; the running step ended before the cancel reached it, the next ones were not started"
-                .to_owned(),
+            reason: format!(
+                "{}; the running step ended before the cancel reached it, the next ones were not started",
+                canceled_by(attempt.cancel_cause.as_deref())
+            ),
         },
         End::Succeeded => Outcome::Succeeded,
         End::Failed => Outcome::Failed { reason: reason() },
@@ -486,6 +515,12 @@ impl Proof {
 }
 
 impl Attempt {
+    /// The agent cancels it; who was first has the cause.
+    fn because(self, cause: &str, now: Timestamp) -> Self {
+        let own = self.cancel_asked.is_none().then(|| cause.to_owned());
+        Self { cancel_asked: self.cancel_asked.or(Some(now)), cancel_cause: self.cancel_cause.or(own), ..self }
+    }
+
     fn to(&self, state: State, since: Timestamp, effects: Vec<Effect>) -> Decision {
         Decision { next: Self { state, since, ..self.clone() }, effects }
     }
@@ -536,6 +571,7 @@ mod tests {
             state,
             since: at,
             cancel_asked: None,
+            cancel_cause: None,
         }
     }
 
@@ -574,6 +610,7 @@ mod tests {
             Event::Back,
             Event::Proven(Proof::Absent),
             Event::LimitPassed,
+            Event::AgentCancels { cause: why() },
         ]
     }
 
@@ -605,13 +642,13 @@ mod tests {
         assert_eq!(
             table,
             [
-                // acc decl conf0 conf1 end>1 end fail not0 not1 cancel silent back proof limit
-                [p, a, "-", "-", "-", "-", "-", "-", "-", "canceled", a, p, a, a],
-                ["-", a, r, r, "-", "-", "-", a, f, "canceled", a, p, a, a],
-                ["-", "-", "-", "-", b, s, f, f, f, r, u, r, l, u],
-                ["-", "-", "-", r, "-", "-", "-", "-", f, "canceled", u, b, l, u],
-                ["-", "-", "-", "-", b, s, f, f, f, u, u, r, l, u],
-                ["-"; 14],
+                // acc decl conf0 conf1 end>1 end fail not0 not1 cancel silent back proof limit leaves
+                [p, a, "-", "-", "-", "-", "-", "-", "-", "canceled", a, p, a, a, "-"],
+                ["-", a, r, r, "-", "-", "-", a, f, "canceled", a, p, a, a, "-"],
+                ["-", "-", "-", "-", b, s, f, f, f, r, u, r, l, u, r],
+                ["-", "-", "-", r, "-", "-", "-", "-", f, "canceled", u, b, l, u, "canceled"],
+                ["-", "-", "-", "-", b, s, f, f, f, u, u, r, l, u, u],
+                ["-"; 15],
             ]
         );
     }
@@ -629,11 +666,28 @@ mod tests {
         assert_eq!(short(&end.state), "canceled");
     }
 
+    #[test]
+    fn a_cancel_by_the_agent_says_why_and_starts_nothing_more() {
+        let now = Timestamp::from_micros(9);
+        let cancels = |cause: &str| Event::AgentCancels { cause: cause.to_owned() };
+        let running = attempt(State::Running { step: 0, between: false });
+        let marked = decide(&running, &cancels("spot notice"), now).unwrap();
+        assert_eq!((marked.effects, marked.next.cancel_asked), (vec![], Some(now)), "it needs not be told");
+        let again = decide(&marked.next, &cancels("spot notice"), Timestamp::from_micros(10)).unwrap();
+        assert_eq!(again.next, marked.next, "said again it is the same");
+        let end = decide(&marked.next, &ended(0, End::Succeeded, Some(1)), now).unwrap().next;
+        let State::Ended { outcome } = &end.state else { panic!("{end:?}") };
+        assert!(outcome.reason().unwrap().starts_with("canceled by its agent (spot notice); "), "{outcome:?}");
+        // A person was first, and has the cause.
+        let asked = decide(&running, &Event::CancelAsked, now).unwrap().next;
+        assert_eq!(decide(&asked, &cancels("spot notice"), now).unwrap().next, asked);
+    }
+
     proptest! {
         /// Whatever comes in whatever order: the end stays the end, secrets are released at most once a step, what was started is
         /// never abandoned, and only a proof or a report ends the unknown.
         #[test]
-        fn promises_hold_for_any_history(history in proptest::collection::vec(0..14_usize, 0..40)) {
+        fn promises_hold_for_any_history(history in proptest::collection::vec(0..15_usize, 0..40)) {
             let all = events();
             let mut current = attempt(State::Offered);
             let (mut grants, mut started) = (Vec::new(), false);

@@ -212,6 +212,11 @@ impl Conditions {
                 Machine::Aws { account: its, region: its_region, role: its_role, .. },
             ) => {
                 same("aws-account", account, its)?;
+                // Numbers of accounts are those of a partition: a rule for another one than the usual names its region.
+                if let (None, Some(found)) = (region, its_region.as_ref().filter(|region| !is_usual(region))) {
+                    let wanted = "a region of the usual partition".to_owned();
+                    return Err(Mismatch::Other { condition: "aws-region", wanted, found: found.clone() });
+                }
                 proven("aws-region", region.as_ref(), its_region.as_ref(), DOCUMENT)?;
                 proven("aws-role", role.as_ref(), its_role.as_ref(), SIGNED)?;
                 // An account alone is proven by the document: whoever may take on any role of it names sessions as they like.
@@ -379,6 +384,13 @@ pub fn is_region(text: &str) -> bool {
         && middle.iter().all(word)
         && (1..=2).contains(&last.len())
         && last.bytes().all(|b| b.is_ascii_digit())
+}
+
+/// Whether a region is of the usual partition of AWS, and not of one for China or for governments.
+#[must_use]
+pub fn is_usual(region: &str) -> bool {
+    let first = region.split('-').take(2).collect::<Vec<_>>();
+    !matches!(first.as_slice(), ["cn", ..] | ["us", "gov" | "iso" | "isob" | "isof"] | ["eu", "isoe"] | ["eusc", ..])
 }
 
 /// Id of an EC2 instance.

@@ -73,8 +73,8 @@ pub struct Candidate {
     pub labels: BTreeMap<String, String>,
     /// A stream to it is open.
     pub connected: bool,
-    /// It takes no more jobs.
-    pub draining: bool,
+    /// Why it takes no more jobs, if so.
+    pub draining: Option<String>,
     /// Why its version gets no new jobs.
     pub ahead: Option<String>,
     /// Jobs it runs at once.
@@ -147,8 +147,8 @@ pub fn rejections(agent: &Candidate, request: &Request<'_>) -> Vec<Rejection> {
     if !agent.connected {
         found.add("connected", "is not connected".to_owned());
     }
-    if agent.draining {
-        found.add("draining", "is draining and takes no more jobs".to_owned());
+    if let Some(reason) = &agent.draining {
+        found.add("draining", format!("is draining and takes no more jobs: {reason}"));
     }
     if let Some(why) = &agent.ahead {
         found.add("version", why.clone());

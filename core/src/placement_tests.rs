@@ -10,7 +10,7 @@ fn agent(n: u8) -> Candidate {
         pool: "default".to_owned(),
         labels: BTreeMap::from([("zone".to_owned(), "a".to_owned())]),
         connected: true,
-        draining: false,
+        draining: None,
         ahead: None,
         slots: 2,
         busy: 0,
@@ -61,7 +61,7 @@ fn each_predicate_rejects_alone() {
         ("label", |a| drop(a.labels.insert("zone".to_owned(), "b".to_owned()))),
         ("pool", |a| a.pool = "gpu".to_owned()),
         ("connected", |a| a.connected = false),
-        ("draining", |a| a.draining = true),
+        ("draining", |a| a.draining = Some("spot notice".to_owned())),
         ("version", |a| a.ahead = crate::compat::ahead("2.0.0", "1.0.0")),
         ("engine", |a| a.engine = false),
         ("quarantined", |a| a.quarantined = Some("is quarantined".to_owned())),
@@ -138,7 +138,7 @@ fn room_is_kept_for_what_fits_only_on_an_empty_agent() {
     let full = Candidate { busy: 2, reserved: Resources::default(), ..agent(1) };
     assert_eq!(keep([&full], &wish(1_000, 0, 0)), None, "a slot will be free");
     assert_eq!(keep([&first], &wish(4_001, 0, 0)), None, "it will never fit");
-    assert_eq!(keep([&Candidate { draining: true, ..busy(1) }], &large), None);
+    assert_eq!(keep([&Candidate { draining: Some("spot notice".to_owned()), ..busy(1) }], &large), None);
 }
 
 #[test]
@@ -146,7 +146,7 @@ fn what_passes_is_told_from_what_never_will() {
     let full = Candidate {
         reserved: Resources { cpus: Cpus(4_000), ..Resources::default() },
         busy: 2,
-        draining: true,
+        draining: Some("spot notice".to_owned()),
         quarantined: Some("is quarantined".to_owned()),
         disk_left: Some(0),
         ..agent(1)

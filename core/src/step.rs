@@ -285,8 +285,16 @@ pub struct Judged<'a> {
     pub summary: Option<&'a Summary>,
     /// A person asked for a cancel and the agent carried it out.
     pub cancel_carried_out: bool,
+    /// Why the agent canceled it by itself, if it did.
+    pub cancel_cause: Option<&'a str>,
     /// What the step was allowed to take.
     pub timeout: Duration,
+}
+
+/// `canceled`, and by whom when it was no person.
+#[must_use]
+pub fn canceled_by(cause: Option<&str>) -> String {
+    cause.map_or_else(|| "canceled".to_owned(), |cause| format!("canceled by its agent ({cause})"))
 }
 
 /// Decides how a step ended from init's own account of it.
@@ -303,11 +311,11 @@ pub fn judge(record: &ExitRecord, step: Judged<'_>) -> Verdict {
     }
     if step.cancel_carried_out && (record.interrupted || record.killed) {
         let how = if record.killed {
-            "canceled; it did not end within the grace period and was killed, so the state may be inconsistent"
+            "it did not end within the grace period and was killed, so the state may be inconsistent"
         } else {
-            "canceled; it was interrupted once and ended by itself"
+            "it was interrupted once and ended by itself"
         };
-        return Verdict::new(End::Canceled, how);
+        return Verdict::new(End::Canceled, format!("{}; {how}", canceled_by(step.cancel_cause)));
     }
     if record.deadline {
         let end = if record.killed {
@@ -389,8 +397,17 @@ mod tests {
 
     fn judged(record: &ExitRecord, pulumi: bool, summary: Option<&Summary>, cancel: bool) -> End {
         let timeout = Duration::from_secs(60);
-        judge(record, Judged { pulumi: pulumi.then_some(Operation::Up), summary, cancel_carried_out: cancel, timeout })
-            .end
+        judge(
+            record,
+            Judged {
+                pulumi: pulumi.then_some(Operation::Up),
+                summary,
+                cancel_carried_out: cancel,
+                cancel_cause: None,
+                timeout,
+            },
+        )
+        .end
     }
 
     fn summary(result: Option<Outcome>, maybe_corrupt: bool) -> Summary {
@@ -461,6 +478,7 @@ mod tests {
                 pulumi: Some(operation),
                 summary: Some(summary),
                 cancel_carried_out: false,
+                cancel_cause: None,
                 timeout: Duration::ZERO,
             };
             judge(&exited(0), step)
@@ -482,6 +500,7 @@ mod tests {
             pulumi: Some(Operation::Up),
             summary: Some(&summary),
             cancel_carried_out: false,
+            cancel_cause: None,
             timeout: Duration::ZERO,
         };
         assert_eq!(judge(&exited(1), step).reason.as_deref(), Some("exit code 1: no room"));

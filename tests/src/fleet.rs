@@ -120,8 +120,9 @@ impl Fleet {
     pub fn write_agent(&self, name: &str, ca_pem: &str, more: &str) {
         let at = |file: &str| self.dir.path().join(file);
         std::fs::write(at("ca.pem"), ca_pem).unwrap();
+        let drain = if more.contains("drain_timeout") { "" } else { "drain_timeout = \"0s\"\n" };
         let text = format!(
-            "controller = \"https://127.0.0.1:{}\"\nca_file = {:?}\nstate_dir = {:?}\nname = \"{name}\"\nslots = 1\ndrain_timeout = \"0s\"\nmetadata = \"allowed\"\n{more}\n\
+            "controller = \"https://127.0.0.1:{}\"\nca_file = {:?}\nstate_dir = {:?}\nname = \"{name}\"\nslots = 1\n{drain}metadata = \"allowed\"\n{more}\n\
              [[mounts]]\nname = \"state\"\nsource = {:?}\ntarget = \"/state\"\nread_only = false\n",
             self.ports.1,
             at("ca.pem"),

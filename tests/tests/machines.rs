@@ -101,7 +101,7 @@ fn a_machine_joins_works_leaves_and_stays_out_when_it_is_cut_off() {
     let mut fleet =
         Fleet::start_with(&format!("[join.aws.certificates]\n{REGION} = {:?}\n", region.path("region.pem")));
     let instance = region.instance("i-0123456789abcdef0");
-    let more = format!("join = \"aws\"\njoin_endpoint = {:?}\n", instance.endpoint());
+    let more = format!("drain_timeout = \"60s\"\njoin = \"aws\"\njoin_endpoint = {:?}\n", instance.endpoint());
 
     // There is no rule yet: it tries, and says why not.
     let made = fleet.json(&["join-rule", "create", "--pool", "default", "--aws-account", "999922223333"]);
@@ -142,9 +142,9 @@ fn a_machine_joins_works_leaves_and_stays_out_when_it_is_cut_off() {
     fleet.start_agent("worker");
     wait_for("a refusal", || fleet.logs().contains("its agent was cut off").then_some(()));
     assert_eq!(agents(&fleet, &["--all"]).len(), 1);
-    let audit = fleet.json(&["audit"]);
-    let refused = audit["events"].as_array().or(audit.as_array()).unwrap().iter();
-    let conditions: Vec<_> =
-        refused.filter(|line| line["action"] == "agent.enroll").map(|line| &line["detail"]["condition"]).collect();
-    assert!(conditions.contains(&&json!("aws-account")) && conditions.contains(&&json!("machine")), "{conditions:?}");
+    let audit = fleet.cli(&["audit", "-o", "json"]).ok().text();
+    let lines = audit.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
+    let refused = lines.filter(|line| line["action"] == "agent.enroll" && line["outcome"] == "refused");
+    let conditions: Vec<_> = refused.map(|line| line["detail"]["condition"].clone()).collect();
+    assert!(conditions.contains(&json!("aws-account")) && conditions.contains(&json!("machine")), "{conditions:?}");
 }

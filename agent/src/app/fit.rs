@@ -1,6 +1,7 @@
 //! Whether jobs are safe on this host as its configuration wants it.
 //!
-//! What runs from before goes on and is reported: only new offers are held back. It is looked at again until it is well.
+//! What runs from before goes on and is reported: only new offers are held back. It is looked at again until it is well, and then
+//! now and then and at each SIGHUP: a rule of a firewall may go as it came.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -14,6 +15,9 @@ use crate::executor::probe::{self, NoEngine, Runc};
 
 /// Between two looks while it is not well.
 pub(super) const LOOK_AGAIN: Duration = Duration::from_secs(30);
+
+/// Between two looks while it is well.
+const LOOK_ANEW: Duration = Duration::from_secs(3_600);
 
 /// What the configuration wants of the host.
 #[derive(Debug, Clone)]
@@ -41,15 +45,28 @@ pub(super) async fn look(executor: &Executor, wanted: &Wanted) -> Option<String>
     reason
 }
 
-/// Looks again until it is well.
-pub(super) async fn follow(executor: Executor, wanted: Wanted, held_back: watch::Sender<Option<String>>) {
-    while held_back.borrow().is_some() {
-        tokio::time::sleep(LOOK_AGAIN).await;
+/// Looks again, for as long as the agent runs, if there is anything to look at.
+pub(super) async fn follow(
+    executor: Executor,
+    wanted: Wanted,
+    held_back: watch::Sender<Option<String>>,
+    mut hangups: watch::Receiver<u64>,
+) {
+    while wanted.metadata == Metadata::Blocked || wanted.min_runc.is_some() {
+        let held = held_back.borrow().is_some();
+        tokio::select! {
+            () = tokio::time::sleep(if held { LOOK_AGAIN } else { LOOK_ANEW }) => {}
+            () = crate::tasks::changed(&mut hangups) => {}
+        }
         let reason = look(&executor, &wanted).await;
-        if reason.is_none() {
+        if held && reason.is_none() {
             tracing::info!("nothing holds jobs back any more; they are taken");
         }
-        held_back.send_replace(reason);
+        held_back.send_if_modified(|last| {
+            let differs = *last != reason;
+            *last = reason;
+            differs
+        });
     }
 }
 

@@ -22,6 +22,7 @@ use tracing::Instrument as _;
 use crate::config::Config;
 use crate::executor::{self, Executor};
 use crate::identity::{self, Identity};
+use crate::lifecycle::scalein;
 use crate::lifecycle::{Manager, StateDir, StateDirError, watch_hangups, watch_signals};
 use crate::retry::{Policy, Retry};
 use crate::session::Dialer;
@@ -131,7 +132,7 @@ async fn run_as(
         _ = stop.wait_for(|stop| *stop != Stop::Run) => return Ok(()),
     };
     let (held_tx, held_back) = watch::channel(reason);
-    tasks.spawn("fit", fit::follow(runtime.clone(), wanted, held_tx));
+    tasks.spawn("fit", fit::follow(runtime.clone(), wanted, held_tx, hangups.clone()));
     let (about_tx, about) = watch::channel(about_of(&config, boot_id, crate::clock::nonce()));
     let (drain_tx, drain_timeout) = watch::channel(config.drain_timeout);
     let settings = Settings {
@@ -143,6 +144,8 @@ async fn run_as(
         about,
         held_back,
         drain_timeout,
+        cancel_grace: config.cancel_grace,
+        watcher: scalein::Watcher::of(&config.cloud),
         retry: Policy::default(),
         manager: Manager,
         rejoin: config.join.map(|cloud| Rejoin { config: Box::new(config.clone()), cloud }),

@@ -15,6 +15,7 @@ use crate::host::Probe;
 use crate::identity::{self, Identity, Renewal};
 use crate::ledger::Ledger;
 use crate::lifecycle::Manager;
+use crate::lifecycle::scalein::{Leaving, Watcher};
 use crate::retry::Policy;
 use crate::session::{self, About, Client, Contact, Dialer, Link, Setup};
 use crate::status::{self, Facts};
@@ -43,6 +44,10 @@ pub struct Settings<R> {
     pub held_back: watch::Receiver<Option<String>>,
     /// How long a draining agent waits for its jobs.
     pub drain_timeout: watch::Receiver<Duration>,
+    /// Between SIGINT and SIGKILL when the agent itself cancels its jobs.
+    pub cancel_grace: Duration,
+    /// Watches what becomes of the machine.
+    pub watcher: Option<Watcher>,
     /// Waits between tries.
     pub retry: Policy,
     /// The service manager.
@@ -116,7 +121,7 @@ pub async fn serve<R: Runtime>(
         retry: settings.retry,
         boot_id,
     });
-    let mut supervisor = Supervisor::new(shared, tasks.clone());
+    let mut supervisor = Supervisor::new(shared, tasks.clone(), settings.cancel_grace);
     let inventory = tokio::select! {
         inventory = supervisor.take_stock() => inventory.map_err(Error::system("read the ledger"))?,
         _ = stop.wait_for(|stop| *stop != Stop::Run) => return Ok(()),
@@ -142,14 +147,19 @@ pub async fn serve<R: Runtime>(
     settings.manager.watch_drain(tasks, stop.clone());
     tasks.spawn("ready", ready(settings.manager, held_back, board));
 
-    supervisor.run(link.events, stop, settings.drain_timeout).await;
+    // Only now: before, what is held here was not known, and the hook would have been completed for it.
+    let (leaving_tx, leaving) = watch::channel(Leaving::default());
+    if let Some(watcher) = settings.watcher {
+        watcher.start(tasks, snapshot.clone(), leaving_tx);
+    }
+    supervisor.run(link.events, stop, settings.drain_timeout, leaving).await;
 
     settings.manager.stopping(Duration::from_secs(10));
     tasks.end().await;
     drop(guard);
     let joined = crate::tasks::blocking(move || thread.join().map_err(|_| std::io::Error::other("it panicked"))).await;
     // After the session has ended: it would say hello again, and be there again.
-    if *drained.borrow() == Stop::Drain && snapshot.borrow().held.is_empty() {
+    if matches!(*drained.borrow(), Stop::Drain | Stop::Cancel) && snapshot.borrow().held.is_empty() {
         leave(&client).await;
     }
     joined.map_err(Error::system("end the session's thread"))

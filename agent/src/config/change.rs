@@ -42,6 +42,8 @@ impl Config {
         differ(&mut later, "join_endpoint", &self.join_endpoint, &next.join_endpoint);
         differ(&mut later, "metadata", &self.metadata, &next.metadata);
         differ(&mut later, "log.format", &self.log_format, &next.log_format);
+        differ(&mut later, "cancel_grace", &self.cancel_grace, &next.cancel_grace);
+        differ(&mut later, "cloud", &self.cloud, &next.cloud);
         // Never with its values: a password may stand in them.
         if self.proxy != next.proxy {
             later.push("`proxy`".to_owned());
@@ -109,7 +111,7 @@ mod tests {
 
     use longshore_core::offer::Profile;
 
-    use super::super::{Address, Credentials, Metadata, Proxy};
+    use super::super::{Address, Cloud, Credentials, Metadata, Proxy};
     use super::*;
 
     fn config() -> Config {
@@ -123,6 +125,8 @@ mod tests {
             labels: [("zone".to_owned(), "a".to_owned())].into(),
             weakest_profile: Profile::Standard,
             drain_timeout: Duration::from_secs(600),
+            cancel_grace: Duration::from_secs(600),
+            cloud: Cloud::default(),
             docker_socket: "/d".into(),
             log_format: longshore_logging::Format::Text,
             min_runc: None,

@@ -8,6 +8,7 @@ use longshore_core::offer::Profile;
 use longshore_logging::Format;
 use serde::Deserialize;
 
+use super::cloud::PartCloud;
 use super::span::Span;
 use super::{Address, Config, Error, Metadata};
 use crate::attest::Cloud;
@@ -50,6 +51,8 @@ pub(super) struct File {
     labels: BTreeMap<String, String>,
     weakest_profile: Option<Profile>,
     drain_timeout: Option<Span>,
+    cancel_grace: Option<Span>,
+    cloud: PartCloud,
     docker: Docker,
     metadata: Option<Metadata>,
     join: Option<Cloud>,
@@ -107,6 +110,8 @@ impl File {
             labels: weaker.labels,
             weakest_profile: self.weakest_profile.or(weaker.weakest_profile),
             drain_timeout: self.drain_timeout.or(weaker.drain_timeout),
+            cancel_grace: self.cancel_grace.or(weaker.cancel_grace),
+            cloud: self.cloud.over(weaker.cloud),
             docker: Docker {
                 socket: self.docker.socket.or(weaker.docker.socket),
                 min_runc: self.docker.min_runc.or(weaker.docker.min_runc),
@@ -168,6 +173,7 @@ impl File {
             read.map_err(|()| fault("docker.min_runc", format!("`{version}` is no version: write it as in `1.2.8`")))
         });
         let limits = self.limits.check().map_err(|(field, message)| fault(field, message))?;
+        let cloud = self.cloud.check().map_err(|(field, message)| fault(field, message))?;
         let mounts = self.mounts.unwrap_or_default();
         check_mounts(&mounts).map_err(|(field, message)| fault(field, message))?;
         let endpoint = self.join_endpoint.map(|url| url.parse::<longshore_cloud::Endpoint>());
@@ -182,6 +188,8 @@ impl File {
             labels: self.labels,
             weakest_profile: self.weakest_profile.unwrap_or_default(),
             drain_timeout: self.drain_timeout.map_or(Duration::from_secs(600), |span| span.0),
+            cancel_grace: self.cancel_grace.map_or(Duration::from_secs(600), |span| span.0),
+            cloud,
             docker_socket: absolute(
                 "docker.socket",
                 self.docker.socket.unwrap_or_else(|| "/var/run/docker.sock".into()),

@@ -4,6 +4,7 @@
 //! the line. Unknown fields are errors.
 
 mod change;
+mod cloud;
 mod file;
 mod overlay;
 mod proxy;
@@ -16,6 +17,7 @@ use std::time::Duration;
 use longshore_core::offer::Profile;
 
 pub use change::Change;
+pub use cloud::{Cloud, Provider};
 pub use file::Flags;
 pub use proxy::{Credentials, Proxy};
 
@@ -44,6 +46,10 @@ pub struct Config {
     pub weakest_profile: Profile,
     /// How long a draining agent waits for its jobs.
     pub drain_timeout: Duration,
+    /// Between the one SIGINT and SIGKILL when this agent itself cancels its jobs: it was told twice to stop.
+    pub cancel_grace: Duration,
+    /// The cloud that this host is in.
+    pub cloud: Cloud,
     /// Unix socket of the container engine.
     pub docker_socket: PathBuf,
     /// Oldest runc that jobs are run with.
@@ -176,6 +182,7 @@ mod tests {
         assert_eq!(config.name, crate::host::hostname());
         assert_eq!(config.metadata, Metadata::Blocked);
         assert_eq!(config.log_format, longshore_logging::Format::Text);
+        assert_eq!((config.cancel_grace, config.cloud), (Duration::from_secs(600), Cloud::default()));
     }
 
     #[test]
@@ -223,6 +230,13 @@ mod tests {
             ("[[mounts]]\nname = \"a\"\nsource = \"/a\"\ntarget = \"/longshore\"\n", &["mounts.target", "/longshore"]),
             ("[[mounts]]\nname = \"a\"\nsource = \"/a\"\n", &["target"]),
             ("[limits]\ncpus = -1.0\n", &["limits.cpus"]),
+            ("[cloud]\nprovider = \"mars\"\n", &["line 5", "provider"]),
+            ("[cloud]\nlifecycle_hook = \"drain\"\n", &["cloud.lifecycle_hook", "aws"]),
+            (
+                "[cloud]\nprovider = \"aws\"\nmetadata_endpoint = \"169.254.169.254\"\n",
+                &["metadata_endpoint", "http://"],
+            ),
+            ("[cloud]\nprovider = \"gcp\"\npoll_interval = \"0s\"\n", &["line 6", "cloud.poll_interval"]),
         ];
         for (more, words) in cases {
             let err = load(&format!("{GOOD}{more}"), &[], Flags::default()).unwrap_err();
@@ -230,6 +244,28 @@ mod tests {
                 assert!(err.contains(word), "{more:?}: `{word}` is not in: {err}");
             }
         }
+    }
+
+    #[test]
+    fn a_cloud_is_read_from_file_and_environment() {
+        let text = format!(
+            "{GOOD}cancel_grace = \"3m\"\n[cloud]\nprovider = \"aws\"\nlifecycle_hook = \"drain\"\nscale_in_protection = true\nsave_time = \"90s\"\n"
+        );
+        let env = [
+            ("LONGSHORE_AGENT__CLOUD__API_ENDPOINT", "https://vpce.example"),
+            ("LONGSHORE_AGENT__CLOUD__SAVE_TIME", "45s"),
+        ];
+        let config = load(&text, &env, Flags::default()).unwrap();
+        assert_eq!(config.cancel_grace, Duration::from_secs(180));
+        let expected = Cloud {
+            provider: Provider::Aws,
+            lifecycle_hook: Some("drain".to_owned()),
+            scale_in_protection: true,
+            save_time: Duration::from_secs(45),
+            api_endpoint: Some("https://vpce.example".parse().unwrap()),
+            ..Cloud::default()
+        };
+        assert_eq!(config.cloud, expected);
     }
 
     #[test]

@@ -52,6 +52,9 @@ pub struct CancelMark {
     pub hard: u64,
     /// The one SIGINT was sent.
     pub signalled: bool,
+    /// Why this agent itself cancels it; none: a person asked the controller for it.
+    #[serde(default)]
+    pub cause: Option<String>,
 }
 
 /// How far the spool of a step was read. Everything before `boundary` may have been given back to the disk.

@@ -54,7 +54,7 @@ fn what_was_written_is_found_after_a_restart() {
     let started =
         Started { at: Timestamp::from_micros(7), boot_id: "b".to_owned(), soft: 9, grace: Duration::from_secs(2) };
     ledger.start(attempt, 0, &started).unwrap();
-    let mark = CancelMark { boot_id: "b".to_owned(), hard: 8, signalled: false };
+    let mark = CancelMark { boot_id: "b".to_owned(), hard: 8, signalled: false, cause: Some("spot notice".to_owned()) };
     ledger.cancel(attempt, &mark).unwrap();
     assert_eq!(entry().reached, Some(Reached { step: 0, intent: intent(), started: Some(started) }));
     assert_eq!(entry().cancel, Some(mark));

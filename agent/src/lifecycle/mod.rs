@@ -1,6 +1,7 @@
 //! How the agent begins and ends as a service: its directory, signals, the service manager.
 
 mod notify;
+pub mod scalein;
 mod signals;
 mod state_dir;
 

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use longshore_core::placement::Scarce;
+use longshore_core::time::Timestamp;
 use longshore_proto::v1;
 use longshore_proto::v1::session_request::Message as Up;
 use longshore_proto::v1::session_response::Message as Down;
@@ -11,11 +12,11 @@ use tokio::time::{Instant, MissedTickBehavior};
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::Streaming;
 
-use super::Snapshot;
 use super::call::Error;
 use super::dial;
 use super::link::{Ends, Setup};
 use super::wire::{self, Terms};
+use super::{Message, Snapshot};
 
 /// Hello has to be answered within this.
 const WELCOME_TIMEOUT: Duration = Duration::from_secs(15);
@@ -49,7 +50,8 @@ struct Stream {
     terms: Terms,
     sequence: u64,
     heard: Instant,
-    said_draining: bool,
+    /// Why and until when it drains, as the controller knows it.
+    said_draining: Option<(String, Option<Timestamp>)>,
     /// Free slots as the controller knows them.
     said_free: u32,
     /// What there is too little of, as the controller knows it.
@@ -73,7 +75,7 @@ async fn open(setup: &mut Setup, ends: &Ends) -> Result<Stream, String> {
     let mut plane = dial::now(&setup.dialer).await.map_err(|err| Error::unreached(&err).to_string())?;
     let (up, up_rx) = mpsc::channel(WAITING);
     let snapshot = setup.snapshot.borrow_and_update().clone();
-    let said_draining = snapshot.draining.is_some();
+    let said_draining = draining(&snapshot);
     let about = setup.about.borrow_and_update().clone();
     // As the controller counts from a hello.
     let said_free = about.slots.saturating_sub(u32::try_from(snapshot.held.len()).unwrap_or(u32::MAX));
@@ -99,6 +101,10 @@ fn scarce(snapshot: &Snapshot) -> Vec<Scarce> {
     snapshot.low.iter().map(|low| low.what).collect()
 }
 
+fn draining(snapshot: &Snapshot) -> Option<(String, Option<Timestamp>)> {
+    snapshot.draining.clone().map(|reason| (reason, snapshot.until))
+}
+
 fn heard(ends: &Ends, terms: Terms) {
     ends.contact.send_modify(|contact| {
         contact.connected = true;
@@ -122,13 +128,14 @@ impl Stream {
                 },
                 _ = beat.tick() => self.beat(setup),
                 message = ends.messages.recv() => match message {
+                    Some(Message::Canceling { .. }) if !self.terms.leaving => Ok(()),
                     Some(message) => self.say(wire::message(message)),
                     None => return Ended::ForGood,
                 },
                 () = crate::tasks::changed(&mut setup.about) => return Ended::Anew,
                 changed = setup.snapshot.changed() => match changed {
                     // That it takes jobs again stands in a hello alone.
-                    Ok(()) if self.said_draining && setup.snapshot.borrow().draining.is_none() => return Ended::Anew,
+                    Ok(()) if self.said_draining.is_some() && setup.snapshot.borrow().draining.is_none() => return Ended::Anew,
                     Ok(()) => self.announce(setup),
                     Err(_) => return Ended::ForGood,
                 },
@@ -169,11 +176,13 @@ impl Stream {
     fn announce(&mut self, setup: &mut Setup) -> Result<(), String> {
         let (draining, free, low) = {
             let snapshot = setup.snapshot.borrow_and_update();
-            (snapshot.draining.clone(), snapshot.free_slots, scarce(&snapshot))
+            (draining(&snapshot), snapshot.free_slots, scarce(&snapshot))
         };
-        if let Some(reason) = draining.filter(|_| !self.said_draining) {
-            self.said_draining = true;
-            self.say(Up::Draining(v1::Draining { reason }))?;
+        if draining != self.said_draining
+            && let Some((reason, until)) = draining.clone()
+        {
+            self.said_draining = draining;
+            self.say(wire::draining(reason, until))?;
         }
         if free == self.said_free && low == self.said_low { Ok(()) } else { self.beat(setup) }
     }

@@ -23,6 +23,7 @@ use longshore_core::id::AttemptId;
 use longshore_core::offer::{Offer, Profile};
 use longshore_core::placement::LowWater;
 use longshore_core::resources::{Bytes, Cpus, Resources};
+use longshore_core::time::Timestamp;
 
 pub use call::{Client, Ending, Error, PackageStream, Report, Start, Verdict};
 pub use enroll::{Challenge, Credential, Enrolled, Introduction, challenge, enroll};
@@ -77,6 +78,10 @@ pub struct Snapshot {
     pub free_slots: u32,
     /// Why no more offers are taken; `None`: they are.
     pub draining: Option<String>,
+    /// When this host will be gone, if that is known.
+    pub until: Option<Timestamp>,
+    /// Why the controller has no more jobs for this agent, if a person wants it so.
+    pub told: Option<String>,
     /// The container engine, as far as known.
     pub engine: Option<Engine>,
     /// What the host has too little of, so that no more offers are taken.
@@ -132,6 +137,8 @@ pub enum Event {
         /// Goes into the answer.
         request: u64,
     },
+    /// A person wants the agent to take no more jobs (why), or to take them again.
+    Drain(Option<String>),
     /// The attempt is not the agent's any more.
     Revoke {
         /// The attempt.
@@ -164,6 +171,13 @@ pub enum Message {
     },
     /// What an attempt is doing.
     Progress(Progress),
+    /// An attempt is canceled by the agent itself.
+    Canceling {
+        /// The attempt.
+        fence: Fence,
+        /// For people.
+        reason: String,
+    },
     /// Answer to the question which digest an image has, or why that cannot be told.
     Image {
         /// Of the question.

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use longshore_core::time::Timestamp;
 use longshore_proto::convert::{self, required};
-use longshore_proto::{CAPABILITIES, v1};
+use longshore_proto::{CAPABILITIES, CAPABILITY_LEAVING_V1, v1};
 use v1::complete_request::Outcome;
 use v1::session_request::Message as Up;
 use v1::session_response::Message as Down;
@@ -31,7 +31,18 @@ pub(super) fn hello(about: &About, snapshot: &Snapshot, facts: Facts) -> Up {
         labels: about.labels.clone().into_iter().collect(),
         weakest_profile: about.weakest_profile.as_str().to_owned(),
         draining: snapshot.draining.is_some(),
+        draining_reason: snapshot.draining.clone().unwrap_or_default(),
+        draining_until_us: until(snapshot.until),
     })
+}
+
+/// That the agent drains, and why.
+pub(super) fn draining(reason: String, at: Option<Timestamp>) -> Up {
+    Up::Draining(v1::Draining { reason, until_us: until(at) })
+}
+
+fn until(at: Option<Timestamp>) -> u64 {
+    at.and_then(|at| u64::try_from(at.as_micros()).ok()).unwrap_or(0)
 }
 
 fn held(held: &Held) -> v1::HeldAttempt {
@@ -87,6 +98,7 @@ pub(super) fn message(message: Message) -> Up {
         Message::Probed { request, error } => {
             Up::ProbeEnded(v1::ProbeEnded { request, error: error.unwrap_or_default() })
         }
+        Message::Canceling { fence, reason } => Up::Canceling(v1::Canceling { fence: Some(fence.into()), reason }),
         Message::Progress(progress) => Up::Progress(v1::Progress {
             fence: Some(progress.fence.into()),
             step: progress.step,
@@ -103,12 +115,15 @@ pub(super) fn message(message: Message) -> Up {
 pub(super) struct Terms {
     pub(super) heartbeat: Duration,
     pub(super) max_disconnected: Duration,
+    /// The controller wants to hear of cancels of the agent's own.
+    pub(super) leaving: bool,
 }
 
 pub(super) fn welcome(welcome: v1::Welcome) -> Result<(Terms, Event), convert::Error> {
     let terms = Terms {
         heartbeat: Duration::from_secs(welcome.heartbeat_seconds.max(1).into()),
         max_disconnected: Duration::from_secs(welcome.max_disconnected_seconds.into()),
+        leaving: welcome.capabilities.iter().any(|name| name == CAPABILITY_LEAVING_V1),
     };
     let verdicts = welcome.held.into_iter().map(verdict_on_held).collect::<Result<_, _>>()?;
     Ok((terms, Event::Welcome { verdicts }))
@@ -148,6 +163,7 @@ pub(super) fn down(message: Option<Down>) -> Result<Option<Event>, convert::Erro
         },
         Some(Down::ResolveImage(image)) => Event::ResolveImage { request: image.request, reference: image.reference },
         Some(Down::Probe(probe)) => Event::Probe { request: probe.request },
+        Some(Down::Drain(drain)) => Event::Drain(Some(drain.reason).filter(|reason| !reason.is_empty())),
         Some(Down::Revoke(revoke)) => Event::Revoke { fence: convert::fence(revoke.fence)?, reason: revoke.reason },
     }))
 }

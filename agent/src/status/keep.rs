@@ -88,6 +88,8 @@ impl Facts {
             connected: contact.connected,
             last_heard_at: heard_at(contact.last_micros, crate::clock::boot_micros(), now),
             draining: snapshot.draining.clone(),
+            until: snapshot.until,
+            told: snapshot.told.clone(),
             slots: self.about.borrow_and_update().slots,
             free_slots: snapshot.free_slots,
             engine: snapshot.engine.as_ref().map(|engine| engine.version.clone()),

@@ -180,7 +180,11 @@ impl Status {
         writeln!(f, "last heard    {}", at(live.last_heard_at))?;
         writeln!(f, "slots         {}, {} free", live.slots, live.free_slots)?;
         if let Some(reason) = &live.draining {
-            writeln!(f, "draining      takes no more jobs: {reason}")?;
+            let until = live.until.map(|until| format!("; this host goes at {until}")).unwrap_or_default();
+            writeln!(f, "draining      takes no more jobs: {reason}{until}")?;
+        }
+        if let Some(reason) = &live.told {
+            writeln!(f, "draining      the controller has no more jobs for it: {reason}")?;
         }
         for job in &live.jobs {
             let left = self.attempts.iter().find(|left| left.attempt == job.attempt.to_string());

@@ -40,6 +40,10 @@ pub struct Live {
     pub last_heard_at: Option<Timestamp>,
     /// Why it takes no more jobs; none: it takes them.
     pub draining: Option<String>,
+    /// When this host will be gone, if that is known.
+    pub until: Option<Timestamp>,
+    /// Why the controller has no more jobs for it, if a person wants it so.
+    pub told: Option<String>,
     /// Jobs at once.
     pub slots: u32,
     /// How many more it takes now.

@@ -101,7 +101,7 @@ impl<R: Runtime> Attempt<R> {
         true
     }
 
-    fn first_step(&self) -> u32 {
+    pub(super) fn first_step(&self) -> u32 {
         self.offer.steps.first().map_or(0, |step| step.index)
     }
 

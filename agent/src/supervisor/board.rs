@@ -1,11 +1,12 @@
 //! What the agent holds at this moment, for the control stream to say; and the slots.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use longshore_core::id::AttemptId;
 use longshore_core::placement::LowWater;
+use longshore_core::time::Timestamp;
 use tokio::sync::watch;
 
 use crate::executor::Engine;
@@ -21,12 +22,21 @@ pub struct Board {
 struct Inner {
     slots: AtomicU32,
     used: AtomicU32,
-    /// The agent is to end; nothing takes that back.
-    ending: AtomicBool,
+    reasons: Mutex<Reasons>,
     /// attempts --what is held--> session thread
     snapshot: watch::Sender<Snapshot>,
     /// attempts --what they are doing--> status
     phases: watch::Sender<Phases>,
+}
+
+/// Why no offers are taken. The first that is there is said.
+#[derive(Debug, Default)]
+struct Reasons {
+    /// The machine is to go: why, and when.
+    leaving: Option<(String, Option<Timestamp>)>,
+    /// The agent is to end; nothing takes that back.
+    ending: Option<String>,
+    held_back: Option<String>,
 }
 
 /// What attempts are doing, for people on this host.
@@ -47,7 +57,7 @@ impl Board {
             inner: Arc::new(Inner {
                 slots: AtomicU32::new(slots),
                 used: AtomicU32::new(0),
-                ending: AtomicBool::new(false),
+                reasons: Mutex::default(),
                 snapshot,
                 phases: watch::Sender::default(),
             }),
@@ -116,9 +126,7 @@ impl Board {
 
     /// The agent takes no offers for now, or takes them again.
     pub fn hold_back(&self, reason: Option<String>) {
-        if !self.inner.ending.load(Ordering::Relaxed) {
-            self.inner.snapshot.send_modify(|snapshot| snapshot.draining = reason);
-        }
+        self.because(|reasons| reasons.held_back = reason);
     }
 
     /// What the host has too little of.
@@ -132,8 +140,26 @@ impl Board {
 
     /// The agent takes no more offers.
     pub fn drain(&self, reason: &str) {
-        self.inner.ending.store(true, Ordering::Relaxed);
-        self.inner.snapshot.send_modify(|snapshot| snapshot.draining = Some(reason.to_owned()));
+        self.because(|reasons| reasons.ending = Some(reason.to_owned()));
+    }
+
+    /// The machine is to go, at a time that may be known; or it is to stay.
+    pub fn leave(&self, leaving: Option<(String, Option<Timestamp>)>) {
+        self.because(|reasons| reasons.leaving = leaving);
+    }
+
+    /// The controller has no more jobs for this agent because a person wants it so, or has some again.
+    pub fn told(&self, reason: Option<String>) {
+        self.inner.snapshot.send_modify(|snapshot| snapshot.told = reason);
+    }
+
+    fn because(&self, change: impl FnOnce(&mut Reasons)) {
+        let mut reasons = self.inner.reasons.lock().unwrap_or_else(PoisonError::into_inner);
+        change(&mut reasons);
+        let reason = reasons.leaving.as_ref().map(|(reason, _)| reason);
+        let reason = reason.or(reasons.ending.as_ref()).or(reasons.held_back.as_ref()).cloned();
+        let until = reasons.leaving.as_ref().and_then(|(_, until)| *until);
+        self.inner.snapshot.send_modify(|snapshot| (snapshot.draining, snapshot.until) = (reason, until));
     }
 
     /// Why no offers are taken, if so.
@@ -165,6 +191,11 @@ mod tests {
         board.drain("the end");
         board.hold_back(None);
         assert_eq!(board.refuses().as_deref(), Some("the end"));
+        let until = Timestamp::from_micros(7);
+        board.leave(Some(("spot".to_owned(), Some(until))));
+        assert_eq!((board.refuses().as_deref(), board.subscribe().borrow().until), (Some("spot"), Some(until)));
+        board.leave(None);
+        assert_eq!((board.refuses().as_deref(), board.subscribe().borrow().until), (Some("the end"), None));
     }
 
     #[test]

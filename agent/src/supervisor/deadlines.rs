@@ -87,7 +87,8 @@ mod tests {
 
     #[test]
     fn a_cancel_brings_the_end_forward_and_never_puts_it_off() {
-        let cancel = |hard: u64| CancelMark { boot_id: "b".to_owned(), hard: hard * SECOND, signalled: true };
+        let cancel =
+            |hard: u64| CancelMark { boot_id: "b".to_owned(), hard: hard * SECOND, signalled: true, cause: None };
         let none = Deadlines::default();
         assert_eq!(of(&contact(100, 60), Some(&cancel(130)), none), (130, 130));
         assert_eq!(of(&contact(100, 60), Some(&cancel(900)), none), (160, 170));

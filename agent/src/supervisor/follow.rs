@@ -5,14 +5,14 @@ use std::time::Duration;
 use longshore_core::init::control::Deadlines;
 use tokio::sync::watch;
 
-use super::Runtime;
 use super::attempt::{Attempt, Halt};
 use super::deadlines::{deadlines, micros, refresh_every};
 use super::reporter::Reporter;
+use super::{CancelOrder, Runtime};
 use crate::executor::{End, Signalled};
 use crate::ledger::{CancelMark, Shipped, Started};
 use crate::retry::Policy;
-use crate::session::{Ending, Phase};
+use crate::session::{Ending, Message, Phase};
 use crate::shipper::{self, Delivered, Reader, StepLog};
 
 /// A signal that the engine does not take is tried again after this.
@@ -105,7 +105,7 @@ impl<R: Runtime> Attempt<R> {
         tokio::pin!(end);
         let mut orders = self.orders.clone();
         loop {
-            let wanted = orders.borrow_and_update().cancel;
+            let wanted = orders.borrow_and_update().cancel.clone();
             self.carry_out(container, wanted, cancel).await;
             let hard = self.renew(step, started, cancel.as_ref());
             if crate::clock::boot_micros() > hard.saturating_add(micros(BACKSTOP)) {
@@ -145,13 +145,25 @@ impl<R: Runtime> Attempt<R> {
 
     /// Sends the one SIGINT of a cancel: written down before and after, so that it is sent again only when it is not
     /// known to have been sent; init passes on the first alone.
-    async fn carry_out(&self, container: &str, wanted: Option<Duration>, cancel: &mut Option<CancelMark>) {
+    async fn carry_out(&self, container: &str, wanted: Option<CancelOrder>, cancel: &mut Option<CancelMark>) {
         let attempt = self.id();
-        if cancel.is_none() {
-            let Some(grace) = wanted else { return };
-            let hard = crate::clock::boot_micros().saturating_add(micros(grace));
-            tracing::info!(%attempt, grace = ?grace, "canceling: one interrupt, then the grace period");
-            self.note(cancel, CancelMark { boot_id: self.shared.boot_id.clone(), hard, signalled: false }).await;
+        match (&*cancel, wanted) {
+            (None, None) => return,
+            (None, Some(CancelOrder { hard, cause })) => {
+                tracing::info!(%attempt, cause, "canceling: one interrupt, then the grace period");
+                let boot_id = self.shared.boot_id.clone();
+                self.note(cancel, CancelMark { boot_id, hard, signalled: false, cause }).await;
+            }
+            // There is less time now than there was.
+            (Some(mark), Some(order)) if order.hard < mark.hard && mark.boot_id == self.shared.boot_id => {
+                let mark = CancelMark { hard: order.hard, ..mark.clone() };
+                self.note(cancel, mark).await;
+            }
+            _ => {}
+        }
+        if let Some(reason) = cancel.as_ref().and_then(|mark| mark.cause.clone()) {
+            // Each time: what is said while no stream is up is lost.
+            self.shared.outlet.say(Message::Canceling { fence: self.offer.fence, reason });
         }
         let Some(mark) = cancel.clone().filter(|mark| !mark.signalled) else { return };
         match tokio::time::timeout(SIGNAL_TIMEOUT, self.shared.runtime.interrupt(container)).await {

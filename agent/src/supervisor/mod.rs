@@ -34,6 +34,7 @@ pub use runtime::Runtime;
 
 use crate::cache::Packages;
 use crate::ledger::{Entry, Ledger};
+use crate::lifecycle::scalein::Leaving;
 use crate::retry::Policy;
 use crate::session::{Client, Contact, Event, HeldVerdict, Message, Outlet};
 use crate::tasks::Tasks;
@@ -65,10 +66,29 @@ pub struct Shared<R> {
 /// What the controller wants of an attempt.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Orders {
-    /// A person asked for a cancel; between SIGINT and SIGKILL.
-    pub cancel: Option<Duration>,
+    /// It is canceled.
+    pub cancel: Option<CancelOrder>,
+    /// It is given back if nothing of it was started yet; why.
+    pub give_back: Option<String>,
     /// It is not this agent's any more; why.
     pub revoked: Option<String>,
+}
+
+/// A cancel.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CancelOrder {
+    /// When SIGKILL follows the SIGINT: microseconds of `CLOCK_BOOTTIME`.
+    pub hard: u64,
+    /// Why this agent itself cancels; `None`: a person asked the controller for it.
+    pub cause: Option<String>,
+}
+
+impl CancelOrder {
+    /// A person asked for it, or this agent does, for a reason of its own.
+    fn new(grace: Duration, cause: Option<&str>) -> Self {
+        let hard = crate::clock::boot_micros().saturating_add(deadlines::micros(grace));
+        Self { hard, cause: cause.map(str::to_owned) }
+    }
 }
 
 /// How the agent is to end.
@@ -79,6 +99,8 @@ pub enum Stop {
     Run,
     /// When the running jobs have ended.
     Drain,
+    /// When they were canceled and have ended.
+    Cancel,
     /// Now; containers run on.
     Now,
 }
@@ -90,6 +112,7 @@ type Handle = watch::Sender<Orders>;
 pub struct Supervisor<R: Runtime> {
     shared: Arc<Shared<R>>,
     tasks: Tasks,
+    cancel_grace: Duration,
     handles: HashMap<AttemptId, Handle>,
     /// attempts --has ended--> supervisor
     ended_tx: mpsc::UnboundedSender<AttemptId>,
@@ -105,9 +128,9 @@ impl<R: Runtime> std::fmt::Debug for Supervisor<R> {
 impl<R: Runtime> Supervisor<R> {
     /// A supervisor of nothing.
     #[must_use]
-    pub fn new(shared: Arc<Shared<R>>, tasks: Tasks) -> Self {
+    pub fn new(shared: Arc<Shared<R>>, tasks: Tasks, cancel_grace: Duration) -> Self {
         let (ended_tx, ended_rx) = mpsc::unbounded_channel();
-        Self { shared, tasks, handles: HashMap::new(), ended_tx, ended_rx }
+        Self { shared, tasks, cancel_grace, handles: HashMap::new(), ended_tx, ended_rx }
     }
 
     /// Works until the agent is to end: at once, or when draining and no attempt is left, or when `drain_timeout` has passed.
@@ -116,18 +139,26 @@ impl<R: Runtime> Supervisor<R> {
         mut events: mpsc::UnboundedReceiver<Event>,
         mut stop: watch::Receiver<Stop>,
         drain_timeout: watch::Receiver<Duration>,
+        mut leaving: watch::Receiver<Leaving>,
     ) {
+        leaving.mark_changed();
         let give_up = tokio::time::sleep(Duration::MAX);
         tokio::pin!(give_up);
-        let mut draining = false;
+        let (mut draining, mut canceling) = (false, false);
         loop {
             let wanted = *stop.borrow_and_update();
-            if wanted == Stop::Drain && !draining {
+            if wanted != Stop::Run && !draining {
                 draining = true;
                 let drain_timeout = *drain_timeout.borrow();
                 give_up.set(tokio::time::sleep(drain_timeout));
                 self.shared.board.drain("the agent was told to stop");
                 tracing::info!(attempts = self.handles.len(), timeout = ?drain_timeout, "draining: no more offers are taken");
+            }
+            if wanted == Stop::Cancel && !canceling {
+                canceling = true;
+                // They end by themselves or are killed: whoever said it twice waits for that.
+                give_up.set(tokio::time::sleep(Duration::MAX));
+                self.cancel_all("the agent was told twice to stop", self.cancel_grace);
             }
             if wanted == Stop::Now || (draining && self.handles.is_empty()) {
                 return;
@@ -139,6 +170,10 @@ impl<R: Runtime> Supervisor<R> {
                 },
                 Some(attempt) = self.ended_rx.recv() => drop(self.handles.remove(&attempt)),
                 changed = stop.changed() => if changed.is_err() { return },
+                () = crate::tasks::changed(&mut leaving) => {
+                    let leaving = leaving.borrow_and_update().clone();
+                    self.leave(leaving);
+                }
                 () = &mut give_up, if draining => {
                     tracing::warn!(attempts = self.handles.len(), "jobs still run; they go on in their containers, and the next agent takes them over");
                     return;
@@ -149,10 +184,20 @@ impl<R: Runtime> Supervisor<R> {
 
     fn handle(&mut self, event: Event) {
         match event {
-            Event::Welcome { verdicts } => verdicts.into_iter().for_each(|verdict| self.verdict(verdict)),
+            Event::Welcome { verdicts } => {
+                // Said anew after it, if it still is so.
+                self.shared.board.told(None);
+                verdicts.into_iter().for_each(|verdict| self.verdict(verdict));
+            }
             Event::Offer(offer) => self.offer(*offer),
             Event::BadOffer { fence, reason } => self.decline(fence, format!("the offer cannot be read: {reason}")),
-            Event::Cancel { fence, grace } => self.order(fence.attempt, |orders| orders.cancel = Some(grace)),
+            Event::Cancel { fence, grace } => {
+                self.order(fence.attempt, |orders| cancel(orders, CancelOrder::new(grace, None)));
+            }
+            Event::Drain(reason) => {
+                tracing::info!(reason, "told by the controller whether jobs are to be taken");
+                self.shared.board.told(reason);
+            }
             Event::ResolveImage { request, reference } => self.resolve_image(request, reference),
             Event::Probe { request } => self.probe(request),
             Event::Revoke { fence, reason } => self.order(fence.attempt, |orders| orders.revoked = Some(reason)),
@@ -181,11 +226,39 @@ impl<R: Runtime> Supervisor<R> {
     fn verdict(&self, verdict: HeldVerdict) {
         self.order(verdict.attempt, |orders| {
             if verdict.go_on {
-                orders.cancel = verdict.cancel.or(orders.cancel);
+                if let Some(grace) = verdict.cancel {
+                    cancel(orders, CancelOrder::new(grace, None));
+                }
             } else {
                 orders.revoked = Some("the controller has given the attempt up".to_owned());
             }
         });
+    }
+
+    /// The machine is to go: first no more jobs are taken, what was not started is given back, and when it is time, what
+    /// runs is canceled.
+    fn leave(&self, Leaving { drain, cancel }: Leaving) {
+        self.shared.board.leave(drain.clone());
+        let Some((reason, until)) = drain else { return };
+        if until.is_some() {
+            for handle in self.handles.values() {
+                handle.send_modify(|orders| orders.give_back = Some(reason.clone()));
+            }
+        }
+        if let Some(kill_at) = cancel {
+            self.cancel_all(&reason, kill_at.since(crate::clock::now()));
+        }
+    }
+
+    fn cancel_all(&self, cause: &str, grace: Duration) {
+        tracing::warn!(attempts = self.handles.len(), cause, ?grace, "canceling what runs here");
+        for handle in self.handles.values() {
+            let order = CancelOrder::new(grace, Some(cause));
+            handle.send_modify(|orders| {
+                orders.give_back = Some(cause.to_owned());
+                cancel(orders, order);
+            });
+        }
     }
 
     fn order(&self, attempt: AttemptId, change: impl FnOnce(&mut Orders)) {
@@ -231,6 +304,15 @@ impl<R: Runtime> Supervisor<R> {
         };
         self.tasks.spawn("attempt", work.instrument(span));
     }
+}
+
+/// The one that leaves less time counts; who was first has the cause.
+fn cancel(orders: &mut Orders, order: CancelOrder) {
+    let before = orders.cancel.take();
+    orders.cancel = Some(match before {
+        Some(before) => CancelOrder { hard: before.hard.min(order.hard), ..before },
+        None => order,
+    });
 }
 
 /// Dropped at the end of an attempt's task, however it ends: frees the slot and tells the supervisor.

@@ -9,11 +9,11 @@ use std::path::PathBuf;
 use longshore_core::init::control::Deadlines;
 use longshore_core::offer::Grant;
 
-use super::Runtime;
 use super::attempt::{Attempt, Halt};
 use super::deadlines::{deadlines, micros};
 use super::package;
 use super::reporter::Reporter;
+use super::{Orders, Runtime};
 use crate::executor::{Class, Created, Error as ExecutorError, Image, Step};
 use crate::ledger::{Intent, Started};
 use crate::retry::Retry;
@@ -49,6 +49,11 @@ fn not_started(error: &ExecutorError) -> Ending {
     Ending::NotStarted { reason: error.full(), agent_fault: error.class() == Class::AgentFault }
 }
 
+fn canceled_before(cause: Option<String>) -> Ending {
+    let cause = cause.map(|cause| format!(" by its agent: {cause}")).unwrap_or_default();
+    Ending::NotStarted { reason: format!("canceled before the step was started{cause}"), agent_fault: false }
+}
+
 fn disk(error: &std::io::Error) -> Ending {
     Ending::NotStarted {
         reason: format!(
@@ -62,14 +67,25 @@ impl<R: Runtime> Attempt<R> {
     /// Makes a step ready, or says why it was not started. A cancel ends it at once.
     pub(super) async fn prepare(&self, step: &Step, reporter: &Reporter) -> Result<Result<Prepared, Ending>, Halt> {
         let mut orders = self.orders.clone();
+        // What was not started can be done elsewhere.
+        let fresh = step.offer.index == self.first_step();
         let canceled = async {
-            if self.cancel.is_none() && orders.wait_for(|orders| orders.cancel.is_some()).await.is_err() {
-                std::future::pending::<()>().await;
+            if self.cancel.is_some() {
+                return canceled_before(None);
+            }
+            let stops = |orders: &Orders| orders.cancel.is_some() || (fresh && orders.give_back.is_some());
+            match orders.wait_for(stops).await.map(|orders| orders.clone()) {
+                Ok(Orders { give_back: Some(reason), .. }) if fresh => Ending::NotStarted {
+                    reason: format!("it was not started, because this agent has to leave: {reason}"),
+                    agent_fault: true,
+                },
+                Ok(orders) => canceled_before(orders.cancel.and_then(|order| order.cause)),
+                Err(_) => std::future::pending().await,
             }
         };
         let made = tokio::select! {
             biased;
-            () = canceled => return Ok(Err(Ending::NotStarted { reason: "canceled before the step was started".to_owned(), agent_fault: false })),
+            ending = canceled => return Ok(Err(ending)),
             made = self.make(step, reporter) => made,
         };
         match made {

@@ -352,7 +352,7 @@ impl AgentPlane for Plane {
                 cancel: state.cancel_held.map(|grace_seconds| v1::Cancel { fence: held.fence.clone(), grace_seconds }),
             };
             v1::Welcome {
-                capabilities: vec![],
+                capabilities: vec!["leaving-v1".to_owned()],
                 heartbeat_seconds: state.heartbeat_seconds.max(1),
                 max_disconnected_seconds: 60,
                 controller_id: "ctl".to_owned(),

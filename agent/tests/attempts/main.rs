@@ -9,6 +9,7 @@ mod controller;
 mod doctor;
 mod ends;
 mod engine;
+mod leaving;
 mod log_lines;
 mod proxies;
 mod reload;

@@ -4,6 +4,8 @@ use longshore_agent::config::{Config, Flags};
 use longshore_agent::lifecycle::StateDir;
 use longshore_agent::status::{Status, look};
 use longshore_agent::supervisor::Stop;
+use longshore_proto::v1;
+use longshore_proto::v1::session_response::Message as Down;
 
 use crate::world::{World, offer};
 
@@ -69,6 +71,13 @@ async fn a_running_agent_says_what_it_does_and_the_ledger_what_is_left() {
     assert_eq!(busy.live.as_ref().unwrap().free_slots, 0);
     let text = busy.to_string();
     assert!(text.contains(&format!("{} of shop/dev: step 0, running", job.attempt)), "{text}");
+
+    let drain = |reason: &str| Down::Drain(v1::Drain { reason: reason.to_owned() });
+    world.controller.say(drain("anna: new kernel"));
+    let told = world.status(|status| status.live.as_ref().is_some_and(|live| live.told.is_some())).await;
+    assert!(told.to_string().contains("the controller has no more jobs for it: anna: new kernel"), "{told}");
+    world.controller.say(drain(""));
+    world.status(|status| status.live.as_ref().is_some_and(|live| live.told.is_none())).await;
 
     world.tell(Stop::Drain);
     world.status(|status| status.live.as_ref().is_some_and(|live| live.draining.is_some())).await;

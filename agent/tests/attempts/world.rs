@@ -3,8 +3,9 @@
 use std::time::Duration;
 
 use longshore_agent::app::{self, Settings, serve};
-use longshore_agent::config::Proxy;
+use longshore_agent::config::{Cloud, Proxy};
 use longshore_agent::lifecycle::Manager;
+use longshore_agent::lifecycle::scalein::Watcher;
 use longshore_agent::retry::Policy;
 use longshore_agent::session::{About, Dialer};
 use longshore_agent::supervisor::Stop;
@@ -26,6 +27,7 @@ pub(crate) struct World {
     pub(crate) runtime: FakeRuntime,
     pub(crate) dir: tempfile::TempDir,
     proxy: Option<Proxy>,
+    cloud: Option<Cloud>,
     pub(crate) about: watch::Sender<About>,
     pub(crate) held_back: watch::Sender<Option<String>>,
     pub(crate) drain_timeout: watch::Sender<Duration>,
@@ -86,12 +88,22 @@ impl World {
 
     /// The same with a proxy between agent and controller.
     pub(crate) async fn by_way_of(proxy: Option<Proxy>) -> Self {
+        Self::with(proxy, None).await
+    }
+
+    /// The same on a machine of a cloud.
+    pub(crate) async fn in_cloud(cloud: Cloud) -> Self {
+        Self::with(None, Some(cloud)).await
+    }
+
+    async fn with(proxy: Option<Proxy>, cloud: Option<Cloud>) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let mut world = Self {
             controller: Controller::start().await,
             runtime: FakeRuntime::new(dir.path()),
             dir,
             proxy,
+            cloud,
             about: watch::Sender::new(about()),
             held_back: watch::Sender::new(None),
             drain_timeout: watch::Sender::new(Duration::from_secs(3_600)),
@@ -113,6 +125,8 @@ impl World {
             about: self.about.subscribe(),
             held_back: self.held_back.subscribe(),
             drain_timeout: self.drain_timeout.subscribe(),
+            cancel_grace: Duration::from_secs(600),
+            watcher: self.cloud.as_ref().and_then(Watcher::of),
             retry: Policy { first: Duration::from_millis(1), most: Duration::from_millis(20) },
             manager: Manager,
             rejoin: None,

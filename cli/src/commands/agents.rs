@@ -1,10 +1,14 @@
-//! `longshore agents` and `longshore agent release`
+//! `longshore agents`, `longshore agent show`, `drain`, `undrain`, `release`, `revoke`, `readmit`
 
-use serde_json::Value;
+use longshore_core::id::AgentId;
+use longshore_core::time::Timestamp;
+use serde_json::{Value, json};
 
 use super::{Context, rows, text};
+use crate::args::agents::{AgentCommand, AgentDrain};
 use crate::client::Request;
 use crate::client::retry::Patience;
+use crate::clock;
 use crate::exit::Exit;
 use crate::failure::Failure;
 use crate::output::table::{Cell, table};
@@ -28,6 +32,11 @@ pub(super) async fn run(context: &Context, all: bool) -> Result<Exit, Failure> {
         &rows,
         context.output.paint(),
     ))?;
+    for agent in agents {
+        if let Some(words) = draining(agent, clock::now()) {
+            context.output.text(&format!("{} is {words}", text(agent, "id").unwrap_or_default()))?;
+        }
+    }
     for remark in remarks(agents) {
         context.output.message(&remark);
     }
@@ -56,6 +65,106 @@ fn state(agent: &Value) -> String {
         None if agent.get("cloned").and_then(Value::as_bool) == Some(true) => format!("{state}, copied"),
         None => state,
     }
+}
+
+/// Runs what was typed about one agent.
+pub(super) async fn one(context: &Context, command: &AgentCommand) -> Result<Exit, Failure> {
+    match command {
+        AgentCommand::Show(args) => show(context, &args.id).await,
+        AgentCommand::Drain(args) => drain(context, args).await,
+        AgentCommand::Undrain(args) => {
+            told(context, &args.id, "undrain", None, "is offered jobs again, unless it drains by itself").await
+        }
+        AgentCommand::Release(args) => told(context, &args.id, "release", None, "gets jobs again").await,
+        AgentCommand::Revoke(args) => told(context, &args.id, "revoke", None, "is cut off").await,
+        AgentCommand::Readmit(args) => {
+            told(context, &args.id, "readmit", None, "may join again with its machine, as another agent").await
+        }
+    }
+}
+
+async fn drain(context: &Context, args: &AgentDrain) -> Result<Exit, Failure> {
+    let body = args.reason.as_ref().map_or_else(|| json!({}), |reason| json!({ "reason": reason }));
+    told(context, &args.id, "drain", Some(body), "is offered no more jobs; what it has goes on").await
+}
+
+async fn told(context: &Context, id: &str, what: &str, body: Option<Value>, done: &str) -> Result<Exit, Failure> {
+    agent_id(id)?;
+    let request = Request::post(&["agents", id, what]).repeatable();
+    let request = match &body {
+        Some(body) => request.json(body),
+        None => request,
+    };
+    context.client()?.send(&request, Patience::SHORT).await?;
+    if context.output.is_json() {
+        context.output.json(&json!({ "id": id }))?;
+    } else {
+        context.output.text(&format!("agent {id} {done}"))?;
+    }
+    Ok(Exit::Done)
+}
+
+async fn show(context: &Context, id: &str) -> Result<Exit, Failure> {
+    agent_id(id)?;
+    let list = context.client()?.json(&Request::get(&["agents"]), Patience::SHORT).await?;
+    let found = rows(&list, "agents").iter().find(|agent| text(agent, "id").as_deref() == Some(id));
+    let Some(agent) = found else {
+        return Err(
+            Failure::new(Exit::Refused, format!("there is no agent `{id}`")).next("`longshore agents` lists them")
+        );
+    };
+    if context.output.is_json() {
+        context.output.json(agent)?;
+        return Ok(Exit::Done);
+    }
+    context.output.text(&shown(agent, clock::now()))?;
+    Ok(Exit::Done)
+}
+
+/// Everything of one agent, a line each.
+fn shown(agent: &Value, now: Timestamp) -> String {
+    let field = |name| text(agent, name).unwrap_or_else(|| "-".to_owned());
+    let mut lines = vec![
+        format!("agent     {}", field("id")),
+        format!("host      {}", field("hostname")),
+        format!("pool      {}", field("pool")),
+        format!("state     {}", draining(agent, now).unwrap_or_else(|| field("state"))),
+        format!("jobs      {} of {}", field("busy"), field("slots")),
+        format!("machine   {}", field("machine")),
+        format!("version   {}", field("version")),
+        format!("last seen {}", text(agent, "seen_at").map_or_else(|| "never".to_owned(), |at| moment(&at))),
+    ];
+    for (name, value) in agent.get("labels").and_then(Value::as_object).into_iter().flatten() {
+        lines.push(format!("label     {name}={}", value.as_str().unwrap_or_default()));
+    }
+    for attempt in agent.get("attempts").and_then(Value::as_array).into_iter().flatten() {
+        lines.push(format!("attempt   {}", attempt.as_str().unwrap_or_default()));
+    }
+    lines.join("\n")
+}
+
+/// As in `draining: 2 jobs, 14 min left, because spot notice`.
+fn draining(agent: &Value, now: Timestamp) -> Option<String> {
+    let draining = agent.get("draining").filter(|draining| !draining.is_null())?;
+    let jobs = match draining.get("jobs").and_then(Value::as_u64) {
+        Some(0) | None => "no jobs".to_owned(),
+        Some(1) => "1 job".to_owned(),
+        Some(jobs) => format!("{jobs} jobs"),
+    };
+    let deadline = text(draining, "deadline").and_then(|at| at.parse::<Timestamp>().ok());
+    let left = deadline.map(|at| format!(", {} left", left(at.since(now).as_secs()))).unwrap_or_default();
+    let by = text(draining, "by").map(|by| format!("{by} wants it: ")).unwrap_or_default();
+    Some(format!("draining: {jobs}{left}, because {by}{}", text(draining, "reason").unwrap_or_default()))
+}
+
+fn left(seconds: u64) -> String {
+    if seconds < 120 { format!("{seconds} s") } else { format!("{} min", seconds / 60) }
+}
+
+fn agent_id(text: &str) -> Result<AgentId, Failure> {
+    text.parse().map_err(|error: longshore_core::id::InvalidId| {
+        Failure::usage(error.to_string()).next("`longshore agents` shows the ids")
+    })
 }
 
 fn row(agent: &Value) -> [Cell; 7] {
@@ -91,6 +200,19 @@ mod tests {
                 "agent agt_2: its disk has 1MiB left"
             ]
         );
+    }
+
+    #[test]
+    fn a_drain_says_how_many_how_long_and_why() {
+        let now = "2026-11-28T21:00:00Z".parse().unwrap();
+        let agent = |draining: Value| json!({"id": "agt_1", "state": "draining", "draining": draining});
+        let spot =
+            json!({"reason": "spot notice", "by": null, "since": null, "deadline": "2026-11-28T21:14:30Z", "jobs": 2});
+        assert_eq!(draining(&agent(spot), now).as_deref(), Some("draining: 2 jobs, 14 min left, because spot notice"));
+        let kernel = json!({"reason": "new kernel", "by": "anna", "since": null, "deadline": null, "jobs": 0});
+        let shown = shown(&agent(kernel), now);
+        assert!(shown.contains("state     draining: no jobs, because anna wants it: new kernel"), "{shown}");
+        assert_eq!(draining(&agent(Value::Null), now), None);
     }
 
     #[test]

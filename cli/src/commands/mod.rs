@@ -1,7 +1,6 @@
 //! The commands, one file each. Every one gives an exit code or a [`Failure`].
 
 mod account;
-mod agent;
 mod agents;
 mod apply;
 mod approval;
@@ -98,7 +97,7 @@ pub async fn run(cli: Cli, output: Output) -> Result<Exit, Failure> {
         Command::Artifact(command) => artifact::run(&context, &command).await,
         Command::Cancel(args) => cancel::run(&context, &args).await,
         Command::Agents(args) => agents::run(&context, args.all).await,
-        Command::Agent(command) => agent::run(&context, &command).await,
+        Command::Agent(command) => agents::one(&context, &command).await,
         Command::JoinRule(command) => join_rule::run(&context, &command).await,
         Command::Pool(command) => pool::run(&context, &command).await,
         Command::Locks => locks::run(&context).await,

@@ -4,6 +4,8 @@ use serde_json::{Value, json};
 
 use crate::fake::{Fake, Reply};
 
+const AGENT: &str = "agt_019ac2d5e1f07a3b8c4d5e6f70819203";
+
 fn rule(conditions: &Value) -> Reply {
     let body = json!({ "id": "jru_1", "pool": "gpu", "labels": { "zone": "a" }, "conditions": conditions, "state": "valid",
         "created_at": "2026-11-21T10:00:00.000Z", "created_by": "anna", "ca_pem": "PEM" });
@@ -71,9 +73,9 @@ fn rules_are_listed_and_taken_back() {
 fn what_has_no_answer_is_done_and_an_agent_that_is_gone_is_shown_on_demand() {
     for (verb, said) in [("revoke", "is cut off"), ("readmit", "may join again")] {
         let fake = Fake::start([Reply::With { status: 204, header: "x: y", body: "" }]);
-        let done = fake.run(&["agent", verb, "agt_1"]);
+        let done = fake.run(&["agent", verb, AGENT]);
         assert!(String::from_utf8_lossy(&done.stdout).contains(said), "{done:?}");
-        assert!(fake.seen()[0].line.contains(&format!("/agents/agt_1/{verb}")));
+        assert!(fake.seen()[0].line.contains(&format!("/agents/{AGENT}/{verb}")));
     }
     let fake = Fake::start([Reply::With { status: 204, header: "x: y", body: "" }]);
     let done = fake.run(&["join-token", "revoke", "tok_1"]);

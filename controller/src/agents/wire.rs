@@ -4,14 +4,16 @@ use std::time::Duration;
 
 use longshore_core::fence::Fence;
 use longshore_core::resources::{Bytes, Cpus, Resources};
+use longshore_core::time::Timestamp;
 use longshore_proto::convert::{self, fence};
 use longshore_proto::{
-    CAPABILITIES, CAPABILITY_IMAGES_V1, CAPABILITY_OPERATIONS_V1, CAPABILITY_PLANS_V1, CAPABILITY_PROBE_V1, v1,
+    CAPABILITIES, CAPABILITY_IMAGES_V1, CAPABILITY_LEAVING_V1, CAPABILITY_OPERATIONS_V1, CAPABILITY_PLANS_V1,
+    CAPABILITY_PROBE_V1, v1,
 };
 use serde_json::json;
 use v1::session_response::Message as Down;
 
-use crate::engine::plane::{self, Confirm, Confirmed, Disk, Hello, Said, Verdict, Welcome};
+use crate::engine::plane::{self, Confirm, Confirmed, Disk, Draining, Hello, Said, Verdict, Welcome};
 use crate::identity::cloud::{Proof, SignedRequest};
 use crate::store::rows::ToAgent;
 
@@ -55,6 +57,7 @@ pub(super) fn hello(wire: v1::Hello) -> Result<Hello, convert::Error> {
     let facts = wire.host.as_ref().map(facts).unwrap_or_default();
     let (room, disk) = (room(&wire), disk(wire.host.as_ref())?);
     let can = |wanted: &str| wire.capabilities.iter().any(|name| name == wanted);
+    let leaving = can(CAPABILITY_LEAVING_V1);
     Ok(Hello {
         images: can(CAPABILITY_IMAGES_V1),
         plans: can(CAPABILITY_PLANS_V1),
@@ -70,11 +73,19 @@ pub(super) fn hello(wire: v1::Hello) -> Result<Hello, convert::Error> {
         version: wire.agent_version,
         mounts: wire.mounts.into_iter().collect(),
         weakest,
-        draining: wire.draining,
+        draining: wire.draining.then(|| draining(wire.draining_reason, wire.draining_until_us)),
+        leaving,
         room,
         largest: wire.largest.map(Into::into).unwrap_or_default(),
         disk,
     })
+}
+
+/// An agent of before `leaving-v1` says no more than that it drains.
+fn draining(reason: String, until_us: u64) -> Draining {
+    let reason = if reason.is_empty() { "it did not say why".to_owned() } else { reason };
+    let until = i64::try_from(until_us).ok().filter(|micros| *micros > 0).map(Timestamp::from_micros);
+    Draining { reason, until }
 }
 
 /// What an agent has for jobs: what it says, or else its whole host.
@@ -139,6 +150,7 @@ pub(super) fn to_agent(message: ToAgent) -> v1::SessionResponse {
         ToAgent::Cancel { fence, grace_seconds } => Down::Cancel(cancel(fence, grace_seconds)),
         ToAgent::ResolveImage { request, reference } => Down::ResolveImage(v1::ResolveImage { request, reference }),
         ToAgent::Probe { request } => Down::Probe(v1::Probe { request }),
+        ToAgent::Drain { reason } => Down::Drain(v1::Drain { reason }),
         ToAgent::Revoke { fence, reason } => Down::Revoke(v1::Revoke { fence: Some(fence.into()), reason }),
     })
 }
@@ -185,7 +197,8 @@ pub(super) fn said(message: v1::SessionRequest) -> Result<Option<Said>, convert:
         Some(Up::ProbeEnded(probe)) => {
             Said::Probed { request: probe.request, error: Some(probe.error).filter(|error| !error.is_empty()) }
         }
-        Some(Up::Draining(_)) => Said::Draining,
+        Some(Up::Draining(said)) => Said::Draining(draining(said.reason, said.until_us)),
+        Some(Up::Canceling(said)) => Said::Canceling { fence: fence(said.fence)?, cause: said.reason },
     }))
 }
 

@@ -7,15 +7,17 @@ use axum::extract::State;
 use axum::http::StatusCode;
 use longshore_core::access::Permission;
 use longshore_core::id::{AgentId, DeploymentId};
-
 use serde::Deserialize;
-use utoipa::IntoParams;
+use utoipa::{IntoParams, ToSchema};
 
 use super::Api;
 use super::auth::{Actor, Who};
-use super::extract::{Asked, Id};
+use super::extract::{Asked, Id, Strict};
 use super::problem::{Problem, ProblemView};
 use crate::engine::{AgentView, LockView};
+
+/// Most characters of a reason.
+const MAX_REASON: usize = 500;
 
 /// Which agents.
 #[derive(Debug, Deserialize, IntoParams)]
@@ -72,6 +74,47 @@ pub(super) async fn readmit(
     Id(id): Id<AgentId>,
 ) -> Result<StatusCode, Problem> {
     api.engine.readmit(id, &by).await?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+/// Why an agent is to take no more jobs.
+#[derive(Debug, Default, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct DrainBody {
+    /// For people.
+    reason: Option<String>,
+}
+
+/// Offers an agent no more jobs; what it has goes on. Until it is taken back, over restarts of both.
+#[utoipa::path(post, path = "/agents/{id}/drain", tag = "agents", operation_id = "drain_agent", security(("token" = [])),
+    params(("id" = String, Path, description = "`agt_...`")), request_body = DrainBody,
+    responses((status = 204), (status = 404, body = ProblemView), (status = 409, body = ProblemView), (status = 422, body = ProblemView)))]
+pub(super) async fn drain(
+    State(api): State<Api>,
+    Actor(by): Actor,
+    Id(id): Id<AgentId>,
+    Strict(body): Strict<DrainBody>,
+) -> Result<StatusCode, Problem> {
+    let reason = body.reason.map(|reason| reason.trim().to_owned()).filter(|reason| !reason.is_empty());
+    let reason = reason.unwrap_or_else(|| "no reason was given".to_owned());
+    if reason.chars().count() > MAX_REASON {
+        let detail = format!("`reason`: it is longer than {MAX_REASON} characters; nothing was changed");
+        return Err(Problem::new(StatusCode::UNPROCESSABLE_ENTITY, "invalid", detail));
+    }
+    api.engine.drain_agent(id, reason, &by).await?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+/// Offers an agent jobs again, unless it drains by itself.
+#[utoipa::path(post, path = "/agents/{id}/undrain", tag = "agents", operation_id = "undrain_agent", security(("token" = [])),
+    params(("id" = String, Path, description = "`agt_...`")),
+    responses((status = 204), (status = 404, body = ProblemView), (status = 409, body = ProblemView)))]
+pub(super) async fn undrain(
+    State(api): State<Api>,
+    Actor(by): Actor,
+    Id(id): Id<AgentId>,
+) -> Result<StatusCode, Problem> {
+    api.engine.undrain_agent(id, &by).await?;
     Ok(StatusCode::NO_CONTENT)
 }
 

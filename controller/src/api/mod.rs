@@ -188,6 +188,8 @@ fn described() -> OpenApiRouter<Api> {
         .routes(routes!(artifacts::get))
         .routes(routes!(events::events))
         .routes(routes!(agents::list))
+        .routes(routes!(agents::drain))
+        .routes(routes!(agents::undrain))
         .routes(routes!(agents::revoke))
         .routes(routes!(agents::release))
         .routes(routes!(agents::readmit))

@@ -126,6 +126,8 @@ pub const RULES: &[Rule] = &[
     rule(("POST", "/api/v1/approvals/{id}/reject"), ("approval.decide", "approval/{id}"), (Approve, Somewhere)),
 
     rule(("GET", "/api/v1/agents"), ("agent.list", "agent"), (View, Server)),
+    rule(("POST", "/api/v1/agents/{id}/drain"), ("agent.drain", "agent/{id}"), (Administer, Server)),
+    rule(("POST", "/api/v1/agents/{id}/undrain"), ("agent.undrain", "agent/{id}"), (Administer, Server)),
     rule(("POST", "/api/v1/agents/{id}/revoke"), ("agent.revoke", "agent/{id}"), (Administer, Server)),
     rule(("POST", "/api/v1/agents/{id}/release"), ("agent.release", "agent/{id}"), (Administer, Server)),
     rule(("GET", "/api/v1/pools"), ("pool.list", "pool"), (View, Server)),

@@ -14,7 +14,7 @@ use longshore_core::id::{AgentId, AttemptId};
 use longshore_core::init::ExitRecord;
 use longshore_core::offer::Operation;
 use longshore_core::spec::{Action, Retries};
-use longshore_core::step::{End, Judged, StepEvent, StepState, Verdict, is_preview, judge, order_of};
+use longshore_core::step::{End, Judged, StepEvent, StepState, Verdict, canceled_by, is_preview, judge, order_of};
 use longshore_core::time::Timestamp;
 use longshore_proto::convert::{Completion, Ending, Took};
 use serde_json::json;
@@ -108,6 +108,7 @@ impl Engine {
         if over || matches!(row.state, State::Ended { .. }) {
             return Ok(next.filter(|_| goes_on(&row.state)));
         }
+        let cause = self.cause_of_cancel(&row);
         let mut ended = match report.ending {
             Ending::NotStarted { reason, agent_fault } => {
                 return self.not_started(agent, (said, slot), (reason, agent_fault), took).await;
@@ -122,6 +123,7 @@ impl Engine {
                     // An agent that was restarted between the signal and its own note of it does not know; the row does, and the
                     // record says whether the signal reached the tool.
                     cancel_carried_out: canceled || row.cancel_asked.is_some(),
+                    cancel_cause: cause.as_deref(),
                     timeout,
                 };
                 let verdict = verdict(&record, &digest, judged);
@@ -132,7 +134,8 @@ impl Engine {
                 let start = confirmed(start)?;
                 let digest = self.durable(&start, spool_bytes).await?;
                 let verdict = if canceled {
-                    let reason = format!("canceled; it had to be killed, so the state may be inconsistent: {reason}");
+                    let by = canceled_by(cause.as_deref());
+                    let reason = format!("{by}; it had to be killed, so the state may be inconsistent: {reason}");
                     Verdict { end: End::Canceled, reason: Some(reason) }
                 } else {
                     Verdict { end: End::Lost, reason: Some(reason) }
@@ -145,6 +148,15 @@ impl Engine {
         let retries = retries.filter(|_| ended.moved.is_none());
         let again = Again { slot, retries, asked: row.cancel_asked.is_some() };
         self.save(agent, said, ended, again).await
+    }
+
+    /// Why an agent canceled an attempt by itself: what it said then, or, when that was lost on the way, why it drains.
+    fn cause_of_cancel(&self, row: &Attempt) -> Option<String> {
+        if row.cancel_cause.is_some() || row.cancel_asked.is_some() {
+            return row.cancel_cause.clone();
+        }
+        let draining = self.0.sessions.ability(row.agent).and_then(|ability| ability.draining);
+        Some(draining.map_or_else(|| "it did not say why".to_owned(), |draining| draining.reason))
     }
 
     /// Takes what init and the engine events tell of a step beside how it ended.

@@ -127,6 +127,7 @@ impl Engine {
                     state: State::Offered,
                     since: cx.now,
                     cancel_asked: None,
+                    cancel_cause: None,
                 };
                 take_locks(tx, cx, &row).await?;
                 let decision = job::decide(&row.job, &job::Event::Assign { attempt: id }, cx.now)

@@ -10,7 +10,7 @@ use super::{Engine, Error as EngineError};
 use crate::hex;
 use crate::identity::{AgentCertificate, Ca};
 use crate::store::joins::OriginRow;
-use crate::store::rows::{AgentRow, JoinTokenRow};
+use crate::store::rows::{AgentRow, Drained, JoinTokenRow};
 
 impl Engine {
     /// Lets an agent in for a join token. The same token with the same signing request again answers the same agent, so that a lost
@@ -51,6 +51,7 @@ impl Engine {
                 enrolled_at: now,
                 seen_at: None,
                 revoked_at: None,
+                drained: None,
             };
             let (id, hostname) = (token.id, row.hostname.clone());
             let origin = token.ephemeral.then(|| OriginRow {
@@ -170,6 +171,46 @@ impl Engine {
     /// Ends everything that an agent has open.
     pub(super) fn cut_off(&self, agent: AgentId) {
         self.0.sessions.cut_off(agent);
+    }
+
+    /// Offers an agent no more jobs. What it has goes on.
+    ///
+    /// # Errors
+    /// When there is no such agent, or it was cut off.
+    pub async fn drain_agent(&self, id: AgentId, reason: String, by: &str) -> Result<(), EngineError> {
+        self.set_drained(id, Some(reason), by).await
+    }
+
+    /// Offers an agent jobs again.
+    ///
+    /// # Errors
+    /// When there is no such agent, or it was cut off.
+    pub async fn undrain_agent(&self, id: AgentId, by: &str) -> Result<(), EngineError> {
+        self.set_drained(id, None, by).await
+    }
+
+    async fn set_drained(&self, id: AgentId, reason: Option<String>, by: &str) -> Result<(), EngineError> {
+        let who = by.to_owned();
+        let drained = self
+            .change(by, move |tx, cx| {
+                Box::pin(async move {
+                    tx.agent(id).await?.ok_or_else(|| EngineError::not_found("agent", &id))?;
+                    let drained = reason.map(|reason| Drained { reason, by: who, at: cx.now });
+                    if !tx.drain_agent(id, drained.as_ref()).await? {
+                        return Err(EngineError::conflict("revoked", format!("agent `{id}` was cut off"), None));
+                    }
+                    let (what, detail) = match &drained {
+                        Some(drained) => ("agent.drained", json!({ "reason": drained.reason })),
+                        None => ("agent.undrained", json!({})),
+                    };
+                    cx.audit(tx, what, format!("agent/{id}"), detail).await?;
+                    Ok(drained)
+                })
+            })
+            .await?;
+        self.0.sessions.drain(id, drained);
+        self.0.dispatch.notify_one();
+        Ok(())
     }
 
     /// Cuts an agent off; its streams are ended, its calls are refused. What it was running becomes `unknown` when its lease lapses.

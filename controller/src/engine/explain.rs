@@ -283,7 +283,7 @@ fn disconnected(id: AgentId, pool: String, labels: BTreeMap<String, String>) -> 
         pool,
         labels,
         connected: false,
-        draining: false,
+        draining: None,
         ahead: None,
         slots: 1,
         busy: 0,

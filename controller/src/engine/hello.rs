@@ -16,7 +16,7 @@ use super::plane::{Disk, Error, Hello, Said, Verdict, Welcome};
 use super::sessions::{Ability, Line, Rival};
 use super::view::ProgressView;
 use crate::store::Tx;
-use crate::store::rows::AttemptRow;
+use crate::store::rows::{AttemptRow, Drained};
 
 type Result<T, E = Error> = std::result::Result<T, E>;
 
@@ -67,7 +67,7 @@ impl Engine {
                             on_attempt(tx, cx, &row.attempt, &Event::Proven(proof)).await?;
                         }
                     }
-                    Ok::<_, Error>(((row.pool, row.labels), verdicts))
+                    Ok::<_, Error>(((row.pool, row.labels, row.drained), verdicts))
                 })
             })
             .await?;
@@ -79,14 +79,14 @@ impl Engine {
     async fn open_line(
         &self,
         agent: AgentId,
-        (pool, labels): (String, BTreeMap<String, String>),
+        (pool, labels, drained): (String, BTreeMap<String, String>, Option<Drained>),
         hello: Hello,
     ) -> Result<Line> {
         let ahead = compat::ahead(&hello.version, env!("CARGO_PKG_VERSION"));
         if let Some(why) = &ahead {
             tracing::warn!(%agent, "the agent gets no new jobs: it {why}");
         }
-        let Hello { slots, mounts, weakest, draining, engine, images, plans, operations, probes, .. } = hello;
+        let Hello { slots, mounts, weakest, draining, engine, images, plans, operations, probes, leaving, .. } = hello;
         let Hello { instance, facts, held, room, largest, disk, .. } = hello;
         // What it still has may take more slots than it has.
         let free = slots.saturating_sub(u32::try_from(held.len()).unwrap_or(u32::MAX));
@@ -102,6 +102,8 @@ impl Engine {
             images,
             plans,
             operations,
+            leaving,
+            drained,
             facts,
             free,
             declined: None,
@@ -114,10 +116,11 @@ impl Engine {
         // What was decided since the rows were compared.
         let (rows, row) =
             self.read(move |tx| Box::pin(async move { Ok((tx.outbox().await?, tx.agent(agent).await?)) })).await?;
-        if row.is_none_or(|row| row.revoked_at.is_some()) {
+        let Some(row) = row.filter(|row| row.revoked_at.is_none()) else {
             self.0.sessions.cut(agent);
             return Err(Error::Unknown);
-        }
+        };
+        self.0.sessions.drain(agent, row.drained);
         for row in rows.iter().filter(|row| row.agent == agent) {
             if self.0.sessions.send(row) {
                 self.0.outbox.notify_one();
@@ -151,10 +154,14 @@ impl Engine {
                     ability.facts = facts.clone();
                 }
             }
-            Said::Draining => ability.draining = true,
+            Said::Draining(draining) => ability.draining = Some(draining.clone()),
             // Before the job is back in the queue.
             Said::Answer { accepted: false, reason, .. } => ability.declined = Some(reason.clone()),
-            Said::Answer { .. } | Said::Progress { .. } | Said::Image { .. } | Said::Probed { .. } => {}
+            Said::Answer { .. }
+            | Said::Progress { .. }
+            | Said::Image { .. }
+            | Said::Probed { .. }
+            | Said::Canceling { .. } => {}
         });
         if let Some(rival) = heard.ok_or(Error::Replaced)?.rival {
             self.alert(agent, rival).await?;
@@ -163,8 +170,9 @@ impl Engine {
             self.0.dispatch.notify_one();
         }
         match said {
-            Said::Heartbeat { .. } | Said::Draining => Ok(()),
+            Said::Heartbeat { .. } | Said::Draining(_) => Ok(()),
             Said::Probed { request, error } => Ok(self.probed(agent, request, error).await?),
+            Said::Canceling { fence, cause } => self.cancels(agent, fence, cause).await,
             Said::Image { request, told } => {
                 self.0.questions.answer(agent, request, told);
                 Ok(())
@@ -213,6 +221,29 @@ impl Engine {
             .await;
         match done {
             // An answer that comes too late or twice. The agent is told by what it asks next.
+            Err(Error::Foreign | Error::Fenced(_) | Error::Engine(super::Error::Attempt(_))) => Ok(()),
+            other => other,
+        }
+    }
+
+    /// The agent cancels an attempt by itself. Said again it changes nothing.
+    async fn cancels(&self, agent: AgentId, said: Fence, cause: String) -> Result<()> {
+        let event = Event::AgentCancels { cause };
+        let done = self
+            .change(&agent.to_string(), move |tx, cx| {
+                Box::pin(async move {
+                    let row = own(tx, agent, &said).await?;
+                    if row.attempt.cancel_asked.is_some() {
+                        return Ok::<_, Error>(());
+                    }
+                    let next = on_attempt(tx, cx, &row.attempt, &event).await?;
+                    let detail = json!({ "attempt": next.id, "agent": agent, "cause": next.cancel_cause });
+                    cx.event(tx, "attempt.canceling", Some(next.deployment), detail).await?;
+                    Ok::<_, Error>(())
+                })
+            })
+            .await;
+        match done {
             Err(Error::Foreign | Error::Fenced(_) | Error::Engine(super::Error::Attempt(_))) => Ok(()),
             other => other,
         }

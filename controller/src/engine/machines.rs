@@ -194,6 +194,7 @@ fn agent_row(
         enrolled_at: now,
         seen_at: None,
         revoked_at: None,
+        drained: None,
     }
 }
 

@@ -115,8 +115,8 @@ pub use sources::MadeView;
 pub use tokens::NewToken;
 pub use view::{
     AgentView, AppliedView, ApprovalView, AttemptView, AuditPage, AuditView, ChildReleaseView, DeploymentView,
-    EventView, GrantView, HeldPackageView, LocalView, LockView, LogView, PlanView, ProgressView, ProjectView,
-    ReleaseStepView, ReleaseView, RoleView, SourceView, SpecView, StepView, TeamView, TokenView, UserView,
+    DrainingView, EventView, GrantView, HeldPackageView, LocalView, LockView, LogView, PlanView, ProgressView,
+    ProjectView, ReleaseStepView, ReleaseView, RoleView, SourceView, SpecView, StepView, TeamView, TokenView, UserView,
     VariableView,
 };
 

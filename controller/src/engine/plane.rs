@@ -8,6 +8,7 @@ use longshore_core::id::{AgentId, AttemptId, ControllerId};
 use longshore_core::offer::{Grant, Profile};
 use longshore_core::placement::LowWater;
 use longshore_core::resources::Resources;
+use longshore_core::time::Timestamp;
 use longshore_core::trace::Took;
 use serde_json::Value;
 
@@ -100,7 +101,7 @@ pub struct Hello {
     /// Weakest profile it permits.
     pub weakest: Profile,
     /// It takes no more jobs.
-    pub draining: bool,
+    pub draining: Option<Draining>,
     /// Its container engine answers.
     pub engine: bool,
     /// It tells digests of images.
@@ -117,6 +118,8 @@ pub struct Hello {
     pub largest: Resources,
     /// Its disk.
     pub disk: Disk,
+    /// It can be told that a person wants no more jobs there.
+    pub leaving: bool,
 }
 
 /// What an agent says of its disk.
@@ -126,6 +129,15 @@ pub struct Disk {
     pub left: Option<u64>,
     /// What there is too little of.
     pub low: Vec<LowWater>,
+}
+
+/// That an agent takes no more jobs.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Draining {
+    /// For people.
+    pub reason: String,
+    /// When its host will be gone, if that is known.
+    pub until: Option<Timestamp>,
 }
 
 /// What becomes of an attempt that an agent still has.
@@ -207,7 +219,14 @@ pub enum Said {
         total: u64,
     },
     /// It takes no more jobs.
-    Draining,
+    Draining(Draining),
+    /// It cancels an attempt by itself.
+    Canceling {
+        /// Which.
+        fence: Fence,
+        /// For people.
+        cause: String,
+    },
 }
 
 /// A wish to start a step.

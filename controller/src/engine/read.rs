@@ -17,14 +17,16 @@ use super::artifacts::ArtifactCountView;
 use super::fleet::{Fleet, request};
 use super::live::Changes;
 use super::pools::{paused, settings};
+use super::sessions::Ability;
 use super::view::{
-    AgentView, AttemptView, DeploymentView, EventView, LocalView, LockView, LogView, ProgressView, StepView,
+    AgentView, AttemptView, DeploymentView, DrainingView, EventView, LocalView, LockView, LogView, ProgressView,
+    StepView,
 };
 use super::{Engine, Result, StepLog, guide, operations};
 use crate::store::Tx;
 use crate::store::artifacts::ArtifactCount;
 use crate::store::rows::{
-    ApprovalFilter, ApprovalRow, AttemptRow, CommitRow, DeploymentFilter, DeploymentRow, JobRow, OutputRow,
+    AgentRow, ApprovalFilter, ApprovalRow, AttemptRow, CommitRow, DeploymentFilter, DeploymentRow, JobRow, OutputRow,
     ReservationRow, StepAttemptRow, StepRow,
 };
 
@@ -436,21 +438,22 @@ impl Engine {
         for row in &live {
             attempts.entry(row.attempt.agent).or_default().push(row.attempt.id);
         }
-        let view = |row: crate::store::rows::AgentRow| {
+        let view = |row: AgentRow| {
             let ability = self.0.sessions.ability(row.id);
             let origin = origins.get(&row.id);
             let gone = origin.and_then(|origin| origin.gone).filter(|_| ability.is_none());
             let gone = gone.filter(|_| !attempts.contains_key(&row.id)).map(|(_, why)| why.as_str().to_owned());
+            let (busy, reserved) = fleet.load(row.id);
+            let draining = self.draining(&row, ability.as_ref(), busy);
             let state = match &ability {
                 _ if gone.is_some() => "gone",
                 _ if row.revoked_at.is_some() => "revoked",
-                Some(ability) if ability.draining => "draining",
+                Some(_) if draining.is_some() => "draining",
                 Some(_) if fleet.quarantined(row.id).is_some() => "quarantined",
                 Some(_) => "connected",
                 None => "disconnected",
             };
             let seen_at = if ability.is_some() { Some(self.clock().now()) } else { row.seen_at };
-            let (busy, reserved) = fleet.load(row.id);
             AgentView {
                 quarantined: fleet.quarantined(row.id).filter(|_| row.revoked_at.is_none()),
                 low: ability.iter().flat_map(|ability| &ability.disk.low).map(ToString::to_string).collect(),
@@ -473,9 +476,29 @@ impl Engine {
                 enrolled_at: row.enrolled_at.to_string(),
                 seen_at: shown(seen_at),
                 attempts: attempts.get(&row.id).into_iter().flatten().map(ToString::to_string).collect(),
+                draining,
             }
         };
         Ok(rows.into_iter().map(view).collect())
+    }
+
+    /// Why an agent takes no more jobs: what it says itself comes first, since it has an end.
+    fn draining(&self, row: &AgentRow, ability: Option<&Ability>, jobs: u32) -> Option<DrainingView> {
+        if row.revoked_at.is_some() {
+            return None;
+        }
+        if let Some(draining) = ability.and_then(|ability| ability.draining.as_ref()) {
+            return Some(DrainingView {
+                reason: draining.reason.clone(),
+                by: None,
+                since: shown(self.0.sessions.draining_since(row.id)),
+                deadline: shown(draining.until),
+                jobs,
+            });
+        }
+        let drained = row.drained.as_ref()?;
+        let (reason, by, since) = (drained.reason.clone(), Some(drained.by.clone()), shown(Some(drained.at)));
+        Some(DrainingView { reason, by, since, deadline: None, jobs })
     }
 
     /// Held locks by key.

@@ -8,14 +8,15 @@ use longshore_core::id::AgentId;
 use longshore_core::offer::Profile;
 use longshore_core::placement::Candidate;
 use longshore_core::resources::Resources;
+use longshore_core::time::Timestamp;
 use serde_json::Value;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 use super::fleet::Fleet;
-use super::plane::Disk;
+use super::plane::{Disk, Draining};
 use crate::clock::Clock;
-use crate::store::rows::{OutboxRow, ToAgent};
+use crate::store::rows::{Drained, OutboxRow, ToAgent};
 
 /// Between two alerts about the same agent.
 const ALERT: Duration = Duration::from_secs(10 * 60);
@@ -31,7 +32,9 @@ pub(super) struct Ability {
     pub(super) slots: u32,
     pub(super) mounts: BTreeSet<String>,
     pub(super) weakest: Profile,
-    pub(super) draining: bool,
+    pub(super) draining: Option<Draining>,
+    /// A person wants no more jobs there.
+    pub(super) drained: Option<Drained>,
     /// Why its version gets no new jobs.
     pub(super) ahead: Option<String>,
     pub(super) engine: bool,
@@ -39,6 +42,7 @@ pub(super) struct Ability {
     pub(super) images: bool,
     pub(super) plans: bool,
     pub(super) operations: bool,
+    pub(super) leaving: bool,
     pub(super) facts: Value,
     /// Slots that the agent itself counts as free. A job's slot is taken there until its last trace is gone, which is after
     /// the rows count it as ended.
@@ -52,6 +56,18 @@ pub(super) struct Ability {
     /// The most that one job gets.
     pub(super) largest: Resources,
     pub(super) disk: Disk,
+}
+
+impl Ability {
+    /// Why it gets no more jobs, if so.
+    fn drains(&self) -> Option<String> {
+        let told = self.drained.as_ref().map(words);
+        self.draining.as_ref().map(|draining| draining.reason.clone()).or(told)
+    }
+}
+
+fn words(drained: &Drained) -> String {
+    format!("{} wants it ({})", drained.by, drained.reason)
 }
 
 #[derive(Debug)]
@@ -110,7 +126,19 @@ struct State {
     seen: HashMap<AgentId, Duration>,
     /// Cancelled when an agent is cut off: ends whatever it has open.
     cutoffs: HashMap<AgentId, CancellationToken>,
+    /// Since when each agent says that it drains.
+    draining: HashMap<AgentId, Timestamp>,
     next: u64,
+}
+
+impl State {
+    fn drains(&mut self, agent: AgentId, ability: &Ability, now: Timestamp) {
+        if ability.draining.is_some() {
+            self.draining.entry(agent).or_insert(now);
+        } else {
+            self.draining.remove(&agent);
+        }
+    }
 }
 
 #[derive(Debug)]
@@ -137,6 +165,11 @@ impl Sessions {
         let number = state.next;
         let heard = self.clock.elapsed();
         state.seen.insert(agent, heard);
+        state.drains(agent, &ability, self.clock.now());
+        if let Some(drained) = ability.drained.as_ref().filter(|_| ability.leaving) {
+            // The first message of an empty queue has room.
+            drop(messages.try_send(ToAgent::Drain { reason: words(drained) }));
+        }
         let (sent, cut_too) = (HashSet::new(), cut.clone());
         let session =
             Session { number, ability, messages, sent, cut: cut_too, instance, heard, rival: None, alerted: None };
@@ -207,8 +240,28 @@ impl Sessions {
         if rival.is_some() {
             session.alerted = Some(seen);
         }
+        let ability = session.ability.clone();
+        state.drains(agent, &ability, self.clock.now());
         state.seen.insert(agent, seen);
         Some(Heard { rival })
+    }
+
+    /// A person wants no more jobs on an agent, or wants them again.
+    pub(super) fn drain(&self, agent: AgentId, drained: Option<Drained>) {
+        let mut state = self.lock();
+        let Some(session) = state.sessions.get_mut(&agent) else { return };
+        let reason = drained.as_ref().map(words).unwrap_or_default();
+        let differs = session.ability.drained != drained;
+        session.ability.drained = drained;
+        // A stream that is too slow for it says hello again, and is told then.
+        if differs && session.ability.leaving && session.messages.try_send(ToAgent::Drain { reason }).is_err() {
+            session.cut.cancel();
+        }
+    }
+
+    /// Since when an agent says that it drains.
+    pub(super) fn draining_since(&self, agent: AgentId) -> Option<Timestamp> {
+        self.lock().draining.get(&agent).copied()
     }
 
     /// Whether an agent can do something; `None` while it has no stream.
@@ -284,7 +337,7 @@ impl Sessions {
                 pool: ability.pool.clone(),
                 labels: ability.labels.clone(),
                 connected: true,
-                draining: ability.draining,
+                draining: ability.drains(),
                 ahead: ability.ahead.clone(),
                 slots: ability.slots,
                 busy: busy.max(ability.slots.saturating_sub(ability.free)),

@@ -376,6 +376,23 @@ pub struct AgentView {
     pub seen_at: Option<String>,
     /// Attempts that are not over.
     pub attempts: Vec<String>,
+    /// Why it takes no more jobs; null: it takes them.
+    pub draining: Option<DrainingView>,
+}
+
+/// That an agent takes no more jobs.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
+pub struct DrainingView {
+    /// For people.
+    pub reason: String,
+    /// Who wanted it, when it was a person.
+    pub by: Option<String>,
+    /// RFC 3339 in UTC, milliseconds.
+    pub since: Option<String>,
+    /// RFC 3339 in UTC, milliseconds: when its host will be gone; null: that is not known.
+    pub deadline: Option<String>,
+    /// Jobs that it still has.
+    pub jobs: u32,
 }
 
 /// One held lock.

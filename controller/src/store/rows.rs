@@ -205,6 +205,19 @@ pub struct AgentRow {
     pub seen_at: Option<Timestamp>,
     /// When it was cut off.
     pub revoked_at: Option<Timestamp>,
+    /// A person wants it to take no more jobs.
+    pub drained: Option<Drained>,
+}
+
+/// That a person wants an agent to take no more jobs.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Drained {
+    /// For people.
+    pub reason: String,
+    /// Who.
+    pub by: String,
+    /// Since when.
+    pub at: Timestamp,
 }
 
 /// A deployment with the snapshot it was made from.
@@ -479,6 +492,11 @@ pub enum ToAgent {
     Probe {
         /// Number of the probe.
         request: u64,
+    },
+    /// A person wants no more jobs there (why), or wants them again. Never in the outbox: the agent's row says it at each hello.
+    Drain {
+        /// Empty: jobs are taken again.
+        reason: String,
     },
     /// It is not the agent's any more.
     Revoke {

@@ -19,9 +19,9 @@ use longshore_core::variables::Scope;
 use super::artifacts::{ArtifactCount, ArtifactRow, Fate, UploadRow};
 use super::pools::PoolRow;
 use super::rows::{
-    AgentRow, AttemptRow, CommitRow, DeploymentFilter, DeploymentRow, EventRow, JobRow, JoinTokenRow, LockRow, MetaRow,
-    OutboxRow, Outcome, OutputRow, Owner, ProjectRow, ReleaseRow, RevisionRow, StepAttemptRow, StepRow, ToAgent,
-    TokenRow, VariableRow, VariableValue,
+    AgentRow, AttemptRow, CommitRow, DeploymentFilter, DeploymentRow, Drained, EventRow, JobRow, JoinTokenRow, LockRow,
+    MetaRow, OutboxRow, Outcome, OutputRow, Owner, ProjectRow, ReleaseRow, RevisionRow, StepAttemptRow, StepRow,
+    ToAgent, TokenRow, VariableRow, VariableValue,
 };
 use super::{Error, Store};
 
@@ -56,6 +56,7 @@ fn attempt(n: u8, epoch: u64) -> Attempt {
         state: State::Offered,
         since: at(5),
         cancel_asked: None,
+        cancel_cause: None,
     }
 }
 
@@ -72,6 +73,7 @@ fn agent(n: u8) -> AgentRow {
         enrolled_at: at(1),
         seen_at: None,
         revoked_at: None,
+        drained: None,
     }
 }
 
@@ -524,6 +526,11 @@ async fn a_join_token_is_used_as_often_as_it_says(store: &Arc<dyn Store>) {
         ephemeral: n == 2,
     };
     write!(store, tx => {
+        let drained = Drained { reason: "new kernel".to_owned(), by: "anna".to_owned(), at: at(3) };
+        assert!(tx.drain_agent(agent_id(1), Some(&drained)).await?);
+        assert_eq!(tx.agent(agent_id(1)).await?.unwrap().drained, Some(drained.clone()));
+        assert!(tx.update_agent(&agent(1)).await? && tx.agent(agent_id(1)).await?.unwrap().drained == Some(drained));
+        assert!(tx.drain_agent(agent_id(1), None).await? && tx.agent(agent_id(1)).await?.unwrap().drained.is_none());
         tx.insert_join_token(&token(1, 1), &[1; 32]).await?;
         tx.insert_join_token(&token(2, 2), &[2; 32]).await?;
         assert_eq!(tx.join_tokens().await?, [token(1, 1), token(2, 2)]);
@@ -539,6 +546,7 @@ async fn a_join_token_is_used_as_often_as_it_says(store: &Arc<dyn Store>) {
         assert!(!tx.use_join_token(token(1, 1).id, agent_id(1), "csr", at(7)).await?, "it was taken back");
         assert!(tx.revoke_agent(agent_id(1), at(5)).await? && !tx.revoke_agent(agent_id(1), at(6)).await?);
         assert!(!tx.update_agent(&agent(1)).await?, "revoked");
+        assert!(!tx.drain_agent(agent_id(1), None).await?, "revoked");
         Ok(())
     })
     .unwrap();

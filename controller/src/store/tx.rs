@@ -17,8 +17,8 @@ use super::libraries::Libraries;
 use super::people::People;
 use super::pools::Pools;
 use super::rows::{
-    AgentRow, ApprovalFilter, ApprovalRow, AttemptRow, DeploymentFilter, DeploymentRow, EventRow, Images, JobRow,
-    JoinTokenRow, LockRow, MetaRow, OutboxRow, PackageRow, PlanRow, ProjectRow, ReleaseFilter, ReleaseRow,
+    AgentRow, ApprovalFilter, ApprovalRow, AttemptRow, DeploymentFilter, DeploymentRow, Drained, EventRow, Images,
+    JobRow, JoinTokenRow, LockRow, MetaRow, OutboxRow, PackageRow, PlanRow, ProjectRow, ReleaseFilter, ReleaseRow,
     ReservationRow, RevisionRow, StepAttemptRow, StepRow, TokenRow, VariableRow, VoteRow,
 };
 use super::sealed::Seals;
@@ -82,6 +82,8 @@ pub trait Tx: Artifacts + Joins + Libraries + People + Pools + Seals + Traces + 
     async fn insert_agent(&mut self, row: &AgentRow) -> Result<()>;
     /// Saves what changes of an agent: version, serial, boot id, facts, seen. `false` for one that is revoked.
     async fn update_agent(&mut self, row: &AgentRow) -> Result<bool>;
+    /// Notes that a person wants an agent to take no more jobs, or wants it to again; `false` for one that is revoked.
+    async fn drain_agent(&mut self, id: AgentId, drained: Option<&Drained>) -> Result<bool>;
     /// Cuts an agent off; `false` when it is already.
     async fn revoke_agent(&mut self, id: AgentId, at: Timestamp) -> Result<bool>;
     /// An agent.

@@ -197,7 +197,16 @@ async fn a_certificate_is_renewed_and_a_revoked_agent_is_out() {
     assert_eq!(server.call(Method::POST, &format!("/agents/{id}/release"), "").await.status, 204, "it never failed");
     let nobody = format!("/agents/agt_{}/release", "0".repeat(32));
     server.call(Method::POST, &nobody, "").await.problem(404, "not_found");
+    let drain = async |reason: &str| server.post(&format!("/agents/{id}/drain"), &json!({ "reason": reason })).await;
+    drain(&"x".repeat(501)).await.problem(422, "invalid");
+    assert_eq!(drain("new kernel").await.status, 204);
+    let drained = server.get("/agents").await.ok(200)[0].clone();
+    assert_eq!((&drained["state"], &drained["draining"]["reason"]), (&json!("draining"), &json!("new kernel")));
+    assert_eq!((&drained["draining"]["by"], &drained["draining"]["jobs"]), (&json!("admin"), &json!(0)));
+    assert_eq!(server.call(Method::POST, &format!("/agents/{id}/undrain"), "").await.status, 204);
+    assert_eq!(server.get("/agents").await.ok(200)[0]["draining"], json!(null));
     assert_eq!(server.call(Method::POST, &format!("/agents/{id}/revoke"), "").await.status, 204);
+    drain("too late").await.problem(409, "revoked");
     let refused = Session::open(agent::dial(server.agents, &ca, Some(&renewed)).await.unwrap()).await.err().unwrap();
     assert_eq!(refused.code(), Code::Unauthenticated);
 }

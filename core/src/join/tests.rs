@@ -68,6 +68,11 @@ fn each_condition_is_named_when_it_does_not_hold() {
     assert_eq!(found(&aws(None, None), &instance("111122223333", None, Some("anything"))), Err("aws-account"));
     assert_eq!(found(&aws(None, Some("worker")), &instance("111122223333", None, Some("worker"))), Ok(()));
 
+    // The same number in another partition is another account.
+    let china = instance("111122223333", Some("cn-north-1"), Some("worker"));
+    assert_eq!(found(&aws(None, Some("worker")), &china), Err("aws-region"));
+    assert_eq!(found(&aws(Some("cn-north-1"), Some("worker")), &china), Ok(()));
+
     let machine = Machine::Azure { subscription: "s".to_owned(), instance: "v".to_owned() };
     assert_eq!(found(&aws(None, None), &machine), Err("cloud"));
     let rule = Conditions::Azure { subscription: "t".to_owned() };

@@ -102,7 +102,10 @@ async fn an_agent_that_was_cut_off_is_heard_no_more() {
     world.engine.revoke_agent(sim.id, "anna").await.unwrap();
     assert!(sim.line.as_ref().unwrap().cut.is_cancelled());
     assert!(matches!(world.engine.admit(sim.id).await, Err(plane::Error::Unknown)));
-    assert!(matches!(sim.say(&world.engine, Said::Draining).await, Err(plane::Error::Replaced)));
+    assert!(matches!(
+        sim.say(&world.engine, Said::Draining(draining("spot notice"))).await,
+        Err(plane::Error::Replaced)
+    ));
     world.clock.advance(Duration::from_secs(31));
     world.until(id, "unknown").await;
 }
@@ -114,7 +117,10 @@ async fn a_newer_stream_replaces_the_older() {
     let old = sim.line.take().unwrap();
     sim.hello(&world.engine, &[]).await;
     assert!(old.cut.is_cancelled());
-    assert!(matches!(world.engine.said(sim.id, old.number(), Said::Draining).await, Err(plane::Error::Replaced)));
+    assert!(matches!(
+        world.engine.said(sim.id, old.number(), Said::Draining(draining("spot notice"))).await,
+        Err(plane::Error::Replaced)
+    ));
     world.engine.goodbye(sim.id, old.number());
     assert_eq!(world.engine.agents().await.unwrap()[0].state, "connected", "the old one's end is not the new one's");
 }

@@ -13,6 +13,7 @@ mod gates;
 mod groups;
 mod guided;
 mod images;
+mod leaving;
 mod libraries;
 mod local;
 mod machines;
@@ -43,7 +44,7 @@ use longshore_core::time::Timestamp;
 use longshore_proto::convert::{Completion, Ending};
 use serde_json::json;
 
-use super::plane::{self, Confirm, Confirmed, Hello, Said, Verdict};
+use super::plane::{self, Confirm, Confirmed, Draining, Hello, Said, Verdict};
 use super::*;
 use crate::store::rows::{AgentRow, DeploymentFilter, ReleaseFilter, ToAgent};
 use crate::store::sqlite::Sqlite;
@@ -224,6 +225,7 @@ impl World {
             enrolled_at: self.clock.now(),
             seen_at: None,
             revoked_at: None,
+            drained: None,
         };
         let done: Result<()> =
             self.engine.change("test", move |tx, _| Box::pin(async move { Ok(tx.insert_agent(&row).await?) })).await;
@@ -266,6 +268,13 @@ struct Sim {
     images: bool,
     /// What it has.
     room: Resources,
+    /// It takes no more jobs.
+    draining: Option<Draining>,
+}
+
+/// That an agent drains, to a time.
+fn draining(reason: &str) -> Draining {
+    Draining { reason: reason.to_owned(), until: Some(Timestamp::from_micros(2_000_000_000_000_000)) }
 }
 
 impl Sim {
@@ -283,6 +292,7 @@ impl Sim {
             line: None,
             images: false,
             room: Resources::default(),
+            draining: None,
         }
     }
 
@@ -301,7 +311,7 @@ impl Sim {
             version: "1".to_owned(),
             mounts: BTreeSet::from(["state".to_owned()]),
             weakest: Profile::Standard,
-            draining: false,
+            draining: self.draining.clone(),
             engine: true,
             images: self.images,
             plans: self.plans,
@@ -310,6 +320,7 @@ impl Sim {
             room: self.room,
             largest: Resources::default(),
             disk: plane::Disk::default(),
+            leaving: true,
         };
         let welcome = engine.hello(self.id, hello).await?;
         self.line = Some(welcome.line);

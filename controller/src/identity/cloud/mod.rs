@@ -242,7 +242,11 @@ impl Verifier {
                 Ok(Attested { machine: document.machine(Some(caller.role)), alone_since: None })
             }
             None => {
-                let sts::Caller { account, role, instance } = caller;
+                let sts::Caller { partition, account, role, instance } = caller;
+                if partition != sts::USUAL {
+                    let why = format!("in partition `{partition}` the instance identity document is needed too");
+                    return Err(Refused::Request(why));
+                }
                 let machine = Machine::Aws { account, region: None, role: Some(role), instance };
                 Ok(Attested { machine, alone_since: None })
             }

@@ -7,7 +7,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use longshore_core::join::{is_instance, is_region};
+use longshore_core::join::{is_instance, is_region, is_usual};
 use longshore_core::time::Timestamp;
 
 use super::aws::Document;
@@ -33,6 +33,8 @@ const HEADERS: [&str; 9] = [
 ];
 /// Headers that may be there unsigned: who sends it sets them.
 const UNSIGNED: [&str; 3] = ["accept", "authorization", "content-length"];
+/// The partition of all regions but those for China and for governments.
+pub(super) const USUAL: &str = "aws";
 const NAMESPACE: &str = "https://sts.amazonaws.com/doc/2011-06-15/";
 
 /// A request that may be sent.
@@ -45,6 +47,7 @@ pub(super) struct Call {
 /// Who signed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Caller {
+    pub(super) partition: String,
     pub(super) account: String,
     pub(super) role: String,
     pub(super) instance: String,
@@ -228,13 +231,19 @@ fn caller(answer: &[u8]) -> Result<Caller, Refused> {
             "the session of its role is not named after an instance: it is not that of an instance profile",
         ));
     }
-    Ok(Caller { account, role: (*role).to_owned(), instance: (*session).to_owned() })
+    Ok(Caller {
+        partition: (*partition).to_owned(),
+        account,
+        role: (*role).to_owned(),
+        instance: (*session).to_owned(),
+    })
 }
 
 impl Caller {
     /// Whether it is the instance of a document.
     pub(super) fn is_of(&self, document: &Document) -> Result<(), Refused> {
-        if self.account == document.account && self.instance == document.instance {
+        let usual = is_usual(&document.region) == (self.partition == USUAL);
+        if usual && self.account == document.account && self.instance == document.instance {
             return Ok(());
         }
         Err(refused("it was signed by another instance than the one of the document"))

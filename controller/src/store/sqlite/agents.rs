@@ -8,7 +8,7 @@ use sqlx::sqlite::{SqliteConnection, SqliteRow};
 
 use super::column::{count, int, json, opt_micros, opt_text, opt_time, parsed, text, time, to_json, word};
 use crate::store::Error;
-use crate::store::rows::{AgentRow, JoinTokenRow, OutboxRow, TokenRow};
+use crate::store::rows::{AgentRow, Drained, JoinTokenRow, OutboxRow, TokenRow};
 
 type Result<T> = std::result::Result<T, Error>;
 
@@ -180,7 +180,26 @@ fn agent_row(row: &SqliteRow) -> Result<AgentRow> {
         enrolled_at: time(row, "enrolled_at")?,
         seen_at: opt_time(row, "seen_at")?,
         revoked_at: opt_time(row, "revoked_at")?,
+        drained: drained(row)?,
     })
+}
+
+fn drained(row: &SqliteRow) -> Result<Option<Drained>> {
+    let Some(at) = opt_time(row, "drained_at")? else { return Ok(None) };
+    Ok(Some(Drained { reason: text(row, "drain_reason")?, by: text(row, "drained_by")?, at }))
+}
+
+pub(super) async fn drain_agent(c: &mut SqliteConnection, id: AgentId, drained: Option<&Drained>) -> Result<bool> {
+    let done = query(
+        "UPDATE agent SET drain_reason = $2, drained_by = $3, drained_at = $4 WHERE id = $1 AND revoked_at IS NULL",
+    )
+    .bind(id.to_string())
+    .bind(drained.map(|drained| &drained.reason))
+    .bind(drained.map(|drained| &drained.by))
+    .bind(opt_micros(drained.map(|drained| drained.at)))
+    .execute(c)
+    .await?;
+    Ok(done.rows_affected() == 1)
 }
 
 pub(super) async fn insert_agent(c: &mut SqliteConnection, row: &AgentRow) -> Result<()> {

@@ -13,8 +13,8 @@ use sqlx::sqlite::SqliteConnection;
 
 use super::{agents, approvals, deployments, jobs, plans, projects, releases, steps};
 use crate::store::rows::{
-    AgentRow, ApprovalFilter, ApprovalRow, AttemptRow, DeploymentFilter, DeploymentRow, EventRow, Images, JobRow,
-    JoinTokenRow, LockRow, MetaRow, OutboxRow, PackageRow, PlanRow, ProjectRow, ReleaseFilter, ReleaseRow,
+    AgentRow, ApprovalFilter, ApprovalRow, AttemptRow, DeploymentFilter, DeploymentRow, Drained, EventRow, Images,
+    JobRow, JoinTokenRow, LockRow, MetaRow, OutboxRow, PackageRow, PlanRow, ProjectRow, ReleaseFilter, ReleaseRow,
     ReservationRow, RevisionRow, StepAttemptRow, StepRow, TokenRow, VariableRow, VoteRow,
 };
 use crate::store::{Error, Tx};
@@ -145,6 +145,10 @@ impl Tx for Conn<'_> {
     }
     async fn update_agent(&mut self, row: &AgentRow) -> Result<bool> {
         let done = agents::update_agent(self.0, row).await;
+        self.note(done)
+    }
+    async fn drain_agent(&mut self, id: AgentId, drained: Option<&Drained>) -> Result<bool> {
+        let done = agents::drain_agent(self.0, id, drained).await;
         self.note(done)
     }
     async fn revoke_agent(&mut self, id: AgentId, at: Timestamp) -> Result<bool> {

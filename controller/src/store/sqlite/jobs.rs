@@ -9,7 +9,7 @@ use longshore_core::time::Timestamp;
 use sqlx::query;
 use sqlx::sqlite::{SqliteConnection, SqliteRow};
 
-use super::column::{count, int, json, opt_count, opt_micros, opt_time, parsed, text, time, to_int, to_json};
+use super::column::{count, int, json, opt_count, opt_micros, opt_text, opt_time, parsed, text, time, to_int, to_json};
 use crate::store::Error;
 use crate::store::rows::{AttemptRow, JobRow, LockRow};
 
@@ -127,6 +127,7 @@ pub(super) fn attempt_row(row: &SqliteRow) -> Result<AttemptRow> {
             state: json(row, "state")?,
             since: time(row, "since")?,
             cancel_asked: opt_time(row, "cancel_asked")?,
+            cancel_cause: opt_text(row, "cancel_cause")?,
         },
         created_at: time(row, "created_at")?,
     })
@@ -135,8 +136,8 @@ pub(super) fn attempt_row(row: &SqliteRow) -> Result<AttemptRow> {
 pub(super) async fn insert_attempt(c: &mut SqliteConnection, row: &AttemptRow) -> Result<()> {
     let attempt = &row.attempt;
     query(
-        "INSERT INTO attempt (id, job, deployment, agent, epoch, incarnation, state, phase, since, cancel_asked, created_at) \
-         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)",
+        "INSERT INTO attempt (id, job, deployment, agent, epoch, incarnation, state, phase, since, cancel_asked, created_at, cancel_cause) \
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)",
     )
     .bind(attempt.id.to_string())
     .bind(attempt.job.to_string())
@@ -149,6 +150,7 @@ pub(super) async fn insert_attempt(c: &mut SqliteConnection, row: &AttemptRow) -
     .bind(attempt.since.as_micros())
     .bind(opt_micros(attempt.cancel_asked))
     .bind(row.created_at.as_micros())
+    .bind(&attempt.cancel_cause)
     .execute(c)
     .await?;
     Ok(())
@@ -179,7 +181,7 @@ pub(super) async fn live_attempts(c: &mut SqliteConnection) -> Result<Vec<Attemp
 
 pub(super) async fn update_attempt(c: &mut SqliteConnection, from: &Attempt, to: &Attempt) -> Result<bool> {
     let done = query(
-        "UPDATE attempt SET state = $6, phase = $7, since = $8, cancel_asked = $9 \
+        "UPDATE attempt SET state = $6, phase = $7, since = $8, cancel_asked = $9, cancel_cause = $10 \
          WHERE id = $1 AND agent = $2 AND epoch = $3 AND incarnation = $4 AND state = $5 \
          AND epoch = (SELECT job.epoch FROM job WHERE job.id = attempt.job) \
          AND incarnation = (SELECT meta.incarnation FROM meta)",
@@ -193,6 +195,7 @@ pub(super) async fn update_attempt(c: &mut SqliteConnection, from: &Attempt, to:
     .bind(to.state.name())
     .bind(to.since.as_micros())
     .bind(opt_micros(to.cancel_asked))
+    .bind(&to.cancel_cause)
     .execute(c)
     .await?;
     Ok(done.rows_affected() == 1)
