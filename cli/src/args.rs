@@ -8,6 +8,7 @@ pub mod artifacts;
 pub mod library;
 mod package;
 pub mod people;
+pub mod pool;
 pub mod releases;
 pub mod secrets;
 pub mod stack;
@@ -134,6 +135,9 @@ pub enum Command {
     /// Look at one agent, or keep it from further jobs.
     #[command(subcommand)]
     Agent(agents::AgentCommand),
+    /// Look at pools of agents, and change what is set for them.
+    #[command(subcommand)]
+    Pool(pool::PoolCommand),
     /// List the stack locks and who holds them.
     Locks,
     /// Make tokens with which agents join.
