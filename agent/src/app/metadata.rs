@@ -32,7 +32,10 @@ pub(super) async fn follow(
     held_back: watch::Sender<Option<String>>,
     mut hangups: watch::Receiver<u64>,
 ) {
-    while wanted == Metadata::Blocked {
+    if wanted == Metadata::Allowed {
+        return;
+    }
+    loop {
         let held = held_back.borrow().is_some();
         tokio::select! {
             () = tokio::time::sleep(if held { LOOK_AGAIN } else { LOOK_ANEW }) => {}
