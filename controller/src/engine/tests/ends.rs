@@ -244,6 +244,7 @@ async fn a_start_that_overtakes_the_answer_to_the_offer_is_one() {
     let offer = sim.offer().await;
     sim.not_started(&world.engine, offer.fence, 0, true).await.unwrap();
     sim.accept(&world.engine, offer.fence).await;
+    assert!(matches!(sim.told().await, ToAgent::Revoke { .. }));
     let offer = sim.offer().await;
     assert_eq!((offer.deployment, offer.fence.epoch), (again, 2), "the job is offered anew");
 }
