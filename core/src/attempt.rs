@@ -355,9 +355,13 @@ fn offered(attempt: &Attempt, event: &Event, now: Timestamp) -> Result<Decision,
         Event::CancelAsked => Ok(attempt.cancel_unstarted(now)),
         // The answer was lost with the old stream: holding it is an answer.
         Event::Back => Ok(attempt.to(State::Preparing, now, vec![Effect::Claimed])),
-        Event::Confirm { .. } | Event::StepEnded { .. } | Event::NotStarted { .. } | Event::AgentCancels { .. } => {
-            attempt.reject(event)
+        // It overtook the answer on its way: who prepares has taken the job.
+        Event::Confirm { .. } | Event::NotStarted { .. } => {
+            let mut decision = preparing(&attempt.to(State::Preparing, now, vec![]).next, event, now)?;
+            decision.effects.insert(0, Effect::Claimed);
+            Ok(decision)
         }
+        Event::StepEnded { .. } | Event::AgentCancels { .. } => attempt.reject(event),
     }
 }
 
@@ -643,7 +647,7 @@ mod tests {
             table,
             [
                 // acc decl conf0 conf1 end>1 end fail not0 not1 cancel silent back proof limit leaves
-                [p, a, "-", "-", "-", "-", "-", "-", "-", "canceled", a, p, a, a, "-"],
+                [p, a, r, r, "-", "-", "-", a, f, "canceled", a, p, a, a, "-"],
                 ["-", a, r, r, "-", "-", "-", a, f, "canceled", a, p, a, a, "-"],
                 ["-", "-", "-", "-", b, s, f, f, f, r, u, r, l, u, r],
                 ["-", "-", "-", r, "-", "-", "-", "-", f, "canceled", u, b, l, u, "canceled"],

@@ -71,6 +71,12 @@ pub fn remove_leftovers(agents: &[String]) {
     }
 }
 
+/// The agent's id in what an agent printed.
+#[must_use]
+pub fn agent_words(text: &str) -> Option<String> {
+    text.split_whitespace().find(|word| word.starts_with("agt_")).map(str::to_owned)
+}
+
 /// The agents' ids in what `longshore agents -o json` printed.
 #[must_use]
 pub fn agent_ids(json: &str) -> Vec<String> {

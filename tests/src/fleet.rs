@@ -41,12 +41,12 @@ impl Fleet {
     /// Starts a controller whose leases lapse after two seconds.
     #[must_use]
     pub fn start() -> Self {
-        Self::start_with("")
+        Self::start_with("2s", "")
     }
 
-    /// The same with more sections in the controller's configuration.
+    /// Starts a controller whose leases lapse after this, with more sections in its configuration.
     #[must_use]
-    pub fn start_with(more: &str) -> Self {
+    pub fn start_with(lease: &str, more: &str) -> Self {
         docker::tiny_image();
         let dir = tempfile::tempdir().unwrap();
         let ports = (free_port(), free_port());
@@ -54,7 +54,7 @@ impl Fleet {
         let data = dir.path().join("controller");
         std::fs::create_dir(dir.path().join("state")).unwrap();
         let text = format!(
-            "data_dir = {data:?}\nlease = \"2s\"\n\n[api]\nlisten = \"127.0.0.1:{}\"\n\n[agents]\nlisten = \"127.0.0.1:{}\"\n\n{more}",
+            "data_dir = {data:?}\nlease = {lease:?}\n\n[api]\nlisten = \"127.0.0.1:{}\"\n\n[agents]\nlisten = \"127.0.0.1:{}\"\n\n{more}",
             ports.0, ports.1
         );
         std::fs::write(&config, text).unwrap();
@@ -102,13 +102,7 @@ impl Fleet {
 
     /// Enrols an agent, starts it and waits until it is connected.
     pub fn add_agent(&mut self, name: &str) {
-        let made = self.json(&["join-token", "create"]);
-        self.write_agent(name, made["ca_pem"].as_str().unwrap(), "");
-        let at = |file: &str| self.dir.path().join(file);
-        std::fs::write(at("join"), made["token"].as_str().unwrap()).unwrap();
-        let mut enroll = Command::new(binaries().join("longshore-agent"));
-        enroll.arg("enroll").arg("--config").arg(self.config(name)).arg("--token-file").arg(at("join"));
-        let _enrolled = run(&mut enroll, b"").ok();
+        let _id = self.enrol(name, "drain_timeout = \"0s\"\n", "");
         self.start_agent(name);
         let agents = self.agents.len();
         wait_for("the agent", || {
@@ -116,14 +110,30 @@ impl Fleet {
         });
     }
 
-    /// Writes the configuration of an agent, with more fields.
-    pub fn write_agent(&self, name: &str, ca_pem: &str, more: &str) {
+    /// Enrols an agent with further settings, at the top of its configuration and at its end; answers its id.
+    pub fn enrol(&mut self, name: &str, top: &str, end: &str) -> String {
+        let made = self.json(&["join-token", "create"]);
+        self.write_agent(name, made["ca_pem"].as_str().unwrap(), (top, end));
+        let at = |file: &str| self.dir.path().join(file);
+        std::fs::write(at("join"), made["token"].as_str().unwrap()).unwrap();
+        let mut enroll = Command::new(binaries().join("longshore-agent"));
+        enroll.arg("enroll").arg("--config").arg(self.config(name)).arg("--token-file").arg(at("join"));
+        let enrolled = run(&mut enroll, b"").ok();
+        docker::agent_words(&(enrolled.text() + &enrolled.stderr)).expect("it says its id")
+    }
+
+    /// The process of an agent has ended, if it has.
+    pub fn has_ended(&mut self, name: &str) -> bool {
+        self.agents.get_mut(name).is_none_or(|child| child.try_wait().unwrap().is_some())
+    }
+
+    /// Writes the configuration of an agent, with more at its top and at its end.
+    pub fn write_agent(&self, name: &str, ca_pem: &str, (top, end): (&str, &str)) {
         let at = |file: &str| self.dir.path().join(file);
         std::fs::write(at("ca.pem"), ca_pem).unwrap();
-        let drain = if more.contains("drain_timeout") { "" } else { "drain_timeout = \"0s\"\n" };
         let text = format!(
-            "controller = \"https://127.0.0.1:{}\"\nca_file = {:?}\nstate_dir = {:?}\nname = \"{name}\"\nslots = 1\n{drain}metadata = \"allowed\"\n{more}\n\
-             [[mounts]]\nname = \"state\"\nsource = {:?}\ntarget = \"/state\"\nread_only = false\n",
+            "controller = \"https://127.0.0.1:{}\"\nca_file = {:?}\nstate_dir = {:?}\nname = \"{name}\"\nslots = 1\nmetadata = \"allowed\"\n{top}\n\
+             [[mounts]]\nname = \"state\"\nsource = {:?}\ntarget = \"/state\"\nread_only = false\n{end}",
             self.ports.1,
             at("ca.pem"),
             at(name),
@@ -190,7 +200,9 @@ impl Drop for Fleet {
         for child in self.agents.values_mut() {
             if child.try_wait().unwrap().is_none() {
                 signal(child, Signal::SIGCONT);
+                // The second of another kind: whatever it waits for, it ends now.
                 signal(child, Signal::SIGTERM);
+                signal(child, Signal::SIGINT);
                 let _status = child.wait();
             }
         }

@@ -7,6 +7,7 @@ pub mod debian;
 pub mod dev;
 pub mod docker;
 pub mod fleet;
+pub mod group;
 pub mod process;
 
 use sha2::{Digest as _, Sha256};

@@ -51,6 +51,14 @@ pub fn run(command: &mut Command, stdin: &[u8]) -> Done {
     }
 }
 
+/// Seconds on a clock that only goes forward, for what happens at a time of its own in the world outside.
+#[must_use]
+#[expect(clippy::disallowed_methods, reason = "a machine is taken away at its time, whatever the product does")]
+pub fn seconds() -> f64 {
+    static BEGAN: std::sync::LazyLock<Instant> = std::sync::LazyLock::new(Instant::now);
+    BEGAN.elapsed().as_secs_f64()
+}
+
 /// Asks `probe` until it answers; every probe starts a program, which paces the loop.
 ///
 /// # Panics

@@ -99,13 +99,13 @@ fn agents(fleet: &Fleet, more: &[&str]) -> Vec<Value> {
 fn a_machine_joins_works_leaves_and_stays_out_when_it_is_cut_off() {
     let region = Region::new();
     let mut fleet =
-        Fleet::start_with(&format!("[join.aws.certificates]\n{REGION} = {:?}\n", region.path("region.pem")));
+        Fleet::start_with("2s", &format!("[join.aws.certificates]\n{REGION} = {:?}\n", region.path("region.pem")));
     let instance = region.instance("i-0123456789abcdef0");
     let more = format!("drain_timeout = \"60s\"\njoin = \"aws\"\njoin_endpoint = {:?}\n", instance.endpoint());
 
     // There is no rule yet: it tries, and says why not.
     let made = fleet.json(&["join-rule", "create", "--pool", "default", "--aws-account", "999922223333"]);
-    fleet.write_agent("worker", made["ca_pem"].as_str().unwrap(), &more);
+    fleet.write_agent("worker", made["ca_pem"].as_str().unwrap(), (&more, ""));
     fleet.start_agent("worker");
     wait_for("a refusal", || fleet.logs().contains("`aws-account` is not `111122223333`").then_some(()));
     assert!(agents(&fleet, &["--all"]).is_empty());
@@ -128,7 +128,7 @@ fn a_machine_joins_works_leaves_and_stays_out_when_it_is_cut_off() {
     assert_eq!(back["id"], joined["id"]);
 
     // Another machine with the same document is refused: it is no other machine.
-    fleet.write_agent("thief", made["ca_pem"].as_str().unwrap(), &more);
+    fleet.write_agent("thief", made["ca_pem"].as_str().unwrap(), (&more, ""));
     fleet.start_agent("thief");
     wait_for("a refusal", || fleet.logs().contains("one machine is one agent").then_some(()));
     // Cut off, it loses its stream and does not come in again, with or without its key.

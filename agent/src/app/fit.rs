@@ -52,7 +52,10 @@ pub(super) async fn follow(
     held_back: watch::Sender<Option<String>>,
     mut hangups: watch::Receiver<u64>,
 ) {
-    while wanted.metadata == Metadata::Blocked || wanted.min_runc.is_some() {
+    if wanted.metadata == Metadata::Allowed && wanted.min_runc.is_none() {
+        return;
+    }
+    loop {
         let held = held_back.borrow().is_some();
         tokio::select! {
             () = tokio::time::sleep(if held { LOOK_AGAIN } else { LOOK_ANEW }) => {}

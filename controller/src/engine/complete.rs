@@ -298,7 +298,7 @@ impl Engine {
                     let row = own(tx, agent, &said).await?;
                     let mut step = step_row(tx, &row.attempt, slot).await?;
                     // Another agent may do better, and nothing was started yet: then the job goes back to the queue.
-                    let again = agent_fault && matches!(row.attempt.state, State::Preparing);
+                    let again = agent_fault && matches!(row.attempt.state, State::Offered | State::Preparing);
                     if !again {
                         step.reason = Some(reason.clone());
                         cannot_go_on(tx, cx, &row.attempt, slot, &mut step).await?;

@@ -151,9 +151,11 @@ pub(super) mod aws {
             match call {
                 Call::AskHook => {
                     let hook = api.hook(&who, group, hook.1, now).await?;
-                    return Ok(
-                        hook.map(|hook| Timeouts { heartbeat: hook.heartbeat_timeout, global: hook.global_timeout })
-                    );
+                    let hook = hook.ok_or_else(|| Error::Request {
+                        place: "the scaling group's API".to_owned(),
+                        what: format!("group `{group}` has no such hook for instances that terminate"),
+                    })?;
+                    return Ok(Some(Timeouts { heartbeat: hook.heartbeat_timeout, global: hook.global_timeout }));
                 }
                 Call::Heartbeat => api.heartbeat(&who, hook, instance, now).await?,
                 Call::Complete => api.complete(&who, hook, instance, now).await?,

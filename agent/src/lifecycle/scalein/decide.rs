@@ -16,6 +16,8 @@ use super::notice::{Look, Notice, Source, When};
 const REST: Duration = Duration::from_secs(30);
 /// A call that failed is tried again after this.
 const AGAIN: Duration = Duration::from_secs(5);
+/// The hook's timeouts are asked for again after this: from the start on, because a call may fail when it is needed.
+const ASK_AGAIN: Duration = Duration::from_secs(60);
 
 /// What is configured.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -75,8 +77,6 @@ struct Said {
 /// The hook while it holds the machine.
 #[derive(Debug, Clone, Default)]
 struct Hook {
-    /// Its timeouts are known as far as they can be.
-    asked: bool,
     tried: Option<Timestamp>,
     kept: Option<Timestamp>,
     /// The last call was not taken.
@@ -91,6 +91,9 @@ pub(crate) struct State {
     said: BTreeMap<Source, Said>,
     hook: Hook,
     timeouts: Timeouts,
+    /// The group has told them.
+    told: bool,
+    ask_tried: Option<Timestamp>,
     acknowledged: Option<String>,
     protected: Option<bool>,
     protect_tried: Option<Timestamp>,
@@ -105,6 +108,8 @@ impl State {
             said: BTreeMap::new(),
             hook: Hook::default(),
             timeouts,
+            told: false,
+            ask_tried: None,
             acknowledged: None,
             protected: None,
             protect_tried: None,
@@ -153,6 +158,10 @@ impl State {
         if self.holds() {
             self.hook_calls(busy, now, &mut calls);
         }
+        if self.rules.hook && !self.told && self.ask_tried.is_none_or(|tried| now.since(tried) >= ASK_AGAIN) {
+            self.ask_tried = Some(now);
+            calls.push(Call::AskHook);
+        }
         let waits = self.said.values().find_map(|said| said.notice.acknowledge.clone());
         if let Some(event) = waits.filter(|event| !busy && self.acknowledged.as_ref() != Some(event)) {
             calls.push(Call::Acknowledge(event));
@@ -182,9 +191,7 @@ impl State {
         };
         if due(self.hook.tried, wait) {
             self.hook.tried = Some(now);
-            let ask = call == Call::Heartbeat && !self.hook.asked;
             calls.push(call);
-            calls.extend(ask.then_some(Call::AskHook));
         }
     }
 
@@ -194,7 +201,7 @@ impl State {
             self.hook.failed = !done;
         }
         match call {
-            Call::AskHook => self.hook.asked = done,
+            Call::AskHook => self.told = done,
             Call::Heartbeat if done => self.hook.kept = Some(at),
             Call::Complete if done => self.hook.completed = true,
             Call::Protect(protected) if done => self.protected = Some(*protected),

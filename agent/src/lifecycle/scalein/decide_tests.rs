@@ -38,7 +38,7 @@ fn nothing_said_is_nothing_done() {
         state.saw((source, Ok(None)), at(1));
     }
     assert_eq!((state.leaving(at(0)), state.due(at(0))), (Leaving::default(), None));
-    assert_eq!(state.calls(false, at(0)), []);
+    assert_eq!((state.calls(false, at(0)), state.calls(false, at(1))), (vec![Call::AskHook], vec![]));
 }
 
 #[test]
@@ -97,6 +97,7 @@ fn the_hook_is_kept_alive_until_no_job_is_left_and_then_completed() {
     state.saw(says(Source::Group, When::Hook), at(0));
     assert_eq!(state.calls(true, at(0)), [Call::Heartbeat, Call::AskHook]);
     state.called(&Call::Heartbeat, true, at(0));
+    state.called(&Call::AskHook, true, at(0));
     state.told(Timeouts { heartbeat: secs(100), global: secs(3_600) });
     assert_eq!(hook(&mut state, 49), []);
     assert_eq!(hook(&mut state, 50), [Call::Heartbeat], "half of its timeout");
@@ -143,7 +144,7 @@ fn a_group_without_a_hook_of_ours_is_told_nothing() {
 
 #[test]
 fn the_instance_is_protected_while_it_has_jobs_and_a_while_after() {
-    let mut state = state();
+    let mut state = State::new(Rules { hook: false, ..rules() }, Timeouts::of(secs(300)));
     assert_eq!(state.calls(false, at(0)), []);
     assert_eq!(state.calls(true, at(1)), [Call::Protect(true)]);
     assert_eq!(state.calls(true, at(2)), [], "not each time");

@@ -227,3 +227,26 @@ async fn an_offer_that_is_not_answered_is_made_elsewhere() {
     let again = sim.offer().await;
     assert_eq!((again.deployment, again.fence.epoch), (id, 2));
 }
+
+/// Answers go over the stream and starts over a connection of their own, so one may overtake the other.
+#[tokio::test]
+async fn a_start_that_overtakes_the_answer_to_the_offer_is_one() {
+    let mut world = World::new().await;
+    let mut sim = world.agent().await;
+    let id = world.deploy().await;
+    let offer = sim.offer().await;
+    sim.grant(&world.engine, offer.fence, 0).await;
+    sim.accept(&world.engine, offer.fence).await;
+    assert_eq!(sim.finish(&world.engine, offer.fence, 0, code(0)).await.unwrap(), Some(1));
+    sim.grant(&world.engine, offer.fence, 1).await;
+    sim.finish(&world.engine, offer.fence, 1, code(0)).await.unwrap();
+    world.until(id, "succeeded").await;
+    // So may the word that nothing was started.
+    let again = world.deploy().await;
+    let offer = sim.offer().await;
+    sim.not_started(&world.engine, offer.fence, 0, true).await.unwrap();
+    sim.accept(&world.engine, offer.fence).await;
+    assert!(matches!(sim.told().await, ToAgent::Revoke { .. }));
+    let offer = sim.offer().await;
+    assert_eq!((offer.deployment, offer.fence.epoch), (again, 2), "the job is offered anew");
+}
