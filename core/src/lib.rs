@@ -61,6 +61,8 @@ pub mod gate;
 #[cfg(feature = "spec")]
 pub mod operation;
 #[cfg(feature = "spec")]
+pub mod scaling;
+#[cfg(feature = "spec")]
 pub mod source;
 #[cfg(feature = "spec")]
 pub mod spec;

@@ -1,0 +1,79 @@
+//! Why a queued job waits: one reason for each, so that the reasons add up to the queue.
+
+use std::collections::BTreeMap;
+
+use crate::placement::{Candidate, Request, rejections};
+
+/// The one reason why a queued job waits.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Waits {
+    /// An agent may have it: it is being handed out.
+    Offer,
+    /// Something that it must hold is held by another one, or is kept for one before it.
+    Lock,
+    /// Nothing starts in its pool.
+    Paused,
+    /// No agent of its pool is connected.
+    NoAgent,
+    /// The predicate that rejects the agent that came closest.
+    Predicate(&'static str),
+}
+
+/// Predicates that can be the reason, other than `pool` and `connected`: an agent for which one of those holds is not looked at.
+/// From what stands in the way for longest to what passes soonest.
+pub const PREDICATES: [&str; 7] = ["label", "mount", "profile", "slots", "draining", "engine", "declined"];
+
+impl Waits {
+    /// A stable word.
+    #[must_use]
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::Offer => "offer",
+            Self::Lock => "lock",
+            Self::Paused => "paused",
+            Self::NoAgent => "no_agent",
+            Self::Predicate(name) => name,
+        }
+    }
+}
+
+/// Why a job waits. `agents`: all that are connected; `lock`: it waits for something that it must hold.
+#[must_use]
+pub fn waits(agents: &[Candidate], request: &Request<'_>, lock: bool, paused: bool) -> Waits {
+    if lock {
+        return Waits::Lock;
+    }
+    if paused {
+        return Waits::Paused;
+    }
+    let mut nearest: Option<(usize, &'static str)> = None;
+    for agent in agents.iter().filter(|agent| agent.connected && agent.pool == request.pool) {
+        let found = rejections(agent, request);
+        // The predicate that takes longest to pass says what is in the way.
+        let Some(first) = found.iter().min_by_key(|found| rank(found.predicate)) else { return Waits::Offer };
+        if nearest.is_none_or(|(rank_of, _)| rank(first.predicate) > rank_of) {
+            nearest = Some((rank(first.predicate), first.predicate));
+        }
+    }
+    nearest.map_or(Waits::NoAgent, |(_, predicate)| Waits::Predicate(predicate))
+}
+
+/// Whether a further machine of the group would take the job. `labels`: those that its agents have.
+#[must_use]
+pub fn helped(why: Waits, agents: &[Candidate], request: &Request<'_>, labels: &BTreeMap<String, String>) -> bool {
+    match why {
+        Waits::Offer | Waits::Lock | Waits::Paused => false,
+        // What the machines of the group lack, a further one lacks too.
+        Waits::Predicate("label" | "mount" | "profile") => false,
+        Waits::NoAgent | Waits::Predicate(_) => {
+            let has =
+                |of: &BTreeMap<String, String>| request.labels.iter().all(|(name, value)| of.get(name) == Some(value));
+            has(labels) || agents.iter().any(|agent| agent.pool == request.pool && has(&agent.labels))
+        }
+    }
+}
+
+/// A predicate that is not in the list passes by itself or not at all; it stands before those that a free slot ends.
+fn rank(predicate: &str) -> usize {
+    PREDICATES.iter().position(|known| *known == predicate).unwrap_or(2)
+}
