@@ -7,6 +7,7 @@ pub mod artifacts;
 pub mod library;
 mod package;
 pub mod people;
+pub mod pool;
 pub mod releases;
 pub mod secrets;
 pub mod stack;
@@ -130,6 +131,9 @@ pub enum Command {
     Cancel(Id),
     /// List the agents.
     Agents,
+    /// Look at pools of agents, and change what is set for them.
+    #[command(subcommand)]
+    Pool(pool::PoolCommand),
     /// List the stack locks and who holds them.
     Locks,
     /// Make tokens with which agents join.

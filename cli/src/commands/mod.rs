@@ -19,6 +19,7 @@ mod logs;
 mod package;
 mod people;
 mod plan_text;
+mod pool;
 mod release;
 mod roles;
 mod secrets;
@@ -95,6 +96,7 @@ pub async fn run(cli: Cli, output: Output) -> Result<Exit, Failure> {
         Command::Artifact(command) => artifact::run(&context, &command).await,
         Command::Cancel(args) => cancel::run(&context, &args).await,
         Command::Agents => agents::run(&context).await,
+        Command::Pool(command) => pool::run(&context, &command).await,
         Command::Locks => locks::run(&context).await,
         Command::JoinToken(JoinTokenCommand::Create(args)) => join_token::create(&context, &args).await,
         Command::JoinToken(JoinTokenCommand::List) => join_token::list(&context).await,

@@ -13,5 +13,6 @@ mod git;
 mod help;
 mod init;
 mod people;
+mod pools;
 mod secrets;
 mod upload;

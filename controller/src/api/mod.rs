@@ -19,6 +19,7 @@ mod libraries;
 mod logs;
 mod operations;
 mod packages;
+mod pools;
 mod problem;
 mod projects;
 mod releases;
@@ -150,6 +151,8 @@ fn described() -> OpenApiRouter<Api> {
         .routes(routes!(libraries::list, libraries::create))
         .routes(routes!(libraries::show))
         .routes(routes!(libraries::set))
+        .routes(routes!(pools::list))
+        .routes(routes!(pools::show, pools::set))
         .routes(routes!(packages::list))
         .routes(routes!(packages::make))
         .routes(routes!(packages::head, packages::put))

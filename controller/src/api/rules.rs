@@ -127,6 +127,9 @@ pub const RULES: &[Rule] = &[
 
     rule(("GET", "/api/v1/agents"), ("agent.list", "agent"), (View, Server)),
     rule(("POST", "/api/v1/agents/{id}/revoke"), ("agent.revoke", "agent/{id}"), (Administer, Server)),
+    rule(("GET", "/api/v1/pools"), ("pool.list", "pool"), (View, Server)),
+    rule(("GET", "/api/v1/pools/{pool}"), ("pool.show", "pool/{pool}"), (View, Server)),
+    rule(("PUT", "/api/v1/pools/{pool}"), ("pool.set", "pool/{pool}"), (Administer, Server)),
     rule(("GET", "/api/v1/locks"), ("lock.list", "lock"), (View, Somewhere)),
     rule(("POST", "/api/v1/join-tokens"), ("join_token.create", "join_token"), (Administer, Server)),
     rule(("GET", "/api/v1/join-tokens"), ("join_token.list", "join_token"), (Administer, Server)),

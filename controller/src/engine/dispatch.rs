@@ -19,6 +19,7 @@ use super::cascade::{fence, move_step, stale};
 use super::create::gate;
 use super::cx::Cx;
 use super::flow::{begin, spec_of};
+use super::pools::{paused, settings};
 use super::{Engine, Error, Result, children};
 use crate::store;
 use crate::store::Tx;
@@ -49,9 +50,12 @@ impl Engine {
     /// Hands out what can be handed out now.
     async fn dispatch(&self) -> Result<()> {
         self.begin_pending().await?;
-        let (queued, locks, live) = self
+        let ((queued, locks, live), pools) = self
             .read(|tx| {
-                Box::pin(async move { Ok((tx.queued_jobs().await?, tx.locks().await?, tx.live_attempts().await?)) })
+                Box::pin(async move {
+                    let rows = (tx.queued_jobs().await?, tx.locks().await?, tx.live_attempts().await?);
+                    Ok((rows, settings(tx).await?))
+                })
             })
             .await?;
         let mut candidates = self.0.sessions.candidates(&busy(&live));
@@ -62,7 +66,7 @@ impl Engine {
             }
             let waits = row.locks.iter().any(|key| taken.contains(key));
             taken.extend(row.locks.iter().cloned());
-            if waits {
+            if waits || paused(&pools, &row.pool).is_some() {
                 continue;
             }
             let request = Request { pool: &row.pool, labels: &row.labels, steps: &row.steps };

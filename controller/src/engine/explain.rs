@@ -16,6 +16,7 @@ use super::dispatch::busy;
 use super::flow::{ahead, spec_of};
 use super::libraries::newest_rows;
 use super::offers::offer_steps;
+use super::pools::{paused, settings};
 use super::{Engine, Error, Result};
 use crate::store::Tx;
 use crate::store::rows::{ApprovalFilter, DeploymentRow, Owner, VariableRow};
@@ -108,6 +109,9 @@ impl Engine {
                     rules.extend(locks(tx, &row, now).await?);
                     rules.extend(approvals(tx, id).await?);
                     let jobs = tx.queued_jobs().await?;
+                    if let Some(words) = paused(&settings(tx).await?, spec.pool_of(&row.environment)) {
+                        rules.push(rule("pool", false, words));
+                    }
                     let place = (spec.pool_of(&row.environment).to_owned(), spec.agents_of(&row.environment));
                     let steps = match jobs.into_iter().find(|job| job.job.deployment == id) {
                         Some(job) => job.steps,

@@ -1,11 +1,12 @@
 //! What is shown. What a deployment waits for is worked out here, when it is asked for, and so never stale.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 
 use longshore_core::deployment::DeploymentState;
 use longshore_core::id::{AttemptId, DeploymentId};
 use longshore_core::init::MASK;
 use longshore_core::placement::{self, Candidate, Request};
+use longshore_core::pool::Pool;
 use longshore_core::step::{StepState, index_of};
 use longshore_core::time::Timestamp;
 
@@ -13,6 +14,7 @@ use super::artifacts::ArtifactCountView;
 use super::dispatch::busy;
 use super::flow::ahead;
 use super::live::Changes;
+use super::pools::{paused, settings};
 use super::view::{
     AgentView, AttemptView, DeploymentView, EventView, LocalView, LockView, LogView, ProgressView, StepView,
 };
@@ -44,6 +46,7 @@ struct Queue {
     jobs: Vec<JobRow>,
     live: Vec<AttemptRow>,
     approvals: Vec<ApprovalRow>,
+    pools: BTreeMap<String, Pool>,
     now: Timestamp,
 }
 
@@ -71,6 +74,7 @@ async fn queue(tx: &mut dyn Tx, now: Timestamp) -> Result<Queue> {
         jobs: tx.queued_jobs().await?,
         live: tx.live_attempts().await?,
         approvals: tx.approvals(&ApprovalFilter::default()).await?,
+        pools: settings(tx).await?,
         now,
     })
 }
@@ -120,6 +124,9 @@ impl Queue {
             );
         }
         let Some(job) = self.jobs.iter().find(|row| row.job.deployment == id) else { return ("queued", None) };
+        if let Some(words) = paused(&self.pools, &job.pool) {
+            return ("queued", Some(words));
+        }
         let request = Request { pool: &job.pool, labels: &job.labels, steps: &job.steps };
         if candidates.is_empty() {
             return ("queued", Some(format!("an agent in pool `{}`: none is connected", job.pool)));

@@ -11,6 +11,7 @@ pub mod artifacts;
 pub mod libraries;
 mod measured;
 pub mod people;
+pub mod pools;
 pub mod rows;
 mod sealed;
 pub mod sqlite;
@@ -26,6 +27,7 @@ use futures_util::future::BoxFuture;
 pub use artifacts::Artifacts;
 pub use libraries::{Libraries, LibraryRow};
 pub use measured::Measured;
+pub use pools::{PoolRow, Pools};
 pub use sealed::{DataKeyRow, SealedRow, Seals};
 pub use tx::Tx;
 

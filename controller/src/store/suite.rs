@@ -9,11 +9,13 @@ use longshore_core::attempt::{Attempt, State};
 use longshore_core::deployment::{Deployment, DeploymentState};
 use longshore_core::id::{AgentId, AttemptId, ControllerId, DeploymentId, JobId, ProjectId, ReleaseId, TokenId};
 use longshore_core::job::{self, Job};
+use longshore_core::pool::Pool;
 use longshore_core::step::StepState;
 use longshore_core::time::Timestamp;
 use longshore_core::variables::Scope;
 
 use super::artifacts::{ArtifactCount, ArtifactRow, Fate, UploadRow};
+use super::pools::PoolRow;
 use super::rows::{
     AgentRow, AttemptRow, CommitRow, DeploymentFilter, DeploymentRow, EventRow, JobRow, JoinTokenRow, LockRow, MetaRow,
     OutboxRow, Outcome, OutputRow, Owner, ProjectRow, ReleaseRow, RevisionRow, StepAttemptRow, StepRow, ToAgent,
@@ -234,6 +236,7 @@ pub(crate) async fn run(mut make: impl AsyncFnMut() -> Arc<dyn Store>) {
     a_step_is_granted_once(&make().await).await;
     what_has_ended_stays_as_it_is(&make().await).await;
     a_join_token_is_used_as_often_as_it_says(&make().await).await;
+    a_pools_settings_are_replaced(&make().await).await;
     lists_are_in_order(&make().await).await;
     files_of_steps_are_kept_once_and_counted(&make().await).await;
     releases::a_release_is_made_once_and_images_are_pinned_once(&make().await).await;
@@ -491,6 +494,24 @@ async fn a_join_token_is_used_as_often_as_it_says(store: &Arc<dyn Store>) {
         assert!(!tx.use_join_token(token(1, 1).id, agent_id(1), "csr", at(7)).await?, "it was taken back");
         assert!(tx.revoke_agent(agent_id(1), at(5)).await? && !tx.revoke_agent(agent_id(1), at(6)).await?);
         assert!(!tx.update_agent(&agent(1)).await?, "revoked");
+        Ok(())
+    })
+    .unwrap();
+}
+
+async fn a_pools_settings_are_replaced(store: &Arc<dyn Store>) {
+    let row = |revision, reason: &str| PoolRow {
+        name: "blue".to_owned(),
+        settings: Pool { paused: Some(reason.to_owned()), ..Pool::default() },
+        revision,
+        updated_at: at(5),
+        updated_by: "anna".to_owned(),
+    };
+    write!(store, tx => {
+        assert_eq!((tx.pools().await?, tx.pool("blue").await?), (Vec::new(), None));
+        tx.save_pool(&row(1, "one")).await?;
+        tx.save_pool(&row(2, "two")).await?;
+        assert_eq!((tx.pools().await?, tx.pool("blue").await?), (vec![row(2, "two")], Some(row(2, "two"))));
         Ok(())
     })
     .unwrap();

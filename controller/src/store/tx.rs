@@ -14,6 +14,7 @@ use super::Error;
 use super::artifacts::Artifacts;
 use super::libraries::Libraries;
 use super::people::People;
+use super::pools::Pools;
 use super::rows::{
     AgentRow, ApprovalFilter, ApprovalRow, AttemptRow, DeploymentFilter, DeploymentRow, EventRow, Images, JobRow,
     JoinTokenRow, LockRow, MetaRow, OutboxRow, PackageRow, PlanRow, ProjectRow, ReleaseFilter, ReleaseRow,
@@ -25,7 +26,7 @@ type Result<T> = std::result::Result<T, Error>;
 
 /// A transaction. `insert_*` fails when a constraint does; `update_*` and the like say with `false` that no row matched.
 #[async_trait]
-pub trait Tx: Artifacts + Libraries + People + Seals + Send {
+pub trait Tx: Artifacts + Libraries + People + Pools + Seals + Send {
     /// The installation; `None` before the first start.
     async fn meta(&mut self) -> Result<Option<MetaRow>>;
     /// Makes the installation.

@@ -14,6 +14,7 @@ mod openapi;
 mod packages;
 mod people;
 mod plane;
+mod pools;
 mod process;
 mod projects;
 mod secrets;

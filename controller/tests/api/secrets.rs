@@ -54,7 +54,8 @@ async fn no_route_answers_with_a_secret() {
             continue; // It does not end while the deployment waits; what it sends is the view of the deployment.
         }
         let id = if rule.over == Over::Deployment { deployment.as_str() } else { "x" };
-        let names = [("{id}", id), ("{name}", "shop"), ("{library}", "common"), ("{version}", "1.1.0")];
+        let names =
+            [("{id}", id), ("{name}", "shop"), ("{library}", "common"), ("{pool}", "default"), ("{version}", "1.1.0")];
         for variable in ["token", "key"] {
             let filled = names
                 .iter()

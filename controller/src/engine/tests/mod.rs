@@ -33,6 +33,7 @@ use longshore_core::fence::Fence;
 use longshore_core::id::{AgentId, DeploymentId};
 use longshore_core::init::ExitRecord;
 use longshore_core::offer::{Grant, Offer, Profile};
+use longshore_core::pool::Pool;
 use longshore_core::spool::{Header, Stream};
 use longshore_core::time::Timestamp;
 use longshore_proto::convert::{Completion, Ending};

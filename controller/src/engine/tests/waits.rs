@@ -43,6 +43,23 @@ async fn without_an_agent_it_says_which_predicate_rejects() {
 }
 
 #[tokio::test]
+async fn a_paused_pool_starts_nothing_until_it_is_resumed() {
+    let mut world = World::new().await;
+    let mut sim = world.agent().await;
+    let paused = Pool { paused: Some("hosts are updated".to_owned()), ..Pool::default() };
+    world.engine.set_pool("default", paused, Some(0), "anna").await.unwrap();
+    let id = world.deploy().await;
+    let (view, explained) = (world.view(id).await, world.engine.explain(id).await.unwrap());
+    assert_eq!(view.state, "queued");
+    assert!(view.waiting_for.unwrap().contains("pool `default` is paused (hosts are updated)"));
+    assert!(explained.rules.iter().any(|rule| rule.rule == "pool" && !rule.ok), "{explained:?}");
+    sim.heartbeat(&world.engine).await;
+    assert_eq!(world.view(id).await.state, "queued", "nothing was offered meanwhile");
+    world.engine.set_pool("default", Pool::default(), Some(1), "anna").await.unwrap();
+    assert_eq!(sim.offer().await.deployment, id);
+}
+
+#[tokio::test]
 async fn a_full_agent_gets_the_next_job_when_one_has_ended() {
     let mut world = World::new().await;
     let id = world.enroll("default").await;

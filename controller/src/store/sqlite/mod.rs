@@ -13,6 +13,7 @@ mod jobs;
 mod libraries;
 mod people;
 mod plans;
+mod pools;
 mod projects;
 mod releases;
 mod sealed;

@@ -1,0 +1,72 @@
+//! What is set for a pool on the server, and never by an agent.
+//!
+//! A pool that nothing was set for has the defaults: there is no need to make one. Every field may be left out, none is unknown.
+
+use serde::{Deserialize, Serialize};
+
+/// Longest text for people, in characters.
+const MAX_TEXT: usize = 500;
+
+/// The settings of a pool.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Pool {
+    /// What the pool is for, for people.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub description: Option<String>,
+    /// Why no job starts there; what runs goes on. Absent: jobs start.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub paused: Option<String>,
+}
+
+/// A setting that cannot be.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("`{field}`: {message}")]
+pub struct BadSetting {
+    /// The field, as in a file.
+    pub field: &'static str,
+    /// What is wrong with it.
+    pub message: String,
+}
+
+impl Pool {
+    /// Looks at what the types do not say.
+    ///
+    /// # Errors
+    /// The first setting that cannot be.
+    pub fn check(&self) -> Result<(), BadSetting> {
+        for (field, text) in [("description", &self.description), ("paused", &self.paused)] {
+            let Some(text) = text else { continue };
+            let bad = |message| Err(BadSetting { field, message });
+            if text.trim().is_empty() {
+                return bad("is empty: leave it out, or say something".to_owned());
+            }
+            if text.chars().count() > MAX_TEXT {
+                return bad(format!("has more than {MAX_TEXT} characters"));
+            }
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_left_out_is_the_default_and_what_is_unknown_is_refused() {
+        assert_eq!(serde_json::from_str::<Pool>("{}").unwrap(), Pool::default());
+        assert_eq!(serde_json::to_string(&Pool::default()).unwrap(), "{}");
+        let error = serde_json::from_str::<Pool>(r#"{"pause": "x"}"#).unwrap_err().to_string();
+        assert!(error.contains("unknown field `pause`"), "{error}");
+    }
+
+    #[test]
+    fn texts_have_bounds() {
+        let pool = |text: &str| Pool { paused: Some(text.to_owned()), ..Pool::default() };
+        assert_eq!(pool("update of the hosts").check(), Ok(()));
+        assert_eq!(pool(" ").check().unwrap_err().field, "paused");
+        assert_eq!(pool(&"ä".repeat(500)).check(), Ok(()));
+        assert!(pool(&"ä".repeat(501)).check().is_err());
+    }
+}
