@@ -41,7 +41,7 @@ pub mod lease;
 pub mod offer;
 #[cfg(feature = "domain")]
 pub mod placement;
-#[cfg(feature = "domain")]
+#[cfg(feature = "spec")]
 pub mod pool;
 #[cfg(feature = "domain")]
 pub mod problem;

@@ -4,6 +4,8 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::scaling::Settings;
+
 /// Longest text for people, in characters.
 const MAX_TEXT: usize = 500;
 
@@ -17,6 +19,9 @@ pub struct Pool {
     /// Why no job starts there; what runs goes on. Absent: jobs start.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub paused: Option<String>,
+    /// How many machines it has is the controller's affair; see `docs/scaling.md`. Absent: nobody's, or somebody else's.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub scaling: Option<Settings>,
 }
 
 /// A setting that cannot be.
@@ -44,6 +49,9 @@ impl Pool {
             if text.chars().count() > MAX_TEXT {
                 return bad(format!("has more than {MAX_TEXT} characters"));
             }
+        }
+        if let Some(scaling) = &self.scaling {
+            scaling.check().map_err(|(field, message)| BadSetting { field, message })?;
         }
         Ok(())
     }

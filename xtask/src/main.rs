@@ -18,6 +18,7 @@ mod lint;
 mod package;
 mod pulumi_image;
 mod sh;
+mod sim;
 mod test;
 
 use std::process::ExitCode;
@@ -30,6 +31,7 @@ const USAGE: &str = "usage: cargo xtask COMMAND
   ci                         lint, then test
   bench [NAME...] [--json FILE] [--runs N]
                              the figures of bench/, as ratios against the floor in the same run
+  sim scaling [--sweep]      waits and machine-hours of the scaler's decision, against a fixed fleet and plain target tracking
   package [--out DIR] [--package-version VERSION] [--profile PROFILE] [--twice]
                              .deb and .rpm of controller, agent and CLI, with SBOMs and SHA256SUMS; --twice compares two builds
   pulumi-image [--force]     makes longshore/pulumi:<CLI version> from package registries
@@ -68,6 +70,7 @@ fn run(command: &str, rest: &[String]) -> anyhow::Result<bool> {
             test::run()?;
         }
         "bench" => return bench::run(rest),
+        "sim" => return Ok(sim::run(rest)),
         "package" => match package::Options::parse(rest) {
             Some(options) => package::run(&options)?,
             None => return Ok(false),

@@ -72,7 +72,7 @@ impl Engine {
             let request = Request { pool: &row.pool, labels: &row.labels, steps: &row.steps };
             let Some(agent) = placement::pick(&candidates, &request).map(|agent| agent.id) else { continue };
             match self.assign(row, agent).await {
-                Ok(()) => {}
+                Ok(()) => self.0.scaling.worked(agent, self.clock().elapsed()),
                 // Someone was faster: the queue is looked at again.
                 Err(Error::Store(store::Error::Stale(_))) => self.0.dispatch.notify_one(),
                 Err(error) => return Err(error),
@@ -147,6 +147,10 @@ impl Engine {
                     since: cx.now,
                     cancel_asked: None,
                 };
+                // Its machine goes since it was picked.
+                if tx.scaled_in(agent).await? {
+                    return Err(stale(&agent));
+                }
                 take_locks(tx, cx, &row).await?;
                 let decision = job::decide(&row.job, &job::Event::Assign { attempt: id }, cx.now)
                     .map_err(|rejected| Error::Internal(rejected.to_string()))?;

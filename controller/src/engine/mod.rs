@@ -44,6 +44,8 @@ mod promote;
 mod read;
 mod releases;
 mod rotate;
+mod scale_in;
+mod scaling;
 mod sessions;
 mod ship;
 pub mod sources;
@@ -99,6 +101,8 @@ pub use pools::PoolView;
 pub use promote::{Promoted, PromotedTo, RolledBack};
 pub use releases::NewRelease;
 pub use rotate::{DataKeyView, RotationView, SecretsView};
+pub(crate) use scaling::{Decided, Scaled};
+pub use scaling::{LeavingView, PoolAgentsView, ScalerView, ScalingEventView, ScalingView, SlotsView};
 pub use sources::MadeView;
 pub use tokens::NewToken;
 pub use view::{
@@ -245,6 +249,7 @@ struct Inner {
     began_at: Timestamp,
     sessions: Sessions,
     live: Live,
+    scaling: scaling::Memory,
     /// There may be a job to hand out.
     dispatch: Notify,
     /// The next due time may have changed.
@@ -287,6 +292,7 @@ impl Engine {
             began_at,
             sessions,
             live,
+            scaling: scaling::Memory::default(),
             dispatch,
             timers,
             checks,
@@ -295,6 +301,7 @@ impl Engine {
             reseal,
             resealing: AtomicBool::new(false),
         }));
+        engine.hold_again().await?;
         let tasks = &engine.0.parts.tasks;
         tasks.spawn_until_stop("dispatcher", OnError::Stop, engine.clone().dispatch_forever());
         tasks.spawn_until_stop("timers", OnError::Stop, engine.clone().time_forever());

@@ -72,6 +72,8 @@ struct State {
     sessions: HashMap<AgentId, Session>,
     /// When each agent was last heard of, connected or not.
     seen: HashMap<AgentId, Duration>,
+    /// Their machines go: nothing is offered to them. The rows are the truth; see `scale_in`.
+    held: HashSet<AgentId>,
     next: u64,
 }
 
@@ -194,8 +196,19 @@ impl Sessions {
         }
     }
 
+    /// Nothing is offered to the agent from here on.
+    pub(super) fn hold(&self, agent: AgentId) {
+        self.lock().held.insert(agent);
+    }
+
+    /// The agent may be offered jobs again.
+    pub(super) fn let_go(&self, agent: AgentId) {
+        self.lock().held.remove(&agent);
+    }
+
     /// Connected agents as placement sees them.
     pub(super) fn candidates(&self, busy: &HashMap<AgentId, u32>) -> Vec<Candidate> {
+        let state = self.lock();
         let candidate = |(id, session): (&AgentId, &Session)| {
             let ability = session.ability.clone();
             Candidate {
@@ -203,7 +216,7 @@ impl Sessions {
                 pool: ability.pool,
                 labels: ability.labels,
                 connected: true,
-                draining: ability.draining,
+                draining: ability.draining || state.held.contains(id),
                 slots: ability.slots,
                 busy: busy.get(id).copied().unwrap_or(0).max(ability.slots.saturating_sub(ability.free)),
                 mounts: ability.mounts,
@@ -212,10 +225,13 @@ impl Sessions {
                 declined: ability.declined,
             }
         };
-        self.lock().sessions.iter().map(candidate).collect()
+        state.sessions.iter().map(candidate).collect()
     }
 
     pub(super) fn ability(&self, agent: AgentId) -> Option<Ability> {
-        self.lock().sessions.get(&agent).map(|session| session.ability.clone())
+        let state = self.lock();
+        let mut ability = state.sessions.get(&agent).map(|session| session.ability.clone())?;
+        ability.draining |= state.held.contains(&agent);
+        Some(ability)
     }
 }

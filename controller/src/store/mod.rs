@@ -13,6 +13,7 @@ mod measured;
 pub mod people;
 pub mod pools;
 pub mod rows;
+pub mod scaling;
 mod sealed;
 pub mod sqlite;
 #[cfg(test)]
@@ -28,6 +29,7 @@ pub use artifacts::Artifacts;
 pub use libraries::{Libraries, LibraryRow};
 pub use measured::Measured;
 pub use pools::{PoolRow, Pools};
+pub use scaling::{ScaleInRow, Scaling, ScalingRow};
 pub use sealed::{DataKeyRow, SealedRow, Seals};
 pub use tx::Tx;
 

@@ -21,6 +21,7 @@ use super::rows::{
     OutboxRow, Outcome, OutputRow, Owner, ProjectRow, ReleaseRow, RevisionRow, StepAttemptRow, StepRow, ToAgent,
     TokenRow, VariableRow, VariableValue,
 };
+use super::scaling::{Action, ScaleInRow, ScalingRow};
 use super::{Error, Store};
 
 fn at(micros: i64) -> Timestamp {
@@ -237,6 +238,7 @@ pub(crate) async fn run(mut make: impl AsyncFnMut() -> Arc<dyn Store>) {
     what_has_ended_stays_as_it_is(&make().await).await;
     a_join_token_is_used_as_often_as_it_says(&make().await).await;
     a_pools_settings_are_replaced(&make().await).await;
+    what_the_scaler_did_is_kept_and_a_machine_goes_once(&make().await).await;
     lists_are_in_order(&make().await).await;
     files_of_steps_are_kept_once_and_counted(&make().await).await;
     releases::a_release_is_made_once_and_images_are_pinned_once(&make().await).await;
@@ -494,6 +496,45 @@ async fn a_join_token_is_used_as_often_as_it_says(store: &Arc<dyn Store>) {
         assert!(!tx.use_join_token(token(1, 1).id, agent_id(1), "csr", at(7)).await?, "it was taken back");
         assert!(tx.revoke_agent(agent_id(1), at(5)).await? && !tx.revoke_agent(agent_id(1), at(6)).await?);
         assert!(!tx.update_agent(&agent(1)).await?, "revoked");
+        Ok(())
+    })
+    .unwrap();
+}
+
+async fn what_the_scaler_did_is_kept_and_a_machine_goes_once(store: &Arc<dyn Store>) {
+    filled(store).await;
+    let did = |pool: &str, n: u32, action| ScalingRow {
+        pool: pool.to_owned(),
+        at: at(i64::from(n)),
+        action,
+        from: n,
+        to: n + 1,
+        message: "for 1 job".to_owned(),
+    };
+    let goes = |told_at| ScaleInRow {
+        agent: agent_id(1),
+        pool: "blue".to_owned(),
+        instance: "i-1".to_owned(),
+        since: at(7),
+        told_at,
+    };
+    write!(store, tx => {
+        for row in [did("blue", 1, Action::Grow), did("blue", 2, Action::Refused), did("red", 3, Action::Grow)] {
+            tx.insert_scaling(&row).await?;
+        }
+        assert_eq!(tx.scalings("blue", 9).await?, [did("blue", 2, Action::Refused), did("blue", 1, Action::Grow)]);
+        assert_eq!(tx.scalings("blue", 1).await?, [did("blue", 2, Action::Refused)]);
+        assert_eq!(tx.last_scaling("blue", Action::Grow).await?, Some(did("blue", 1, Action::Grow)));
+        assert_eq!(tx.last_scaling("blue", Action::Shrink).await?, None);
+        for n in 10..600 {
+            tx.insert_scaling(&did("blue", n, Action::Failed)).await?;
+        }
+        assert_eq!((tx.scalings("blue", 1_000).await?.len(), tx.scalings("red", 9).await?.len()), (500, 1));
+        assert!(tx.insert_scale_in(&goes(None)).await? && !tx.insert_scale_in(&goes(None)).await?);
+        assert!(tx.scaled_in(agent_id(1)).await? && !tx.scaled_in(agent_id(2)).await?);
+        tx.told_scale_in(agent_id(1), at(9)).await?;
+        assert_eq!(tx.scale_ins().await?, [goes(Some(at(9)))]);
+        assert!(tx.remove_scale_in(agent_id(1)).await? && !tx.remove_scale_in(agent_id(1)).await?);
         Ok(())
     })
     .unwrap();

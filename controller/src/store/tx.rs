@@ -20,13 +20,14 @@ use super::rows::{
     JoinTokenRow, LockRow, MetaRow, OutboxRow, PackageRow, PlanRow, ProjectRow, ReleaseFilter, ReleaseRow,
     ReservationRow, RevisionRow, StepAttemptRow, StepRow, TokenRow, VariableRow, VoteRow,
 };
+use super::scaling::Scaling;
 use super::sealed::Seals;
 
 type Result<T> = std::result::Result<T, Error>;
 
 /// A transaction. `insert_*` fails when a constraint does; `update_*` and the like say with `false` that no row matched.
 #[async_trait]
-pub trait Tx: Artifacts + Libraries + People + Pools + Seals + Send {
+pub trait Tx: Artifacts + Libraries + People + Pools + Scaling + Seals + Send {
     /// The installation; `None` before the first start.
     async fn meta(&mut self) -> Result<Option<MetaRow>>;
     /// Makes the installation.

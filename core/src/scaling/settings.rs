@@ -20,7 +20,7 @@ pub struct Settings {
     /// Most machines.
     pub max: u32,
     /// Slots that are kept free for whoever comes next.
-    #[serde(default)]
+    #[serde(default = "defaults::warm")]
     pub warm: u32,
     /// Jobs that a machine of the group runs at once.
     #[serde(default = "one")]
@@ -87,12 +87,16 @@ pub enum Target {
 mod defaults {
     use std::time::Duration;
 
+    pub(super) const fn warm() -> u32 {
+        2
+    }
+
     pub(super) const fn cooldown_up() -> Duration {
         Duration::from_secs(15)
     }
 
     pub(super) const fn cooldown_down() -> Duration {
-        Duration::from_secs(60)
+        Duration::from_secs(30)
     }
 
     pub(super) const fn max_step_down() -> u32 {
@@ -100,7 +104,7 @@ mod defaults {
     }
 
     pub(super) const fn idle() -> Duration {
-        Duration::from_secs(5 * 60)
+        Duration::from_secs(2 * 60)
     }
 }
 
@@ -115,7 +119,7 @@ impl Settings {
         Self {
             min: 0,
             max,
-            warm: 0,
+            warm: defaults::warm(),
             slots_per_agent: one(),
             labels: BTreeMap::new(),
             cooldown_up: defaults::cooldown_up(),
@@ -140,10 +144,6 @@ impl Settings {
         }
         if self.slots_per_agent == 0 || self.slots_per_agent > 1_000 {
             return Err(("scaling.slots_per_agent", format!("`{}` is not between 1 and 1000", self.slots_per_agent)));
-        }
-        let slots = self.max.saturating_mul(self.slots_per_agent);
-        if self.warm > slots {
-            return Err(("scaling.warm", format!("`{}` is more than {slots}, all slots of `max` machines", self.warm)));
         }
         let spans = [
             ("scaling.cooldown_up", self.cooldown_up),

@@ -17,7 +17,7 @@ fn target() -> Target {
 }
 
 fn settings() -> Settings {
-    Settings { min: 1, idle: 60 * SECOND, ..Settings::new(10, target()) }
+    Settings { min: 1, warm: 0, cooldown_down: 60 * SECOND, idle: 60 * SECOND, ..Settings::new(10, target()) }
 }
 
 fn machine(n: u8, busy: u32, idle: u64) -> Machine {
@@ -127,7 +127,6 @@ fn settings_that_cannot_be_are_named() {
     assert_eq!(fields(|s| s.max = 0), "scaling.max");
     assert_eq!(fields(|s| s.min = 11), "scaling.min");
     assert_eq!(fields(|s| s.slots_per_agent = 0), "scaling.slots_per_agent");
-    assert_eq!(fields(|s| s.warm = 11), "scaling.warm");
     assert_eq!(fields(|s| s.idle = 90_000 * SECOND), "scaling.idle");
     let gcp = |location: &str, group: &str| Target::Gcp {
         project: "shop".to_owned(),
