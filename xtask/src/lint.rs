@@ -59,13 +59,14 @@ fn rust_files() -> anyhow::Result<Vec<PathBuf>> {
 
 /// Dependencies point one way, and core stays free of I/O.
 fn directions() -> anyhow::Result<()> {
-    let ours: [(&str, &[&str]); 7] = [
+    let ours: [(&str, &[&str]); 8] = [
         ("core", &[]),
         ("proto", &["longshore-core"]),
+        ("cloud", &["longshore-core"]),
         ("agent/init", &["longshore-core"]),
-        ("agent", &["longshore-core", "longshore-proto"]),
+        ("agent", &["longshore-cloud", "longshore-core", "longshore-proto"]),
         ("source", &["longshore-core"]),
-        ("controller", &["longshore-core", "longshore-proto", "longshore-source"]),
+        ("controller", &["longshore-cloud", "longshore-core", "longshore-proto", "longshore-source"]),
         ("cli", &["longshore-core", "longshore-source"]),
     ];
     for (folder, allowed) in ours {

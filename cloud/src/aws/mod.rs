@@ -1,0 +1,23 @@
+//! Signed calls to AWS' query APIs.
+
+mod autoscaling;
+mod query;
+
+use longshore_core::secret::Secret;
+use longshore_core::time::Timestamp;
+
+pub use autoscaling::{AutoScaling, Hook, Member};
+pub use query::{QueryApi, Xml};
+
+/// Who signs.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Credentials {
+    /// Its public half.
+    pub access_key_id: String,
+    /// What signs.
+    pub secret_access_key: Secret,
+    /// Of credentials that end.
+    pub session_token: Option<Secret>,
+    /// When they end.
+    pub until: Option<Timestamp>,
+}
