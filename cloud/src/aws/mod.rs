@@ -1,12 +1,14 @@
 //! Signed calls to AWS' query APIs.
 
 mod autoscaling;
+mod group;
 mod query;
 
 use longshore_core::secret::Secret;
 use longshore_core::time::Timestamp;
 
 pub use autoscaling::{AutoScaling, Hook, Member};
+pub use group::{Group, Groups};
 pub use query::{QueryApi, Xml};
 
 /// Who signs.
