@@ -25,12 +25,12 @@ use crate::engine::{self, Engine};
 use crate::identity::{self, Ca, Incoming, TokenHash, TokenKind};
 use crate::logs::{self, Logs};
 use crate::manager::Manager;
-use crate::secrets;
 use crate::store::rows::MetaRow;
 use crate::store::sqlite::Sqlite;
 use crate::store::{self, Measured, Store};
 use crate::tasks::{OnError, Tasks};
 use crate::{agents, telemetry};
+use crate::{scaler, secrets};
 
 /// Name of the database's file.
 const DATABASE: &str = "controller.db";
@@ -144,6 +144,7 @@ impl App {
             settings: config.engine,
         };
         let engine = Engine::start(parts).await?;
+        scaler::start(engine.clone(), config.scaling, clock.clone(), &tasks);
         engine.ensure_admin().await?;
         admin_token(&data_dir, &store, &engine, &clock).await?;
         let api = Api::new(api::Parts {

@@ -9,6 +9,7 @@
     reason = "a command-line tool talks to its user, and measures time"
 )]
 
+mod alerts;
 mod bench;
 mod build;
 mod demo;
@@ -32,6 +33,7 @@ const USAGE: &str = "usage: cargo xtask COMMAND
   bench [NAME...] [--json FILE] [--runs N]
                              the figures of bench/, as ratios against the floor in the same run
   sim scaling [--sweep]      waits and machine-hours of the scaler's decision, against a fixed fleet and plain target tracking
+  alerts                     alert rules and the Grafana board, with Prometheus' own tool
   package [--out DIR] [--package-version VERSION] [--profile PROFILE] [--twice]
                              .deb and .rpm of controller, agent and CLI, with SBOMs and SHA256SUMS; --twice compares two builds
   pulumi-image [--force]     makes longshore/pulumi:<CLI version> from package registries
@@ -70,6 +72,7 @@ fn run(command: &str, rest: &[String]) -> anyhow::Result<bool> {
             test::run()?;
         }
         "bench" => return bench::run(rest),
+        "alerts" if rest.is_empty() => alerts::run()?,
         "sim" => return Ok(sim::run(rest)),
         "package" => match package::Options::parse(rest) {
             Some(options) => package::run(&options)?,

@@ -20,6 +20,7 @@ mod package;
 mod people;
 mod plan_text;
 mod pool;
+mod pool_scaling;
 mod release;
 mod roles;
 mod secrets;

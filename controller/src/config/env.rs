@@ -49,6 +49,12 @@ fn set(file: &mut File, key: &str, value: &str) -> Result<(), String> {
         "SOURCES__MAX_BYTES" => file.sources.max_bytes = Some(parse(value, "a number of bytes")?),
         "SOURCES__TIMEOUT" => file.sources.timeout = Some(value.parse()?),
         "SOURCES__AT_ONCE" => file.sources.at_once = Some(parse(value, "a number")?),
+        "SCALING__INTERVAL" => file.scaling.interval = Some(value.parse()?),
+        "SCALING__COMMAND_TIMEOUT" => file.scaling.command_timeout = Some(value.parse()?),
+        "SCALING__AWS_ENDPOINT" => file.scaling.aws_endpoint = Some(value.to_owned()),
+        "SCALING__GCP_ENDPOINT" => file.scaling.gcp_endpoint = Some(value.to_owned()),
+        "SCALING__AZURE_ENDPOINT" => file.scaling.azure_endpoint = Some(value.to_owned()),
+        "SCALING__METADATA_ENDPOINT" => file.scaling.metadata_endpoint = Some(value.to_owned()),
         _ => return Err("no such field; see docs/controller-config.md for what can be set".to_owned()),
     }
     Ok(())

@@ -1,5 +1,6 @@
 //! The file as it is written: everything optional, nothing unknown.
 
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -44,6 +45,7 @@ pub(super) struct File {
     pub(super) log: Log,
     pub(super) secrets: Secrets,
     pub(super) sources: Sources,
+    pub(super) scaling: Scaling,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -88,4 +90,16 @@ pub(super) struct Sources {
     pub(super) max_bytes: Option<u64>,
     pub(super) timeout: Option<Span>,
     pub(super) at_once: Option<usize>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct Scaling {
+    pub(super) interval: Option<Span>,
+    pub(super) commands: Option<BTreeMap<String, Vec<String>>>,
+    pub(super) command_timeout: Option<Span>,
+    pub(super) aws_endpoint: Option<String>,
+    pub(super) gcp_endpoint: Option<String>,
+    pub(super) azure_endpoint: Option<String>,
+    pub(super) metadata_endpoint: Option<String>,
 }

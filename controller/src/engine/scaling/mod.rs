@@ -53,6 +53,13 @@ pub(crate) struct Scaled {
     pub(crate) leaving: Vec<ScaleInRow>,
 }
 
+impl Scaled {
+    /// Machines of the group whose agents are connected.
+    pub(crate) fn members(&self) -> u32 {
+        number(self.signals.machines.iter().filter(|machine| machine.member && !machine.leaving).count())
+    }
+}
+
 /// What is kept in memory; after a restart it is worked out anew, and no agent counts as idle for longer than that.
 #[derive(Debug, Default)]
 pub(super) struct Memory {
@@ -210,7 +217,11 @@ impl Engine {
                     for (name, _) in rows.pools.iter().filter(|(_, set)| set.scaling.is_some()) {
                         let grown = tx.last_scaling(name, Action::Grow).await?;
                         let shrunk = tx.last_scaling(name, Action::Shrink).await?;
-                        past.insert(name.clone(), (grown, shrunk));
+                        // What failed left the group as it was.
+                        let set = tx.scalings(name, SHOWN).await?.into_iter();
+                        let set =
+                            set.filter(|row| matches!(row.action, Action::Grow | Action::Shrink | Action::Failed));
+                        past.insert(name.clone(), (grown, shrunk, set.map(|row| row.to).next()));
                     }
                     Ok((rows, past))
                 })
@@ -218,15 +229,13 @@ impl Engine {
             .await?;
         self.remember(&rows);
         let (now, mut all) = (self.clock().now(), Vec::new());
-        for (pool, (grown, shrunk)) in past {
+        for (pool, (grown, shrunk, last_set)) in past {
             let Some(settings) = rows.pools.get(&pool).and_then(|set| set.scaling.clone()) else { continue };
             let view = self.counted(&rows, &pool, now);
             let instances = instances(&rows, &pool, &settings);
             let mut signals = self.signals(&pool, &rows, &instances);
             (signals.helped, signals.doubt) = (view.helped, self.doubt(&pool, &rows));
-            let history =
-                History { grown: grown.as_ref().map(|row| row.at), shrunk: shrunk.as_ref().map(|row| row.at) };
-            let last_set = [grown, shrunk].into_iter().flatten().max_by_key(|row| row.at).map(|row| row.to);
+            let history = History { grown: grown.map(|row| row.at), shrunk: shrunk.map(|row| row.at) };
             let leaving = rows.leaving.iter().filter(|row| row.pool == pool).cloned().collect();
             all.push(Scaled { pool, settings, signals, history, last_set, instances, leaving });
         }
