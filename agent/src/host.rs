@@ -27,6 +27,10 @@ pub struct Facts {
     pub disk_total: u64,
     /// What is left of it for this process.
     pub disk_available: u64,
+    /// Inodes of it; 0: it counts none.
+    pub inodes_total: u64,
+    /// What is left of them for this process.
+    pub inodes_available: u64,
 }
 
 /// Reads facts again and again at little cost: what does not change is read once.
@@ -65,9 +69,9 @@ impl Probe {
             facts.memory_available = system.available_memory();
         }
         facts.load = System::load_average().map_or(0.0, |load| load.one);
-        if let Ok(disk) = nix::sys::statvfs::statvfs(&self.state_dir) {
-            facts.disk_total = disk.blocks().saturating_mul(disk.fragment_size());
-            facts.disk_available = disk.blocks_available().saturating_mul(disk.fragment_size());
+        if let Ok(left) = crate::water::left(&self.state_dir) {
+            (facts.disk_total, facts.disk_available) = (left.total, left.bytes);
+            (facts.inodes_total, facts.inodes_available) = (left.inodes_total, left.inodes);
         }
         facts
     }
@@ -77,6 +81,13 @@ impl Probe {
 #[must_use]
 pub fn hostname() -> String {
     nix::unistd::gethostname().map_or_else(|_| "unknown".to_owned(), |name| name.to_string_lossy().into_owned())
+}
+
+/// Memory of the host in bytes; 0 when the kernel does not say.
+#[must_use]
+pub fn memory() -> u64 {
+    let kind = RefreshKind::nothing().with_memory(MemoryRefreshKind::nothing().with_ram());
+    System::new_with_specifics(kind).map_or(0, |system| system.total_memory())
 }
 
 /// Names this boot of the host: another one means that every process of before is gone.

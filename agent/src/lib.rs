@@ -24,3 +24,4 @@ pub mod shipper;
 pub mod status;
 pub mod supervisor;
 pub mod tasks;
+pub mod water;

@@ -3,6 +3,7 @@
 //! The texts here are the manual that people read first; `tests/help` holds them as golden files.
 
 pub mod account;
+pub mod agent;
 pub mod artifacts;
 pub mod library;
 mod package;
@@ -131,6 +132,9 @@ pub enum Command {
     Cancel(Id),
     /// List the agents.
     Agents,
+    /// Do something about one agent.
+    #[command(subcommand)]
+    Agent(agent::AgentCommand),
     /// Look at pools of agents, and change what is set for them.
     #[command(subcommand)]
     Pool(pool::PoolCommand),

@@ -11,7 +11,7 @@ use crate::time::Timestamp;
 /// Attempts that may be given up between claim and start until the job itself fails: a job that takes its agents with it
 /// is not passed on for ever. An offer that was declined does not count: the job waits, and says for what.
 pub const MAX_ABANDONED: u32 = 10;
-/// How long a job may wait in the queue before it fails.
+/// How long a job may wait in the queue before it fails, if nothing shorter was asked for.
 pub const MAX_QUEUED: Duration = Duration::from_secs(7 * 24 * 3_600);
 
 /// A job as the database has it.
@@ -29,13 +29,17 @@ pub struct Job {
     pub epoch: u64,
     /// Attempts that were given up before a start.
     pub abandoned: u32,
+    /// Since when it waits for an agent to claim it. An offer that was declined does not interrupt that, a claim does.
+    pub waits_since: Timestamp,
+    /// How long it may wait.
+    pub max_wait: Duration,
 }
 
 /// Where a job stands.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "state", rename_all = "snake_case")]
 pub enum State {
-    /// Waits for its locks and an agent. Limit: [`MAX_QUEUED`].
+    /// Waits for its locks and an agent. Limit: the job's own `max_wait`.
     Queued,
     /// An attempt has it. The attempt's state has the limit.
     Assigned {
@@ -113,15 +117,6 @@ impl State {
             Self::Ended { .. } => "ended",
         }
     }
-
-    /// How long the state may last; `None` where the attempt's limit counts or nothing follows.
-    #[must_use]
-    pub const fn limit(&self) -> Option<Duration> {
-        match self {
-            Self::Queued => Some(MAX_QUEUED),
-            Self::Assigned { .. } | Self::Ended { .. } => None,
-        }
-    }
 }
 
 /// Decides what an event makes of a job.
@@ -141,7 +136,10 @@ pub fn decide(job: &Job, event: &Event, now: Timestamp) -> Result<Decision, Reje
         }
         (State::Queued, Event::LimitPassed) => Ok(job.end(
             Outcome::Failed {
-                reason: format!("waited {} days in the queue; nothing was started", MAX_QUEUED.as_secs() / 86_400),
+                reason: format!(
+                    "waited {} for an agent to take it, which is as long as it may; nothing was started",
+                    words(job.max_wait)
+                ),
             },
             now,
         )),
@@ -163,6 +161,13 @@ pub fn decide(job: &Job, event: &Event, now: Timestamp) -> Result<Decision, Reje
 }
 
 impl Job {
+    /// Queued without having waited.
+    #[must_use]
+    pub const fn new(id: JobId, deployment: DeploymentId, max_wait: Duration, now: Timestamp) -> Self {
+        let state = State::Queued;
+        Self { id, deployment, state, since: now, epoch: 0, abandoned: 0, waits_since: now, max_wait }
+    }
+
     fn to(&self, state: State, since: Timestamp, effects: Vec<Effect>) -> Decision {
         Decision { next: Self { state, since, ..self.clone() }, effects }
     }
@@ -186,9 +191,23 @@ impl Job {
             return decision;
         }
         let mut decision = self.to(State::Queued, now, back_to_the_queue(reason));
-        decision.next.abandoned = abandoned;
+        (decision.next.abandoned, decision.next.waits_since) = (abandoned, now);
         decision
     }
+}
+
+/// A time for people, without what is less than a second.
+fn words(time: Duration) -> String {
+    let units = [("d", 86_400), ("h", 3_600), ("m", 60), ("s", 1)];
+    let mut left = time.as_secs();
+    let mut words = Vec::new();
+    for (unit, length) in units {
+        if left >= length {
+            words.push(format!("{}{unit}", left / length));
+            left %= length;
+        }
+    }
+    if words.is_empty() { "0s".to_owned() } else { words.concat() }
 }
 
 fn back_to_the_queue(reason: &str) -> Vec<Effect> {
@@ -208,6 +227,8 @@ mod tests {
             since: at,
             epoch: 3,
             abandoned: 0,
+            waits_since: at,
+            max_wait: Duration::from_secs(7_500),
         }
     }
 
@@ -285,6 +306,27 @@ mod tests {
             current = decide(&current, &declined, now).unwrap().next;
         }
         assert_eq!((current.state, current.abandoned), (State::Queued, 0));
+    }
+
+    #[test]
+    fn a_declined_offer_does_not_end_the_wait_and_a_claim_does() {
+        let after = |declined| {
+            let (at, later) = (Timestamp::from_micros(5), Timestamp::from_micros(9));
+            let assigned = decide(&job(State::Queued), &Event::Assign { attempt: attempt() }, at).unwrap().next;
+            let over = Event::AttemptOver(Outcome::Abandoned { reason: "left".to_owned(), declined });
+            decide(&assigned, &over, later).unwrap().next.waits_since
+        };
+        assert_eq!((after(true), after(false)), (Timestamp::from_micros(1), Timestamp::from_micros(9)));
+    }
+
+    #[test]
+    fn one_that_waited_too_long_says_how_long() {
+        let ended = decide(&job(State::Queued), &Event::LimitPassed, Timestamp::from_micros(9)).unwrap().next.state;
+        let State::Ended { outcome: Outcome::Failed { reason } } = ended else { panic!("{ended:?}") };
+        assert_eq!(reason, "waited 2h5m for an agent to take it, which is as long as it may; nothing was started");
+        assert_eq!(words(MAX_QUEUED), "7d");
+        let assigned = State::Assigned { attempt: attempt() };
+        assert!(decide(&job(assigned), &Event::LimitPassed, Timestamp::from_micros(9)).is_err(), "never once claimed");
     }
 
     #[test]

@@ -30,6 +30,8 @@ pub mod circle;
 #[cfg(feature = "domain")]
 pub mod deployment;
 #[cfg(feature = "domain")]
+pub mod fair;
+#[cfg(feature = "domain")]
 pub mod fence;
 #[cfg(feature = "domain")]
 pub mod id;
@@ -47,6 +49,10 @@ pub mod pool;
 pub mod problem;
 #[cfg(feature = "spec")]
 pub mod process;
+#[cfg(feature = "domain")]
+pub mod quarantine;
+#[cfg(feature = "domain")]
+pub mod resources;
 #[cfg(feature = "domain")]
 pub mod step;
 #[cfg(feature = "domain")]

@@ -5,6 +5,7 @@ use std::time::Duration;
 use crate::artifacts::Limits;
 use crate::fence::Fence;
 use crate::id::{DeploymentId, JobId};
+use crate::resources::Resources;
 use crate::secret::Secret;
 
 /// A job as it is offered to an agent. Holds nothing secret.
@@ -54,6 +55,9 @@ pub struct OfferStep {
     pub mounts: Vec<String>,
     /// The step runs Pulumi.
     pub pulumi: bool,
+    /// What its container may take of the host.
+    #[serde(default, skip_serializing_if = "Resources::is_none")]
+    pub resources: Resources,
 }
 
 /// Executor profile (DESIGN section 5).

@@ -148,6 +148,7 @@ fn bare(name: String, action: Action) -> Step {
         timeout: None,
         network: crate::spec::Network::default(),
         profile: crate::spec::Profile::default(),
+        resources: crate::resources::Resources::default(),
         needs: None,
         group: None,
         when: None,

@@ -4,6 +4,8 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::placement::{Placement, Strategy};
+use crate::quarantine;
 use crate::scaling::Settings;
 
 /// Longest text for people, in characters.
@@ -22,6 +24,19 @@ pub struct Pool {
     /// How many machines it has is the controller's affair; see `docs/scaling.md`. Absent: nobody's, or somebody else's.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub scaling: Option<Settings>,
+    /// Which of several free agents gets a job.
+    #[serde(skip_serializing_if = "is_default")]
+    pub placement: Strategy,
+    /// Most jobs of one project that run there at once. Absent: any number.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub max_per_project: Option<u32>,
+    /// Failures of its own in a row after which an agent gets no jobs until a probe passes; 0: never. Absent: 3.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub quarantine_after: Option<u32>,
+}
+
+fn is_default<T: Default + PartialEq>(value: &T) -> bool {
+    *value == T::default()
 }
 
 /// A setting that cannot be.
@@ -53,7 +68,23 @@ impl Pool {
         if let Some(scaling) = &self.scaling {
             scaling.check().map_err(|(field, message)| BadSetting { field, message })?;
         }
+        if self.max_per_project == Some(0) {
+            let message = "0 would let no job start: leave it out, or pause the pool".to_owned();
+            return Err(BadSetting { field: "max_per_project", message });
+        }
         Ok(())
+    }
+
+    /// What it says about its jobs' places.
+    #[must_use]
+    pub const fn placement(&self) -> Placement {
+        Placement { strategy: self.placement, max_per_project: self.max_per_project }
+    }
+
+    /// Failures in a row after which an agent is quarantined; 0: never.
+    #[must_use]
+    pub fn quarantine_after(&self) -> u32 {
+        self.quarantine_after.unwrap_or(quarantine::DEFAULT_AFTER)
     }
 }
 
@@ -67,6 +98,17 @@ mod tests {
         assert_eq!(serde_json::to_string(&Pool::default()).unwrap(), "{}");
         let error = serde_json::from_str::<Pool>(r#"{"pause": "x"}"#).unwrap_err().to_string();
         assert!(error.contains("unknown field `pause`"), "{error}");
+    }
+
+    #[test]
+    fn places_of_jobs_are_set_and_have_defaults() {
+        let set: Pool =
+            serde_json::from_str(r#"{"placement": "pack", "max_per_project": 2, "quarantine_after": 0}"#).unwrap();
+        assert_eq!(set.placement(), Placement { strategy: Strategy::Pack, max_per_project: Some(2) });
+        assert_eq!((set.quarantine_after(), Pool::default().quarantine_after()), (0, 3));
+        assert!(serde_json::from_str::<Pool>(r#"{"placement": "random"}"#).is_err());
+        let none = Pool { max_per_project: Some(0), ..Pool::default() };
+        assert_eq!(none.check().unwrap_err().field, "max_per_project");
     }
 
     #[test]

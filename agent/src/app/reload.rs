@@ -2,10 +2,12 @@
 
 use std::time::Duration;
 
+use longshore_core::resources::{Bytes, Cpus, Resources};
 use tokio::sync::watch;
 
 use crate::config::{self, Config};
 use crate::session::About;
+use crate::water::Marks;
 
 /// Reads the configuration as the start did: file, environment and flags.
 pub type Reread = Box<dyn Fn() -> Result<Config, config::Error> + Send + Sync>;
@@ -65,6 +67,7 @@ fn take<F: Fn(&Config)>(config: &Config, next: &Config, told: &Told<F>) -> Confi
 
 /// What an agent says of itself with this configuration.
 pub(super) fn about_of(config: &Config, boot_id: String, instance_id: String) -> About {
+    let memory = crate::host::memory();
     About {
         boot_id,
         instance_id,
@@ -72,7 +75,37 @@ pub(super) fn about_of(config: &Config, boot_id: String, instance_id: String) ->
         mounts: config.mounts.iter().map(|mount| mount.name.clone()).collect(),
         labels: config.labels.clone(),
         weakest_profile: config.weakest_profile,
+        reserve: Resources {
+            cpus: millis(config.limits.reserve_cpus),
+            memory: Bytes(config.limits.reserve_memory_bytes.unwrap_or(memory / 10)),
+            disk: Bytes(config.limits.disk_reserve_bytes),
+        },
+        largest: Resources {
+            cpus: config.limits.cpus.map(millis).unwrap_or_default(),
+            // As its container would have without asking.
+            memory: Bytes(config.limits.memory_bytes.unwrap_or(memory / 10 * 9)),
+            disk: Bytes(0),
+        },
+        marks: Marks {
+            // Less than what has to be there before a step starts would stop nothing in time.
+            bytes: match config.limits.disk_low_water_bytes {
+                0 => 0,
+                low => low.max(config.limits.disk_reserve_bytes),
+            },
+            inodes: config.limits.inode_low_water,
+        },
     }
+}
+
+/// Processors as the configuration writes them.
+fn millis(cpus: f64) -> Cpus {
+    #[expect(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "at most 4096 after the clamp, and not below 0"
+    )]
+    let millis = (cpus.clamp(0.0, 4_096.0) * 1_000.0) as u64;
+    Cpus(millis)
 }
 
 #[cfg(test)]

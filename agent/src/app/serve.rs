@@ -82,6 +82,7 @@ pub async fn serve<R: Runtime>(
             slots.set_slots(about.borrow_and_update().slots);
         }
     });
+    tasks.spawn("water", crate::water::follow(settings.state_dir.clone(), settings.about.clone(), board.clone()));
     let mut held_back = settings.held_back.clone();
     board.hold_back(held_back.borrow_and_update().clone());
     let (link, ends) = Link::new();

@@ -92,6 +92,11 @@ fn limits(lines: &mut Vec<String>, old: &Limits, new: &Limits) {
     maybe(lines, "limits.cpus", old.cpus.as_ref(), new.cpus.as_ref());
     differ(lines, "limits.disk_reserve_bytes", &old.disk_reserve_bytes, &new.disk_reserve_bytes);
     differ(lines, "limits.package_bytes", &old.package_bytes, &new.package_bytes);
+    differ(lines, "limits.reserve_cpus", &old.reserve_cpus, &new.reserve_cpus);
+    let (old_memory, new_memory) = (old.reserve_memory_bytes.as_ref(), new.reserve_memory_bytes.as_ref());
+    maybe(lines, "limits.reserve_memory_bytes", old_memory, new_memory);
+    differ(lines, "limits.disk_low_water_bytes", &old.disk_low_water_bytes, &new.disk_low_water_bytes);
+    differ(lines, "limits.inode_low_water", &old.inode_low_water, &new.inode_low_water);
 }
 
 #[cfg(test)]

@@ -70,6 +70,10 @@ struct PartLimits {
     disk_reserve_bytes: Option<u64>,
     package_bytes: Option<u64>,
     package_cache_bytes: Option<u64>,
+    reserve_cpus: Option<f64>,
+    reserve_memory_bytes: Option<u64>,
+    disk_low_water_bytes: Option<u64>,
+    inode_low_water: Option<u64>,
 }
 
 impl File {
@@ -101,6 +105,10 @@ impl File {
                 disk_reserve_bytes: self.limits.disk_reserve_bytes.or(weaker.limits.disk_reserve_bytes),
                 package_bytes: self.limits.package_bytes.or(weaker.limits.package_bytes),
                 package_cache_bytes: self.limits.package_cache_bytes.or(weaker.limits.package_cache_bytes),
+                reserve_cpus: self.limits.reserve_cpus.or(weaker.limits.reserve_cpus),
+                reserve_memory_bytes: self.limits.reserve_memory_bytes.or(weaker.limits.reserve_memory_bytes),
+                disk_low_water_bytes: self.limits.disk_low_water_bytes.or(weaker.limits.disk_low_water_bytes),
+                inode_low_water: self.limits.inode_low_water.or(weaker.limits.inode_low_water),
             },
         }
     }
@@ -167,6 +175,9 @@ impl PartLimits {
         if let Some(cpus) = self.cpus.filter(|cpus| !(cpus.is_finite() && *cpus > 0.0)) {
             return Err(("limits.cpus", format!("{cpus} is not a number above 0")));
         }
+        if let Some(cpus) = self.reserve_cpus.filter(|cpus| !(cpus.is_finite() && (0.0..=4_096.0).contains(cpus))) {
+            return Err(("limits.reserve_cpus", format!("{cpus} is not a number from 0 to 4096")));
+        }
         // The engine itself refuses less.
         if let Some(bytes) = self.memory_bytes.filter(|bytes| *bytes < 6 << 20) {
             return Err(("limits.memory_bytes", format!("{bytes} is less than 6 MiB, the least the engine takes")));
@@ -182,6 +193,10 @@ impl PartLimits {
             disk_reserve_bytes: self.disk_reserve_bytes.unwrap_or(default.disk_reserve_bytes),
             package_bytes: self.package_bytes.unwrap_or(default.package_bytes),
             package_cache_bytes: self.package_cache_bytes.unwrap_or(default.package_cache_bytes),
+            reserve_cpus: self.reserve_cpus.unwrap_or(default.reserve_cpus),
+            reserve_memory_bytes: self.reserve_memory_bytes,
+            disk_low_water_bytes: self.disk_low_water_bytes.unwrap_or(default.disk_low_water_bytes),
+            inode_low_water: self.inode_low_water.unwrap_or(default.inode_low_water),
         })
     }
 }

@@ -21,6 +21,7 @@ fn offer(network: Network) -> Offer {
             network,
             mounts: vec![],
             pulumi: true,
+            resources: longshore_core::resources::Resources::default(),
         }],
         package: None,
     }

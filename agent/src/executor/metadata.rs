@@ -12,6 +12,7 @@ use futures_util::StreamExt as _;
 use longshore_core::init::{PROGRAM, reach};
 
 use super::engine::is_missing;
+use super::files::check_free;
 use super::{Error, Executor, initbin, settings};
 
 /// The metadata services of clouds: of AWS, Azure, Google and others; over IPv6; of ECS tasks; Azure's agent.
@@ -25,6 +26,8 @@ const SERVICES: [SocketAddr; 4] = [
 const WITHIN: Duration = Duration::from_secs(30);
 /// Name of the image, with the agent's id as its tag.
 const IMAGE: &str = "longshore-probe";
+/// As `IMAGE`, of the probe that reaches for nothing.
+const WELL: &str = "longshore-probe-well";
 
 impl Executor {
     /// The metadata services that a job's container reaches.
@@ -40,8 +43,32 @@ impl Executor {
     /// # Errors
     /// When that cannot be found out.
     pub async fn in_reach(&self, places: &[SocketAddr]) -> Result<Vec<SocketAddr>, Error> {
+        let (name, code) = self.run_probe(IMAGE, places).await?;
+        let detail = || format!("its exit code was {code}");
+        let reached = reach::read(code, places.len())
+            .ok_or_else(|| Error::Engine { what: format!("run `{name}`"), detail: detail() })?;
+        Ok(places.iter().zip(reached).filter(|(_, reached)| *reached).map(|(place, _)| *place).collect())
+    }
+
+    /// Whether a container can be run: disk, image store, network of the jobs, start and end.
+    ///
+    /// # Errors
+    /// What keeps it from being run.
+    pub async fn well(&self) -> Result<(), Error> {
+        let config = self.current();
+        check_free(&config.state_dir, config.limits.disk_reserve_bytes)?;
+        // A name of its own: the look at the metadata services may be under way.
+        let (name, code) = self.run_probe(WELL, &[]).await?;
+        if code == 0 {
+            return Ok(());
+        }
+        Err(Error::Engine { what: format!("run `{name}`"), detail: format!("its exit code was {code}") })
+    }
+
+    /// Runs a probe; answers its name and its exit code. Nothing of it is left.
+    async fn run_probe(&self, kind: &str, places: &[SocketAddr]) -> Result<(String, i64), Error> {
         let agent = self.inner.config.agent;
-        let (name, image) = (format!("{IMAGE}-{agent}"), format!("{IMAGE}:{agent}"));
+        let (name, image) = (format!("{kind}-{agent}"), format!("{kind}:{agent}"));
         // Left by a try that was killed.
         self.remove(&name).await?;
         self.import_probe(&image).await?;
@@ -54,10 +81,7 @@ impl Executor {
         }
         let code = probed?;
         removed?;
-        let detail = || format!("its exit code was {code}");
-        let reached = reach::read(code, places.len())
-            .ok_or_else(|| Error::Engine { what: format!("run `{name}`"), detail: detail() })?;
-        Ok(places.iter().zip(reached).filter(|(_, reached)| *reached).map(|(place, _)| *place).collect())
+        Ok((name, code))
     }
 
     async fn probe(&self, name: &str, image: &str, places: &[SocketAddr]) -> Result<i64, Error> {

@@ -40,6 +40,7 @@ use bollard::Docker;
 use longshore_core::fence::Fence;
 use longshore_core::id::{AgentId, AttemptId, JobId};
 use longshore_core::offer::{Offer, OfferStep, Profile};
+use longshore_core::resources::Resources;
 use tokio::sync::Mutex;
 
 pub use artifacts::Piece;
@@ -107,6 +108,14 @@ pub struct Limits {
     pub package_bytes: u64,
     /// Most bytes of packages that are kept for later jobs; 0: none is.
     pub package_cache_bytes: u64,
+    /// CPUs of the host that jobs do not get.
+    pub reserve_cpus: f64,
+    /// Bytes of the host's memory that jobs do not get; `None`: a tenth.
+    pub reserve_memory_bytes: Option<u64>,
+    /// Below so many free bytes no more jobs are taken; 0: it is not looked at.
+    pub disk_low_water_bytes: u64,
+    /// Below so many free inodes no more jobs are taken; 0: it is not looked at.
+    pub inode_low_water: u64,
 }
 
 impl Default for Limits {
@@ -118,7 +127,25 @@ impl Default for Limits {
             disk_reserve_bytes: 64 << 20,
             package_bytes: 16 << 30,
             package_cache_bytes: 2 << 30,
+            reserve_cpus: 0.0,
+            reserve_memory_bytes: None,
+            disk_low_water_bytes: 512 << 20,
+            inode_low_water: 1_000,
         }
+    }
+}
+
+impl Limits {
+    /// These for a step that asks for something itself: never more than they are.
+    #[must_use]
+    pub fn narrowed(&self, asked: Resources) -> Self {
+        let asks = |amount: u64| Some(amount).filter(|amount| *amount > 0);
+        let memory = asks(asked.memory.0).map(|asked| self.memory_bytes.map_or(asked, |own| own.min(asked)));
+        let cpus = asks(asked.cpus.0).map(|asked| {
+            let asked = u32::try_from(asked).map_or(f64::MAX, |millis| f64::from(millis) / 1_000.0);
+            self.cpus.map_or(asked, |own| own.min(asked))
+        });
+        Self { memory_bytes: memory.or(self.memory_bytes), cpus: cpus.or(self.cpus), ..self.clone() }
     }
 }
 

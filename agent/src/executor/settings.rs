@@ -121,7 +121,7 @@ pub(super) fn step_container(
             readonly_rootfs: Some(locked),
             network_mode: Some(network_mode),
             cap_drop: Some(drops.iter().map(|&cap| cap.to_owned()).collect()),
-            ..bounds(&config.limits, host)
+            ..bounds(&config.limits.narrowed(step.offer.resources), host)
         }),
         ..program(&image.id, &[])
     })

@@ -3,6 +3,7 @@ use std::path::PathBuf;
 
 use longshore_core::fence::Fence;
 use longshore_core::offer::OfferStep;
+use longshore_core::resources::{Bytes, Cpus, Resources};
 
 const HOST: Host = Host { memory: 1000, cpus: 2 };
 
@@ -35,6 +36,7 @@ fn step(profile: Profile, network: Network, mounts: &[&str]) -> Step {
             network,
             mounts: mounts.iter().map(|&name| name.to_owned()).collect(),
             pulumi: false,
+            resources: Resources::default(),
         },
     }
 }
@@ -135,4 +137,19 @@ fn bounds_never_ask_for_more_than_the_host_has() {
     let host = bounds(&limits, HOST);
     assert_eq!((host.memory, host.memory_swap, host.nano_cpus), (Some(1000), Some(1000), Some(2_000_000_000)));
     assert_eq!(nano_cpus(0.5, 2), 500_000_000);
+}
+
+#[test]
+fn a_step_gets_the_limits_it_asked_for_and_never_more_than_the_agents() {
+    let asked = |limits: Limits, cpus, memory| {
+        let mut step = step(Profile::Standard, Network::None, &[]);
+        step.offer.resources = Resources { cpus: Cpus(cpus), memory: Bytes(memory), disk: Bytes(1) };
+        let host = body(&Config { limits, ..config() }, &step).unwrap().host_config.unwrap();
+        (host.nano_cpus, host.memory)
+    };
+    let own = || Limits { cpus: Some(1.0), memory_bytes: Some(500), ..Limits::default() };
+    assert_eq!(asked(Limits::default(), 0, 0), (None, Some(900)), "as without a request");
+    assert_eq!(asked(Limits::default(), 1_500, 300), (Some(1_500_000_000), Some(300)));
+    assert_eq!(asked(own(), 500, 300), (Some(500_000_000), Some(300)));
+    assert_eq!(asked(own(), 1_500, 800), (Some(1_000_000_000), Some(500)));
 }

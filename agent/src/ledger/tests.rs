@@ -17,6 +17,7 @@ fn offer(fill: u8) -> Offer {
         network: Network::None,
         mounts: vec![],
         pulumi: false,
+        resources: longshore_core::resources::Resources::default(),
     };
     Offer {
         fence: Fence { attempt: AttemptId::new(at, [fill; 10]), epoch: 1, incarnation: 1 },

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use longshore_core::placement::Scarce;
 use longshore_proto::v1;
 use longshore_proto::v1::session_request::Message as Up;
 use longshore_proto::v1::session_response::Message as Down;
@@ -10,6 +11,7 @@ use tokio::time::{Instant, MissedTickBehavior};
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::Streaming;
 
+use super::Snapshot;
 use super::call::Error;
 use super::dial;
 use super::link::{Ends, Setup};
@@ -50,6 +52,8 @@ struct Stream {
     said_draining: bool,
     /// Free slots as the controller knows them.
     said_free: u32,
+    /// What there is too little of, as the controller knows it.
+    said_low: Vec<Scarce>,
 }
 
 /// Opens a stream and holds it to its end.
@@ -73,6 +77,7 @@ async fn open(setup: &mut Setup, ends: &Ends) -> Result<Stream, String> {
     let about = setup.about.borrow_and_update().clone();
     // As the controller counts from a hello.
     let said_free = about.slots.saturating_sub(u32::try_from(snapshot.held.len()).unwrap_or(u32::MAX));
+    let said_low = scarce(&snapshot);
     let hello = wire::hello(&about, &snapshot, setup.probe.read());
     up.send(wire::up(hello)).await.map_err(|err| err.to_string())?;
     let said = |status: tonic::Status| Error::from_status(&status).to_string();
@@ -87,7 +92,11 @@ async fn open(setup: &mut Setup, ends: &Ends) -> Result<Stream, String> {
     if ends.events.send(event).is_err() {
         return Err("the agent is ending".to_owned());
     }
-    Ok(Stream { up, down, terms, sequence: 0, heard: Instant::now(), said_draining, said_free })
+    Ok(Stream { up, down, terms, sequence: 0, heard: Instant::now(), said_draining, said_free, said_low })
+}
+
+fn scarce(snapshot: &Snapshot) -> Vec<Scarce> {
+    snapshot.low.iter().map(|low| low.what).collect()
 }
 
 fn heard(ends: &Ends, terms: Terms) {
@@ -150,22 +159,23 @@ impl Stream {
         }
         self.sequence += 1;
         let snapshot = setup.snapshot.borrow().clone();
-        self.said_free = snapshot.free_slots;
-        self.say(wire::heartbeat(self.sequence, &snapshot, setup.probe.read()))
+        (self.said_free, self.said_low) = (snapshot.free_slots, scarce(&snapshot));
+        let beat = wire::heartbeat(self.sequence, &setup.about.borrow(), &snapshot, setup.probe.read());
+        self.say(beat)
     }
 
-    /// Says at once that the agent drains, and when its free slots are others than the controller knows of: the next job
-    /// waits for a slot, and is offered in vain to one that is still being cleared.
+    /// Says at once that the agent drains, that there is too little disk, and when its free slots are others than the controller
+    /// knows of: the next job waits for a slot, and is offered in vain to one that is still being cleared.
     fn announce(&mut self, setup: &mut Setup) -> Result<(), String> {
-        let (draining, free) = {
+        let (draining, free, low) = {
             let snapshot = setup.snapshot.borrow_and_update();
-            (snapshot.draining.clone(), snapshot.free_slots)
+            (snapshot.draining.clone(), snapshot.free_slots, scarce(&snapshot))
         };
         if let Some(reason) = draining.filter(|_| !self.said_draining) {
             self.said_draining = true;
             self.say(Up::Draining(v1::Draining { reason }))?;
         }
-        if free == self.said_free { Ok(()) } else { self.beat(setup) }
+        if free == self.said_free && low == self.said_low { Ok(()) } else { self.beat(setup) }
     }
 
     fn say(&self, message: Up) -> Result<(), String> {

@@ -21,6 +21,8 @@ use std::time::Duration;
 use longshore_core::fence::Fence;
 use longshore_core::id::AttemptId;
 use longshore_core::offer::{Offer, Profile};
+use longshore_core::placement::LowWater;
+use longshore_core::resources::{Bytes, Cpus, Resources};
 
 pub use call::{Client, Ending, Error, PackageStream, Report, Start, Verdict};
 pub use enroll::{Enrolled, Introduction, enroll};
@@ -31,6 +33,8 @@ pub use proxy::Error as ProxyError;
 pub use tls::{DialError, Dialer, Error as TlsError};
 
 use crate::executor::Engine;
+use crate::host::Facts;
+use crate::water::Marks;
 
 /// What the agent says of itself in each hello.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -47,6 +51,21 @@ pub struct About {
     pub labels: BTreeMap<String, String>,
     /// Weakest executor profile that is permitted.
     pub weakest_profile: Profile,
+    /// What of the host jobs do not get.
+    pub reserve: Resources,
+    /// The most that one job gets; of what is 0, all there is.
+    pub largest: Resources,
+    /// At which it takes no more jobs.
+    pub marks: Marks,
+}
+
+impl About {
+    /// What the host has for all jobs together.
+    #[must_use]
+    pub fn room(&self, facts: &Facts) -> Resources {
+        let (memory, disk) = (Bytes(facts.memory_total), Bytes(facts.disk_total));
+        Resources { cpus: Cpus(u64::from(facts.cpus) * 1_000), memory, disk }.less(self.reserve)
+    }
 }
 
 /// What the agent holds at this moment; the newest is said at each (re)connect and heartbeat.
@@ -60,6 +79,8 @@ pub struct Snapshot {
     pub draining: Option<String>,
     /// The container engine, as far as known.
     pub engine: Option<Engine>,
+    /// What the host has too little of, so that no more offers are taken.
+    pub low: Vec<LowWater>,
 }
 
 /// One attempt that the agent holds.
@@ -106,6 +127,11 @@ pub enum Event {
         /// The image.
         reference: String,
     },
+    /// The controller wants to know whether a container can be run here.
+    Probe {
+        /// Goes into the answer.
+        request: u64,
+    },
     /// The attempt is not the agent's any more.
     Revoke {
         /// The attempt.
@@ -144,6 +170,13 @@ pub enum Message {
         request: u64,
         /// As the engine has it.
         digest: Result<String, String>,
+    },
+    /// How a probe ended.
+    Probed {
+        /// Of the question.
+        request: u64,
+        /// Why not well, if so.
+        error: Option<String>,
     },
 }
 

@@ -23,7 +23,9 @@ pub(super) fn hello(about: &About, snapshot: &Snapshot, facts: Facts) -> Up {
         instance_id: about.instance_id.clone(),
         slots: about.slots,
         held: snapshot.held.iter().map(held).collect(),
-        host: Some(host(snapshot, facts)),
+        room: Some(about.room(&facts).into()),
+        largest: Some(about.largest.into()),
+        host: Some(host(about, snapshot, facts)),
         agent_version: env!("CARGO_PKG_VERSION").to_owned(),
         mounts: about.mounts.clone(),
         labels: about.labels.clone().into_iter().collect(),
@@ -41,7 +43,7 @@ fn held(held: &Held) -> v1::HeldAttempt {
     }
 }
 
-fn host(snapshot: &Snapshot, facts: Facts) -> v1::HostFacts {
+fn host(about: &About, snapshot: &Snapshot, facts: Facts) -> v1::HostFacts {
     let engine = snapshot.engine.clone();
     v1::HostFacts {
         hostname: facts.hostname,
@@ -56,11 +58,16 @@ fn host(snapshot: &Snapshot, facts: Facts) -> v1::HostFacts {
         disk_available: facts.disk_available,
         engine_version: engine.as_ref().map(|engine| engine.version.clone()).unwrap_or_default(),
         engine_api: engine.map(|engine| engine.api).unwrap_or_default(),
+        inodes_total: facts.inodes_total,
+        inodes_available: facts.inodes_available,
+        low: snapshot.low.iter().cloned().map(Into::into).collect(),
+        disk_spare: Some(facts.disk_available.saturating_sub(about.reserve.disk.0)),
     }
 }
 
-pub(super) fn heartbeat(sequence: u64, snapshot: &Snapshot, facts: Facts) -> Up {
-    Up::Heartbeat(v1::Heartbeat { sequence, free_slots: snapshot.free_slots, host: Some(host(snapshot, facts)) })
+pub(super) fn heartbeat(sequence: u64, about: &About, snapshot: &Snapshot, facts: Facts) -> Up {
+    let host = Some(host(about, snapshot, facts));
+    Up::Heartbeat(v1::Heartbeat { sequence, free_slots: snapshot.free_slots, host })
 }
 
 pub(super) fn message(message: Message) -> Up {
@@ -76,6 +83,9 @@ pub(super) fn message(message: Message) -> Up {
                 Err(error) => (String::new(), error),
             };
             Up::ImageResolved(v1::ImageResolved { request, digest, error })
+        }
+        Message::Probed { request, error } => {
+            Up::ProbeEnded(v1::ProbeEnded { request, error: error.unwrap_or_default() })
         }
         Message::Progress(progress) => Up::Progress(v1::Progress {
             fence: Some(progress.fence.into()),
@@ -137,6 +147,7 @@ pub(super) fn down(message: Option<Down>) -> Result<Option<Event>, convert::Erro
             grace: Duration::from_secs(cancel.grace_seconds.into()),
         },
         Some(Down::ResolveImage(image)) => Event::ResolveImage { request: image.request, reference: image.reference },
+        Some(Down::Probe(probe)) => Event::Probe { request: probe.request },
         Some(Down::Revoke(revoke)) => Event::Revoke { fence: convert::fence(revoke.fence)?, reason: revoke.reason },
     }))
 }

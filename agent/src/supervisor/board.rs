@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 
 use longshore_core::id::AttemptId;
+use longshore_core::placement::LowWater;
 use tokio::sync::watch;
 
 use crate::executor::Engine;
@@ -120,6 +121,15 @@ impl Board {
         }
     }
 
+    /// What the host has too little of.
+    pub fn low(&self, low: Vec<LowWater>) {
+        self.inner.snapshot.send_if_modified(|snapshot| {
+            let differs = snapshot.low != low;
+            snapshot.low = low;
+            differs
+        });
+    }
+
     /// The agent takes no more offers.
     pub fn drain(&self, reason: &str) {
         self.inner.ending.store(true, Ordering::Relaxed);
@@ -128,8 +138,9 @@ impl Board {
 
     /// Why no offers are taken, if so.
     #[must_use]
-    pub fn draining(&self) -> Option<String> {
-        self.inner.snapshot.borrow().draining.clone()
+    pub fn refuses(&self) -> Option<String> {
+        let snapshot = self.inner.snapshot.borrow();
+        snapshot.draining.clone().or_else(|| snapshot.low.first().map(ToString::to_string))
     }
 }
 
@@ -148,12 +159,23 @@ mod tests {
     fn what_is_held_back_comes_again_unless_the_agent_ends() {
         let board = Board::new(1, None);
         board.hold_back(Some("not yet".to_owned()));
-        assert_eq!(board.draining().as_deref(), Some("not yet"));
+        assert_eq!(board.refuses().as_deref(), Some("not yet"));
         board.hold_back(None);
-        assert_eq!(board.draining(), None);
+        assert_eq!(board.refuses(), None);
         board.drain("the end");
         board.hold_back(None);
-        assert_eq!(board.draining().as_deref(), Some("the end"));
+        assert_eq!(board.refuses().as_deref(), Some("the end"));
+    }
+
+    #[test]
+    fn too_little_disk_refuses_until_there_is_more() {
+        let board = Board::new(1, None);
+        let low =
+            LowWater { what: longshore_core::placement::Scarce::Disk, left: 1 << 20, low: 2 << 20, again: 3 << 20 };
+        board.low(vec![low]);
+        assert_eq!(board.refuses().unwrap(), "its disk has 1MiB left, below 2MiB; it takes jobs again at 3MiB");
+        board.low(vec![]);
+        assert_eq!(board.refuses(), None);
     }
 
     #[test]

@@ -152,6 +152,7 @@ impl<R: Runtime> Supervisor<R> {
             Event::BadOffer { fence, reason } => self.decline(fence, format!("the offer cannot be read: {reason}")),
             Event::Cancel { fence, grace } => self.order(fence.attempt, |orders| orders.cancel = Some(grace)),
             Event::ResolveImage { request, reference } => self.resolve_image(request, reference),
+            Event::Probe { request } => self.probe(request),
             Event::Revoke { fence, reason } => self.order(fence.attempt, |orders| orders.revoked = Some(reason)),
         }
     }
@@ -163,6 +164,15 @@ impl<R: Runtime> Supervisor<R> {
             let image = shared.runtime.prepare_image(&reference, |_| {}).await;
             let digest = image.map(|image| image.id).map_err(|error| error.full());
             shared.outlet.say(Message::Image { request, digest });
+        });
+    }
+
+    /// Runs a container that does nothing and says how that went.
+    fn probe(&self, request: u64) {
+        let shared = Arc::clone(&self.shared);
+        self.tasks.spawn("probe", async move {
+            let error = shared.runtime.probe().await.err().map(|error| error.full());
+            shared.outlet.say(Message::Probed { request, error });
         });
     }
 
@@ -194,7 +204,7 @@ impl<R: Runtime> Supervisor<R> {
             // The answer was lost; the claim stands.
             return self.shared.outlet.say(Message::Answer { fence, declined: None });
         }
-        if let Some(reason) = self.shared.board.draining() {
+        if let Some(reason) = self.shared.board.refuses() {
             return self.decline(fence, reason);
         }
         let Some(slot) = self.shared.board.take() else {

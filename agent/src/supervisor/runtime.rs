@@ -22,6 +22,8 @@ pub trait Runtime: Clone + Send + Sync + 'static {
 
     /// What the engine says of itself.
     fn engine(&self) -> impl Future<Output = Result<Engine, Error>> + Send;
+    /// Runs a container that does nothing, as a job's is run.
+    fn probe(&self) -> impl Future<Output = Result<(), Error>> + Send;
     /// Every container of this agent.
     fn list(&self) -> impl Future<Output = Result<Vec<Found>, Error>> + Send;
     /// Every attempt of this agent that has a volume.
@@ -93,6 +95,9 @@ impl Runtime for Executor {
 
     async fn engine(&self) -> Result<Engine, Error> {
         Self::engine(self).await
+    }
+    async fn probe(&self) -> Result<(), Error> {
+        Self::well(self).await
     }
     async fn list(&self) -> Result<Vec<Found>, Error> {
         Self::list(self).await

@@ -46,6 +46,8 @@ pub(crate) struct FakeRuntime {
     pub(crate) breaks: Arc<Mutex<u32>>,
     /// Images are there as long as this is true.
     pub(crate) images: watch::Sender<bool>,
+    /// Why no container can be run, if so.
+    pub(crate) ill: Arc<Mutex<Option<String>>>,
 }
 
 impl FakeRuntime {
@@ -59,6 +61,7 @@ impl FakeRuntime {
             kept: Arc::default(),
             breaks: Arc::default(),
             images: watch::Sender::new(true),
+            ill: Arc::default(),
         }
     }
 
@@ -172,6 +175,12 @@ impl Runtime for FakeRuntime {
 
     async fn engine(&self) -> Result<Engine, Error> {
         Ok(Engine { version: "fake".to_owned(), api: "1.41".to_owned() })
+    }
+    async fn probe(&self) -> Result<(), Error> {
+        match self.ill.lock().unwrap().clone() {
+            None => Ok(()),
+            Some(detail) => Err(Error::Engine { what: "run `probe`".to_owned(), detail }),
+        }
     }
     async fn list(&self) -> Result<Vec<Found>, Error> {
         Ok(self.containers.lock().unwrap().values().map(|container| container.found.clone()).collect())

@@ -7,6 +7,7 @@ use longshore_agent::app::{self, enroll};
 use longshore_agent::config::{Config, Flags};
 use longshore_agent::identity::{self, Identity};
 use longshore_agent::session::{Client, Dialer};
+use longshore_agent::water::Marks;
 use longshore_core::secret::Secret;
 use longshore_proto::v1;
 use tonic::Status;
@@ -77,6 +78,62 @@ async fn the_digest_of_an_image_is_told_when_it_is_asked_for() {
     let answer = world.controller.wait(told).await;
     assert_eq!((answer.request, answer.error.as_str()), (7, ""));
     assert!(!answer.digest.is_empty());
+    world.finish().await;
+}
+
+#[tokio::test]
+async fn a_probe_says_whether_a_container_can_be_run() {
+    let mut world = World::new().await;
+    let ask = |request| v1::session_response::Message::Probe(v1::Probe { request });
+    let told = |seen: &Seen| match seen {
+        Seen::Said(v1::session_request::Message::ProbeEnded(told)) => Some((told.request, told.error.clone())),
+        _ => None,
+    };
+    world.controller.say(ask(7));
+    assert_eq!(world.controller.wait(told).await, (7, String::new()));
+    *world.runtime.ill.lock().unwrap() = Some("no space left".to_owned());
+    world.controller.say(ask(8));
+    let (request, error) = world.controller.wait(told).await;
+    assert!(request == 8 && error.contains("no space left"), "{error}");
+    world.finish().await;
+}
+
+#[tokio::test]
+async fn too_little_disk_is_told_at_once_and_no_offer_is_taken_until_there_is_more() {
+    let mut world = World::new().await;
+    world.controller.plan(|state| state.heartbeat_seconds = 3_600);
+    let low = |seen: &Seen| match seen {
+        Seen::Said(v1::session_request::Message::Heartbeat(beat)) => {
+            let low = &beat.host.as_ref()?.low;
+            Some(low.iter().map(|low| low.what.clone()).collect::<Vec<_>>()).filter(|low| !low.is_empty())
+        }
+        _ => None,
+    };
+    world.about.send_modify(|about| about.marks = Marks { bytes: u64::MAX, inodes: 0 });
+    let hello = world.controller.hello().await;
+    let (room, largest) = (hello.room.unwrap(), hello.largest.unwrap());
+    let host = hello.host.unwrap();
+    assert_eq!((room.memory_bytes, largest.cpus_milli), (host.memory_total - (1 << 20), 1_500));
+    assert_eq!(host.disk_spare, Some(host.disk_available));
+    if host.low.is_empty() {
+        assert_eq!(world.controller.wait(low).await, ["disk"]);
+    }
+    let offer = offer(1, 1);
+    world.controller.say(v1::session_response::Message::Offer(offer.clone().into()));
+    let answer = world.controller.answered().await;
+    assert!(!answer.accepted && answer.reason.contains("it takes jobs again at"), "{}", answer.reason);
+    world.about.send_modify(|about| about.marks = Marks::default());
+    world.controller.hello().await;
+    // The new mark is looked at beside the new stream, so it may take another try.
+    loop {
+        world.controller.say(v1::session_response::Message::Offer(offer.clone().into()));
+        if world.controller.answered().await.accepted {
+            break;
+        }
+    }
+    world.runtime.started(offer.fence, 0).await;
+    world.runtime.exit(offer.fence, 0, 0);
+    world.controller.completed().await;
     world.finish().await;
 }
 

@@ -9,9 +9,11 @@ use longshore_agent::retry::Policy;
 use longshore_agent::session::{About, Dialer};
 use longshore_agent::supervisor::Stop;
 use longshore_agent::tasks::Tasks;
+use longshore_agent::water::Marks;
 use longshore_core::fence::Fence;
 use longshore_core::id::{AttemptId, DeploymentId, JobId};
 use longshore_core::offer::{Network, Offer, OfferStep, PackageRef, Profile};
+use longshore_core::resources::{Bytes, Cpus, Resources};
 use longshore_core::time::Timestamp;
 use longshore_proto::v1::session_response::Message as Down;
 use tokio::sync::{oneshot, watch};
@@ -48,6 +50,7 @@ pub(crate) fn offer(fill: u8, steps: u32) -> Offer {
         network: Network::None,
         mounts: vec![],
         pulumi: false,
+        resources: Resources::default(),
     };
     Offer {
         fence: Fence { attempt: AttemptId::new(at, [fill; 10]), epoch: 1, incarnation: 1 },
@@ -69,6 +72,9 @@ fn about() -> About {
         mounts: vec!["state".to_owned()],
         labels: [("zone".to_owned(), "a".to_owned())].into(),
         weakest_profile: Profile::Standard,
+        reserve: Resources { memory: Bytes(1 << 20), ..Resources::default() },
+        largest: Resources { cpus: Cpus(1_500), ..Resources::default() },
+        marks: Marks::default(),
     }
 }
 

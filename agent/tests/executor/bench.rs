@@ -148,6 +148,7 @@ impl Bench {
             network: plan.network,
             mounts: plan.mounts.clone(),
             pulumi: false,
+            resources: longshore_core::resources::Resources::default(),
         });
         let step = Step::of(&attempt.offer, plan.index).unwrap();
         let image = self.executor.prepare_image(plan.image, |_| ()).await?;

@@ -1,8 +1,9 @@
-//! `longshore agents`
+//! `longshore agents` and `longshore agent release`
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::{Context, rows, text};
+use crate::args::agent::AgentId;
 use crate::client::Request;
 use crate::client::retry::Patience;
 use crate::exit::Exit;
@@ -27,7 +28,39 @@ pub(super) async fn run(context: &Context) -> Result<Exit, Failure> {
         &rows,
         context.output.paint(),
     ))?;
+    for remark in remarks(agents) {
+        context.output.message(&remark);
+    }
     Ok(Exit::Done)
+}
+
+pub(super) async fn release(context: &Context, args: &AgentId) -> Result<Exit, Failure> {
+    let request = Request::post(&["agents", &args.id, "release"]).repeatable();
+    context
+        .client()?
+        .json(&request, Patience::SHORT)
+        .await
+        .map_err(|error| Failure::from(error).next("see which agents there are: `longshore agents`".to_owned()))?;
+    if context.output.is_json() {
+        context.output.json(&json!({ "id": args.id }))?;
+    } else {
+        context.output.text(&format!("agent {} gets jobs again", args.id))?;
+    }
+    Ok(Exit::Done)
+}
+
+/// Why an agent gets no jobs although it is connected, for people.
+fn remarks(agents: &[Value]) -> Vec<String> {
+    let about = |agent: &Value| {
+        let id = text(agent, "id").unwrap_or_default();
+        let low = agent.get("low").and_then(Value::as_array).into_iter().flatten().filter_map(Value::as_str);
+        let quarantined = agent.get("quarantined").and_then(Value::as_str);
+        let hint = quarantined.map(|_| format!("; `longshore agent release {id}` ends it")).unwrap_or_default();
+        let quarantined = quarantined.map(|words| format!("agent {id} {words}{hint}"));
+        let low = low.map(|words| format!("agent {id}: {words}")).collect::<Vec<_>>();
+        quarantined.into_iter().chain(low).collect::<Vec<_>>()
+    };
+    agents.iter().flat_map(about).collect()
 }
 
 fn row(agent: &Value) -> [Cell; 7] {
@@ -45,10 +78,23 @@ fn row(agent: &Value) -> [Cell; 7] {
 
 #[cfg(test)]
 mod tests {
-    use serde_json::json;
-
     use super::*;
     use crate::output::paint::Paint;
+
+    #[test]
+    fn who_gets_no_jobs_is_remarked_upon() {
+        let agents = [
+            json!({"id": "agt_1", "quarantined": null, "low": []}),
+            json!({"id": "agt_2", "quarantined": "is quarantined since noon", "low": ["its disk has 1MiB left"]}),
+        ];
+        assert_eq!(
+            remarks(&agents),
+            [
+                "agent agt_2 is quarantined since noon; `longshore agent release agt_2` ends it",
+                "agent agt_2: its disk has 1MiB left"
+            ]
+        );
+    }
 
     #[test]
     fn an_agent_is_one_row() {

@@ -36,6 +36,7 @@ use clap::CommandFactory as _;
 use longshore_core::id::DeploymentId;
 use serde_json::{Value, json};
 
+use crate::args::agent::AgentCommand;
 use crate::args::releases::ApprovalCommand;
 use crate::args::{Cli, Command, DeploymentCommand, Global, JoinTokenCommand, VariableCommand};
 use crate::client::Client;
@@ -97,6 +98,7 @@ pub async fn run(cli: Cli, output: Output) -> Result<Exit, Failure> {
         Command::Artifact(command) => artifact::run(&context, &command).await,
         Command::Cancel(args) => cancel::run(&context, &args).await,
         Command::Agents => agents::run(&context).await,
+        Command::Agent(AgentCommand::Release(args)) => agents::release(&context, &args).await,
         Command::Pool(command) => pool::run(&context, &command).await,
         Command::Locks => locks::run(&context).await,
         Command::JoinToken(JoinTokenCommand::Create(args)) => join_token::create(&context, &args).await,

@@ -3,16 +3,21 @@
 use std::time::Duration;
 
 use longshore_core::fence::Fence;
+use longshore_core::resources::{Bytes, Cpus, Resources};
 use longshore_proto::convert::{self, fence};
-use longshore_proto::{CAPABILITIES, CAPABILITY_IMAGES_V1, CAPABILITY_OPERATIONS_V1, CAPABILITY_PLANS_V1, v1};
+use longshore_proto::{
+    CAPABILITIES, CAPABILITY_IMAGES_V1, CAPABILITY_OPERATIONS_V1, CAPABILITY_PLANS_V1, CAPABILITY_PROBE_V1, v1,
+};
 use serde_json::json;
 use v1::session_response::Message as Down;
 
-use crate::engine::plane::{Confirm, Confirmed, Hello, Said, Verdict, Welcome};
+use crate::engine::plane::{Confirm, Confirmed, Disk, Hello, Said, Verdict, Welcome};
 use crate::store::rows::ToAgent;
 
 /// Most attempts that an agent can have at once; more is no agent of ours.
 const MAX_HELD: usize = 10_000;
+/// Things that a host may have too little of.
+const MAX_LOW: usize = 8;
 
 pub(super) fn hello(wire: v1::Hello) -> Result<Hello, convert::Error> {
     let weakest = wire.profile()?;
@@ -20,11 +25,13 @@ pub(super) fn hello(wire: v1::Hello) -> Result<Hello, convert::Error> {
         return Err(convert::Error::Value { field: "hello.held", value: wire.held.len().to_string() });
     }
     let facts = wire.host.as_ref().map(facts).unwrap_or_default();
+    let (room, disk) = (room(&wire), disk(wire.host.as_ref())?);
     let can = |wanted: &str| wire.capabilities.iter().any(|name| name == wanted);
     Ok(Hello {
         images: can(CAPABILITY_IMAGES_V1),
         plans: can(CAPABILITY_PLANS_V1),
         operations: can(CAPABILITY_OPERATIONS_V1),
+        probes: can(CAPABILITY_PROBE_V1),
         boot_id: wire.boot_id,
         slots: wire.slots,
         held: wire.held.into_iter().map(|held| fence(held.fence)).collect::<Result<_, _>>()?,
@@ -35,7 +42,26 @@ pub(super) fn hello(wire: v1::Hello) -> Result<Hello, convert::Error> {
         mounts: wire.mounts.into_iter().collect(),
         weakest,
         draining: wire.draining,
+        room,
+        largest: wire.largest.map(Into::into).unwrap_or_default(),
+        disk,
     })
+}
+
+/// What an agent has for jobs: what it says, or else its whole host.
+fn room(wire: &v1::Hello) -> Resources {
+    let whole = |host: &v1::HostFacts| Resources {
+        cpus: Cpus(u64::from(host.cpus) * 1_000),
+        memory: Bytes(host.memory_total),
+        disk: Bytes(host.disk_total),
+    };
+    wire.room.map(Into::into).or_else(|| wire.host.as_ref().map(whole)).unwrap_or_default()
+}
+
+fn disk(host: Option<&v1::HostFacts>) -> Result<Disk, convert::Error> {
+    let Some(host) = host else { return Ok(Disk::default()) };
+    let low = host.low.iter().take(MAX_LOW).cloned().map(TryInto::try_into).collect::<Result<_, _>>()?;
+    Ok(Disk { left: host.disk_spare, low })
 }
 
 /// The container engine answers: then its version is known.
@@ -48,6 +74,7 @@ fn facts(host: &v1::HostFacts) -> serde_json::Value {
         "hostname": host.hostname, "os": host.os, "kernel": host.kernel, "arch": host.arch, "cpus": host.cpus,
         "memory_total": host.memory_total, "memory_available": host.memory_available, "load": host.load,
         "disk_total": host.disk_total, "disk_available": host.disk_available,
+        "inodes_total": host.inodes_total, "inodes_available": host.inodes_available,
         "engine_version": host.engine_version, "engine_api": host.engine_api,
     })
 }
@@ -82,6 +109,7 @@ pub(super) fn to_agent(message: ToAgent) -> v1::SessionResponse {
         ToAgent::Offer(offer) => Down::Offer((*offer).into()),
         ToAgent::Cancel { fence, grace_seconds } => Down::Cancel(cancel(fence, grace_seconds)),
         ToAgent::ResolveImage { request, reference } => Down::ResolveImage(v1::ResolveImage { request, reference }),
+        ToAgent::Probe { request } => Down::Probe(v1::Probe { request }),
         ToAgent::Revoke { fence, reason } => Down::Revoke(v1::Revoke { fence: Some(fence.into()), reason }),
     })
 }
@@ -108,7 +136,7 @@ pub(super) fn said(message: v1::SessionRequest) -> Result<Option<Said>, convert:
         }
         Some(Up::Heartbeat(beat)) => {
             let (engine, free) = (beat.host.as_ref().is_some_and(answers), beat.free_slots);
-            Said::Heartbeat { engine, free, facts: beat.host.as_ref().map(facts) }
+            Said::Heartbeat { engine, free, disk: disk(beat.host.as_ref())?, facts: beat.host.as_ref().map(facts) }
         }
         Some(Up::OfferAnswer(answer)) => {
             Said::Answer { fence: fence(answer.fence)?, accepted: answer.accepted, reason: answer.reason }
@@ -125,6 +153,9 @@ pub(super) fn said(message: v1::SessionRequest) -> Result<Option<Said>, convert:
             request: image.request,
             told: if image.error.is_empty() { Ok(image.digest) } else { Err(image.error) },
         },
+        Some(Up::ProbeEnded(probe)) => {
+            Said::Probed { request: probe.request, error: Some(probe.error).filter(|error| !error.is_empty()) }
+        }
         Some(Up::Draining(_)) => Said::Draining,
     }))
 }

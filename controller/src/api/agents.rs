@@ -32,6 +32,19 @@ pub(super) async fn revoke(
     Ok(StatusCode::NO_CONTENT)
 }
 
+/// Lets an agent that was quarantined have jobs again. One that was not has its failures forgotten.
+#[utoipa::path(post, path = "/agents/{id}/release", tag = "agents", operation_id = "release_agent", security(("token" = [])),
+    params(("id" = String, Path, description = "`agt_...`")),
+    responses((status = 204), (status = 404, body = ProblemView)))]
+pub(super) async fn release(
+    State(api): State<Api>,
+    Actor(by): Actor,
+    Id(id): Id<AgentId>,
+) -> Result<StatusCode, Problem> {
+    api.engine.release_agent(id, &by).await?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
 /// Held locks by key, of deployments that the caller may see.
 #[utoipa::path(get, path = "/locks", tag = "agents", operation_id = "list_locks", security(("token" = [])),
     responses((status = 200, body = Vec<LockView>)))]

@@ -82,7 +82,7 @@ async fn rows(api: &Api) -> Result<Rows, store::Error> {
     api.store
         .read(|tx| {
             Box::pin(async move {
-                let queued = tx.queued_jobs().await?.len();
+                let queued = usize::try_from(tx.queued_count().await?).unwrap_or(usize::MAX);
                 let live = tx.live_attempts().await?.iter().map(|row| row.attempt.state.name()).collect();
                 let locks = tx.locks().await?.len();
                 Ok(Rows { queued, live, locks, deployments: tx.deployment_counts().await? })

@@ -186,6 +186,7 @@ fn described() -> OpenApiRouter<Api> {
         .routes(routes!(events::events))
         .routes(routes!(agents::list))
         .routes(routes!(agents::revoke))
+        .routes(routes!(agents::release))
         .routes(routes!(agents::locks))
         .routes(routes!(join_tokens::list, join_tokens::create))
         .routes(routes!(join_tokens::revoke))

@@ -127,6 +127,7 @@ pub const RULES: &[Rule] = &[
 
     rule(("GET", "/api/v1/agents"), ("agent.list", "agent"), (View, Server)),
     rule(("POST", "/api/v1/agents/{id}/revoke"), ("agent.revoke", "agent/{id}"), (Administer, Server)),
+    rule(("POST", "/api/v1/agents/{id}/release"), ("agent.release", "agent/{id}"), (Administer, Server)),
     rule(("GET", "/api/v1/pools"), ("pool.list", "pool"), (View, Server)),
     rule(("GET", "/api/v1/pools/{pool}"), ("pool.show", "pool/{pool}"), (View, Server)),
     rule(("GET", "/api/v1/pools/{pool}/scaling"), ("pool.show", "pool/{pool}"), (View, Server)),

@@ -28,7 +28,7 @@ use super::flow::{follow, spec_of};
 use super::hello::own;
 use super::plane::Error;
 use super::plans::Made;
-use super::{Engine, Error as EngineError, guide, plans, turn};
+use super::{Engine, Error as EngineError, guide, plans, quarantine, turn};
 use crate::hex;
 use crate::logs::Digest;
 use crate::store::Tx;
@@ -223,6 +223,15 @@ impl Engine {
                         ended.end(End::Canceled, "canceled; its preview had ended by itself".to_owned());
                     }
                     let Ended { mut step, verdict, made, moved, files } = ended;
+                    match verdict.end {
+                        End::Lost => {
+                            let why = verdict.reason.as_deref().unwrap_or("a container was lost");
+                            quarantine::failed(tx, cx, agent, why).await?;
+                        }
+                        // It may have been killed before it did anything.
+                        End::Canceled => {}
+                        _ => quarantine::worked(tx, agent).await?,
+                    }
                     files.keep(tx, (step.deployment, row.attempt.id, again.slot), cx.now).await?;
                     let now = step_row(tx, &row.attempt, again.slot).await?;
                     let mut event = match &made {
@@ -280,6 +289,9 @@ impl Engine {
                     }
                     let detail = json!({ "step": step.name, "reason": reason, "agent_fault": agent_fault });
                     cx.event(tx, "step.not_started", Some(step.deployment), detail).await?;
+                    if agent_fault {
+                        quarantine::failed(tx, cx, agent, &reason).await?;
+                    }
                     let reason = format!("step `{}`: {reason}", step.name);
                     on_attempt(tx, cx, &row.attempt, &attempt::Event::NotStarted { step: slot, reason, agent_fault })
                         .await?;

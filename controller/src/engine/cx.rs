@@ -33,6 +33,8 @@ pub(super) struct After {
     pub(super) seal: Vec<(AttemptId, u32)>,
     /// There may be a job to hand out.
     pub(super) dispatch: bool,
+    /// Who waits for these may get them.
+    pub(super) look: BTreeSet<String>,
     /// A due time may have changed.
     pub(super) timers: bool,
     /// A data key that is durable now and seals from here on.

@@ -1,38 +1,28 @@
-//! Hands jobs to agents: first come first served, woken when something changed, never by a clock.
+//! Begins deployments and hands jobs to agents, woken when something changed, never by a clock. Whose turn it is, is in `turns`.
 //!
 //! A job's locks are taken, its attempt is made and the offer is written in one transaction. Jobs that wait keep what
 //! they will lock from those behind them, so that none waits for ever.
 
-use std::collections::{HashMap, HashSet};
-
+use futures_util::future::join_all;
 use longshore_core::attempt::{Attempt, State};
 use longshore_core::deployment;
 use longshore_core::gate::Denied;
 use longshore_core::id::AgentId;
 use longshore_core::job;
 use longshore_core::offer::{Offer, PackageRef};
-use longshore_core::placement::{self, Request};
 use longshore_core::step::{SkippedBy, StepState};
+use longshore_core::time::Timestamp;
 use serde_json::json;
 
 use super::cascade::{fence, move_step, stale};
 use super::create::gate;
 use super::cx::Cx;
-use super::flow::{begin, spec_of};
-use super::pools::{paused, settings};
+use super::flow::{begin, may_begin, spec_of};
+use super::turns::Look;
 use super::{Engine, Error, Result, children};
 use crate::store;
 use crate::store::Tx;
 use crate::store::rows::{AttemptRow, DeploymentRow, JobRow, LockRow, ToAgent};
-
-/// Jobs offered to each agent or running there.
-pub(super) fn busy(live: &[AttemptRow]) -> HashMap<AgentId, u32> {
-    let mut busy = HashMap::new();
-    for row in live {
-        *busy.entry(row.attempt.agent).or_insert(0) += 1;
-    }
-    busy
-}
 
 impl Engine {
     pub(super) async fn dispatch_forever(self) -> Result<()> {
@@ -50,67 +40,61 @@ impl Engine {
     /// Hands out what can be handed out now.
     async fn dispatch(&self) -> Result<()> {
         self.begin_pending().await?;
-        let ((queued, locks, live), pools) = self
-            .read(|tx| {
-                Box::pin(async move {
-                    let rows = (tx.queued_jobs().await?, tx.locks().await?, tx.live_attempts().await?);
-                    Ok((rows, settings(tx).await?))
-                })
-            })
-            .await?;
-        let mut candidates = self.0.sessions.candidates(&busy(&live));
-        let mut taken: HashSet<String> = locks.into_iter().map(|lock| lock.key).collect();
-        for row in queued {
-            if candidates.iter().all(|agent| agent.busy >= agent.slots) {
-                break;
+        loop {
+            let plan = self.plan().await?;
+            if plan.is_empty() {
+                return Ok(());
             }
-            let waits = row.locks.iter().any(|key| taken.contains(key));
-            taken.extend(row.locks.iter().cloned());
-            if waits || paused(&pools, &row.pool).is_some() {
-                continue;
+            // At the same time, so that they are committed together.
+            let jobs = plan.into_iter().map(|(row, agent)| async move {
+                let done = self.assign(row.clone(), agent).await;
+                if done.is_ok() {
+                    self.0.scaling.worked(agent, self.clock().elapsed());
+                }
+                (row, done)
+            });
+            let mut again = true;
+            for (row, done) in join_all(jobs).await {
+                match done {
+                    Ok(()) => self.0.desk.served(&row),
+                    // Someone was faster: the queue is looked at again.
+                    Err(Error::Store(store::Error::Stale(_))) => {
+                        self.0.dispatch.notify_one();
+                        again = false;
+                    }
+                    Err(error) => return Err(error),
+                }
             }
-            let request = Request { pool: &row.pool, labels: &row.labels, steps: &row.steps };
-            let Some(agent) = placement::pick(&candidates, &request).map(|agent| agent.id) else { continue };
-            match self.assign(row, agent).await {
-                Ok(()) => self.0.scaling.worked(agent, self.clock().elapsed()),
-                // Someone was faster: the queue is looked at again.
-                Err(Error::Store(store::Error::Stale(_))) => self.0.dispatch.notify_one(),
-                Err(error) => return Err(error),
+            if !again {
+                return Ok(());
             }
-            for candidate in candidates.iter_mut().filter(|candidate| candidate.id == agent) {
-                candidate.busy += 1;
+        }
+    }
+
+    /// Begins deployments that waited for others, in their order. One that waits keeps what it needs from those behind it.
+    async fn begin_pending(&self) -> Result<()> {
+        while let Some(look) = self.0.desk.take_look() {
+            let now = self.clock().now();
+            let begun = match self.read(move |tx| Box::pin(async move { ready(tx, look, now).await })).await {
+                Ok(found) => self.begin_all(found).await,
+                Err(error) => Err(error),
+            };
+            if let Err(error) = begun {
+                // What was looked at is lost: the next time everything is.
+                self.0.desk.look(Look { all: true, ..Look::default() });
+                return Err(error);
             }
         }
         Ok(())
     }
 
-    /// Begins deployments that waited for others, in their order. One that waits keeps what it needs from those behind it.
-    async fn begin_pending(&self) -> Result<()> {
-        let (pending, kept) = self
-            .read(|tx| Box::pin(async move { Ok((tx.pending_deployments().await?, tx.reservations().await?)) }))
-            .await?;
-        let held: HashSet<String> = kept.into_iter().map(|kept| kept.key).collect();
-        let mut taken = held.clone();
-        for row in pending {
-            let now = self.clock().now();
-            let expired = row.expires_at.is_some_and(|at| at <= now);
-            // One whose time has not come holds nobody back.
-            if !expired && row.not_before.is_some_and(|at| at > now) {
-                continue;
-            }
-            // A child stands in no queue: see `children`.
-            let ahead = if row.parent.is_some() { &held } else { &taken };
-            let waits = row.locks.iter().any(|key| ahead.contains(key));
-            if !expired {
-                taken.extend(row.locks.iter().cloned());
-            }
-            if !expired && waits {
-                continue;
-            }
+    async fn begin_all(&self, found: Vec<DeploymentRow>) -> Result<()> {
+        for row in found {
+            let keys = row.locks.iter().cloned().collect();
             match self.begin(row).await {
                 Ok(()) => {}
-                // Someone was faster: the queue is looked at again.
-                Err(Error::Store(store::Error::Stale(_))) => self.0.dispatch.notify_one(),
+                // Someone was faster: those who wait are looked at again.
+                Err(Error::Store(store::Error::Stale(_))) => self.0.desk.look(Look { keys, ..Look::default() }),
                 Err(error) => return Err(error),
             }
         }
@@ -169,6 +153,36 @@ impl Engine {
     }
 }
 
+/// Deployments that may begin, or never will, among those that are to be looked at; in their order.
+async fn ready(tx: &mut dyn Tx, look: Look, now: Timestamp) -> Result<Vec<DeploymentRow>> {
+    let mut ids = look.deployments;
+    let mut keys = look.keys;
+    if look.all {
+        keys.extend(tx.waited_for().await?);
+        // Only those whose time is over: the others are found by their keys.
+        ids.extend(tx.schedule(now, now).await?.due);
+    }
+    for key in keys {
+        if tx.reservation(&key).await?.is_none() {
+            ids.extend(tx.children_for(&key).await?);
+            ids.extend(tx.next_for(&key, now).await?);
+        }
+    }
+    let mut found = Vec::new();
+    for id in ids {
+        let Some(row) = tx.deployment(id).await? else { continue };
+        let waits = row.begun_at.is_none() && !row.deployment.state.is_terminal();
+        let expired = row.expires_at.is_some_and(|at| at <= now);
+        // One whose time has not come holds nobody back.
+        let early = row.not_before.is_some_and(|at| at > now);
+        if waits && (expired || (!early && may_begin(tx, &row, now).await?)) {
+            found.push(row);
+        }
+    }
+    found.sort_by_key(|row| (row.parent.is_none(), std::cmp::Reverse(row.priority), row.deployment.id));
+    Ok(found)
+}
+
 /// Ends a deployment that never begins: what was true when it was accepted is not true any more.
 async fn deny(tx: &mut dyn Tx, cx: &mut Cx, row: &DeploymentRow, denied: &Denied) -> Result<()> {
     let id = row.deployment.id;
@@ -184,6 +198,7 @@ async fn deny(tx: &mut dyn Tx, cx: &mut Cx, row: &DeploymentRow, denied: &Denied
     }
     cx.after.ended.insert(id, next.state);
     // Those behind it waited for it.
+    cx.after.look.extend(row.locks.iter().cloned());
     cx.after.dispatch = true;
     children::ended(tx, cx, row, &next).await
 }

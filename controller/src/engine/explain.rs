@@ -1,9 +1,12 @@
 //! Why something waits, and where a value comes from: every rule and every agent, with the words for people (promise P11).
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
-use longshore_core::id::{AgentId, DeploymentId};
+use longshore_core::id::{AgentId, DeploymentId, JobId};
+use longshore_core::job;
 use longshore_core::placement::{self, Candidate, Request};
+use longshore_core::pool::Pool;
+use longshore_core::resources::Resources;
 use longshore_core::spec::{Project, Variable};
 use longshore_core::time::Timestamp;
 use longshore_core::variables::{self, Place};
@@ -12,14 +15,15 @@ use utoipa::ToSchema;
 
 use super::channels::asked_about;
 use super::create::{gate, project, secret_rows, set_value};
-use super::dispatch::busy;
-use super::flow::{ahead, spec_of};
+use super::fleet::{Fleet, request};
+use super::flow::{job_row, spec_of};
 use super::libraries::newest_rows;
 use super::offers::offer_steps;
 use super::pools::{paused, settings};
+use super::read::limited;
 use super::{Engine, Error, Result};
 use crate::store::Tx;
-use crate::store::rows::{ApprovalFilter, DeploymentRow, Owner, VariableRow};
+use crate::store::rows::{ApprovalFilter, DeploymentRow, JobRow, Owner, VariableRow};
 use longshore_core::approval::ApprovalState;
 
 /// One rule that a deployment has to pass.
@@ -93,65 +97,55 @@ impl Engine {
     /// When there is none of that id.
     pub async fn explain(&self, id: DeploymentId) -> Result<ExplainView> {
         let view = self.deployment_view(id).await?.ok_or_else(|| Error::not_found("deployment", &id))?;
-        let now = self.clock().now();
-        let (mut rules, agents, request) = self
-            .read(move |tx| {
-                Box::pin(async move {
-                    let row = tx.deployment(id).await?.ok_or_else(|| Error::not_found("deployment", &id))?;
-                    let spec = spec_of(tx, &row).await?;
-                    let mut rules = Vec::new();
-                    if row.begun_at.is_none() && !row.deployment.state.is_terminal() {
-                        rules.push(match gate(tx, &row, &spec, now).await? {
-                            Some(denied) => rule(denied.rule(), false, format!("{denied}; {}", denied.hint())),
-                            None => rule("gate", true, "release, lifecycle and schedule let it begin".to_owned()),
-                        });
-                    }
-                    rules.extend(locks(tx, &row, now).await?);
-                    rules.extend(approvals(tx, id).await?);
-                    let jobs = tx.queued_jobs().await?;
-                    if let Some(words) = paused(&settings(tx).await?, spec.pool_of(&row.environment)) {
-                        rules.push(rule("pool", false, words));
-                    }
-                    let place = (spec.pool_of(&row.environment).to_owned(), spec.agents_of(&row.environment));
-                    let steps = match jobs.into_iter().find(|job| job.job.deployment == id) {
-                        Some(job) => job.steps,
-                        None if row.begun_at.is_none() => {
-                            let containers: Vec<usize> = (0..spec.steps.len())
-                                .filter(|at| spec.steps.get(*at).is_some_and(longshore_core::spec::Step::in_container))
-                                .collect();
-                            offer_steps(&spec, &row, &containers)?
-                        }
-                        None => Vec::new(),
-                    };
-                    let (agents, live) = (tx.agents().await?, tx.live_attempts().await?);
-                    Ok((rules, (agents, live), (place, steps)))
-                })
-            })
-            .await?;
-        let (agents, live) = agents;
-        let connected = self.0.sessions.candidates(&busy(&live));
-        let ((pool, labels), steps) = request;
+        let (now, engine) = (self.clock().now(), self.clone());
+        let (rules, agents) =
+            self.read(move |tx| Box::pin(async move { engine.explain_in(tx, id, now).await })).await?;
+        Ok(ExplainView { id: view.id, state: view.state, rules, agents })
+    }
+
+    async fn explain_in(
+        &self,
+        tx: &mut dyn Tx,
+        id: DeploymentId,
+        now: Timestamp,
+    ) -> Result<(Vec<RuleView>, Vec<AgentExplained>)> {
+        let row = tx.deployment(id).await?.ok_or_else(|| Error::not_found("deployment", &id))?;
+        let spec = spec_of(tx, &row).await?;
+        let mut rules = Vec::new();
+        if row.begun_at.is_none() && !row.deployment.state.is_terminal() {
+            rules.push(match gate(tx, &row, &spec, now).await? {
+                Some(denied) => rule(denied.rule(), false, format!("{denied}; {}", denied.hint())),
+                None => rule("gate", true, "release, lifecycle and schedule let it begin".to_owned()),
+            });
+        }
+        rules.extend(locks(tx, &row, now).await?);
+        rules.extend(approvals(tx, id).await?);
+        let pools = settings(tx).await?;
+        if let Some(words) = paused(&pools, spec.pool_of(&row.environment)) {
+            rules.push(rule("pool", false, words));
+        }
+        let Some(job) = next_job(tx, &spec, &row, now).await? else { return Ok((rules, Vec::new())) };
+        let fleet = Fleet::read(tx).await?;
+        let pool = pools.get(&job.pool).map(Pool::placement).unwrap_or_default();
+        if let Some(limit) = fleet.running(&job.pool).limit(&job.project, job.max_running, &pool) {
+            rules.push(rule("limit", false, format!("waits for {}", limited(&limit, &job))));
+        }
+        let mut connected = self.0.sessions.candidates(&fleet);
+        self.0.desk.keep_apart(&mut connected, id);
+        let agents = tx.agents().await?.into_iter().filter(|row| row.revoked_at.is_none());
         let known: Vec<Candidate> = agents
-            .into_iter()
-            .filter(|row| row.revoked_at.is_none())
             .map(|row| {
                 let found = connected.iter().find(|candidate| candidate.id == row.id).cloned();
-                found.unwrap_or_else(|| disconnected(row.id, row.pool, row.labels))
+                let quarantined = fleet.quarantined(row.id);
+                found.unwrap_or_else(|| Candidate { quarantined, ..disconnected(row.id, row.pool, row.labels) })
             })
             .collect();
-        let agents: Vec<AgentExplained> = if steps.is_empty() {
-            Vec::new()
-        } else {
-            known
-                .iter()
-                .map(|candidate| explained(candidate, &Request { pool: &pool, labels: &labels, steps: &steps }))
-                .collect()
-        };
-        if !steps.is_empty() {
-            let free = agents.iter().filter(|agent| agent.rejected_by.is_empty()).count();
-            rules.push(rule("agent", free > 0, format!("{free} of {} agents may have the next job", agents.len())));
-        }
-        Ok(ExplainView { id: view.id, state: view.state, rules, agents })
+        let request = request(&job);
+        rules.extend(impossible(&known, &request));
+        let agents: Vec<AgentExplained> = known.iter().map(|candidate| explained(candidate, &request)).collect();
+        let free = agents.iter().filter(|agent| agent.rejected_by.is_empty()).count();
+        rules.push(rule("agent", free > 0, format!("{free} of {} agents may have the next job", agents.len())));
+        Ok((rules, agents))
     }
 
     /// Where the value of a variable comes from in an environment, for releases of a channel; `None`: of the default one.
@@ -201,18 +195,50 @@ fn rule(name: &str, ok: bool, message: String) -> RuleView {
     RuleView { rule: name.to_owned(), ok, message }
 }
 
+/// The job that waits for an agent, or the one that there would be if the deployment began.
+async fn next_job(tx: &mut dyn Tx, spec: &Project, row: &DeploymentRow, now: Timestamp) -> Result<Option<JobRow>> {
+    let id = row.deployment.id;
+    if let Some(job) = tx.jobs_of(id).await?.into_iter().find(|job| job.job.state == job::State::Queued) {
+        return Ok(Some(job));
+    }
+    if row.begun_at.is_some() {
+        return Ok(None);
+    }
+    let container = |at: &usize| spec.steps.get(*at).is_some_and(longshore_core::spec::Step::in_container);
+    let containers: Vec<usize> = (0..spec.steps.len()).filter(container).collect();
+    let steps = offer_steps(spec, row, &containers)?;
+    if steps.is_empty() {
+        return Ok(None);
+    }
+    Ok(Some(job_row(JobId::new(now, [0; 10]), now, (row, spec), steps, BTreeSet::new())?))
+}
+
+/// That no agent of the pool could ever have the job, if so.
+fn impossible(known: &[Candidate], request: &Request<'_>) -> Option<RuleView> {
+    let mut pool = known.iter().filter(|agent| agent.pool == request.pool && agent.connected).peekable();
+    pool.peek()?;
+    if pool.any(|agent| placement::could_ever(agent, request)) {
+        return None;
+    }
+    let message = format!(
+        "no agent of pool `{}` could ever have the job as they are set up; change what the job asks for, or add an agent that \
+         has it",
+        request.pool
+    );
+    Some(rule("possible", false, message))
+}
+
 async fn locks(tx: &mut dyn Tx, row: &DeploymentRow, now: Timestamp) -> Result<Vec<RuleView>> {
     let id = row.deployment.id;
     if row.begun_at.is_some() || row.deployment.state.is_terminal() {
         return Ok(Vec::new());
     }
-    let (kept, pending) = (tx.reservations().await?, tx.pending_deployments().await?);
     let mut rules = Vec::new();
     for key in &row.locks {
-        let holder = kept.iter().find(|kept| kept.key == *key);
+        let holder = tx.reservation(key).await?;
         // A child stands in no queue.
-        let first = ahead(&pending, id, now).find(|other| other.locks.contains(key)).filter(|_| row.parent.is_none());
-        rules.push(match (holder, first) {
+        let first = if row.parent.is_none() { tx.next_for(key, now).await? } else { None };
+        rules.push(match (holder, first.filter(|first| *first != id)) {
             (Some(kept), _) => rule(
                 "lock",
                 false,
@@ -221,10 +247,7 @@ async fn locks(tx: &mut dyn Tx, row: &DeploymentRow, now: Timestamp) -> Result<V
             (None, Some(other)) => rule(
                 "queue",
                 false,
-                format!(
-                    "`{key}` goes to deployment `{}` first: it waits longer or has more priority",
-                    other.deployment.id
-                ),
+                format!("`{key}` goes to deployment `{other}` first: it waits longer or has more priority"),
             ),
             (None, None) => rule("lock", true, format!("`{key}` is free")),
         });
@@ -263,17 +286,26 @@ fn disconnected(id: AgentId, pool: String, labels: BTreeMap<String, String>) -> 
         draining: false,
         slots: 1,
         busy: 0,
-        mounts: std::collections::BTreeSet::new(),
+        mounts: BTreeSet::new(),
         weakest_profile: longshore_core::offer::Profile::Standard,
         engine: false,
         declined: None,
+        room: Resources::default(),
+        reserved: Resources::default(),
+        largest: Resources::default(),
+        disk_left: None,
+        low: Vec::new(),
+        quarantined: None,
+        kept_for: None,
     }
 }
 
 fn explained(candidate: &Candidate, request: &Request<'_>) -> AgentExplained {
     let rejections = placement::rejections(candidate, request).into_iter();
     // What a disconnected agent has is not known, so only what it certainly lacks is said.
-    let known = rejections.filter(|found| candidate.connected || matches!(found.predicate, "pool" | "connected"));
+    let known = rejections.filter(|found| {
+        candidate.connected || matches!(found.predicate, "pool" | "label" | "connected" | "quarantined")
+    });
     let rejected_by =
         known.map(|found| RejectionView { predicate: found.predicate.to_owned(), message: found.message }).collect();
     AgentExplained { agent: candidate.id.to_string(), rejected_by }

@@ -5,10 +5,13 @@
 
 use std::collections::BTreeSet;
 
+use aws_lc_rs::digest::{SHA256, digest};
 use longshore_core::deployment::{self, Facts, JobFact, StepFact};
-use longshore_core::id::DeploymentId;
+use longshore_core::id::{DeploymentId, JobId};
 use longshore_core::job::{self, Job};
+use longshore_core::offer::{OfferStep, Profile};
 use longshore_core::process::{Graph, Move, StepNow};
+use longshore_core::resources::Resources;
 use longshore_core::spec::{Action, Project};
 use longshore_core::step::{End, SkippedBy, StepEvent, StepState, index_of};
 use longshore_core::time::Timestamp;
@@ -44,29 +47,19 @@ pub(super) async fn spec_of(tx: &mut dyn Tx, row: &DeploymentRow) -> Result<Proj
     })
 }
 
-/// Those of the pending that come before a deployment. One whose time has not come holds nobody back.
-pub(super) fn ahead(
-    pending: &[DeploymentRow],
-    id: DeploymentId,
-    now: Timestamp,
-) -> impl Iterator<Item = &DeploymentRow> {
-    let before = pending.iter().take_while(move |other| other.deployment.id != id);
-    before.filter(move |other| other.not_before.is_none_or(|at| at <= now))
-}
-
 /// Whether nobody keeps what the deployment needs, nor waits for it since earlier.
 pub(super) async fn may_begin(tx: &mut dyn Tx, row: &DeploymentRow, now: Timestamp) -> Result<bool> {
-    let taken: BTreeSet<String> = tx.reservations().await?.into_iter().map(|kept| kept.key).collect();
-    if row.locks.iter().any(|key| taken.contains(key)) {
-        return Ok(false);
+    for key in &row.locks {
+        if tx.reservation(key).await?.is_some() {
+            return Ok(false);
+        }
+        // A child's parent keeps things while it waits, so it stands in no queue.
+        let first = if row.parent.is_none() { tx.next_for(key, now).await? } else { None };
+        if first.is_some_and(|first| first != row.deployment.id) {
+            return Ok(false);
+        }
     }
-    // Its parent keeps things while it waits, so it stands in no queue.
-    if row.parent.is_some() {
-        return Ok(true);
-    }
-    let pending = tx.pending_deployments().await?;
-    let mut ahead = ahead(&pending, row.deployment.id, now);
-    Ok(!ahead.any(|other| other.locks.iter().any(|key| row.locks.contains(key))))
+    Ok(true)
 }
 
 /// Takes what the deployment keeps to itself, all or nothing, and begins it.
@@ -183,18 +176,40 @@ async fn queue(tx: &mut dyn Tx, cx: &mut Cx, job: &JobRow, names: &[&String]) ->
 fn queued(cx: &Cx, row: &DeploymentRow, spec: &Project, indices: &[usize]) -> Result<JobRow> {
     let steps = offer_steps(spec, row, indices)?;
     let index = |index: &usize| u32::try_from(*index).ok();
-    let locks: BTreeSet<String> =
-        indices.iter().filter_map(index).filter_map(|i| row.stacks.get(&i).cloned()).collect();
-    let job = Job {
-        id: cx.clock.job_id(),
-        deployment: row.deployment.id,
-        state: job::State::Queued,
-        since: cx.now,
-        epoch: 0,
-        abandoned: 0,
-    };
+    let locks = indices.iter().filter_map(index).filter_map(|i| row.stacks.get(&i).cloned()).collect();
+    job_row(cx.clock.job_id(), cx.now, (row, spec), steps, locks)
+}
+
+/// A job of these steps at the end of its line.
+pub(super) fn job_row(
+    id: JobId,
+    now: Timestamp,
+    (row, spec): (&DeploymentRow, &Project),
+    steps: Vec<OfferStep>,
+    locks: BTreeSet<String>,
+) -> Result<JobRow> {
     let (pool, labels) = (spec.pool_of(&row.environment).to_owned(), spec.agents_of(&row.environment));
-    Ok(JobRow { job, seq: 0, pool, labels, steps, locks: locks.into_iter().collect() })
+    let max_wait = spec.queue_wait_of(&row.environment).unwrap_or(job::MAX_QUEUED);
+    let resources = steps.iter().map(|step| step.resources).fold(Resources::default(), Resources::max);
+    let mounts: BTreeSet<&String> = steps.iter().flat_map(|step| &step.mounts).collect();
+    let standard = steps.iter().any(|step| step.profile == Profile::Standard);
+    let asks = json!([row.priority, labels, resources, mounts, standard, spec.max_running]);
+    let asks = serde_json::to_vec(&asks).map_err(|error| Error::Internal(error.to_string()))?;
+    let digest = crate::hex::encode(digest(&SHA256, &asks).as_ref());
+    let line = format!("{}/{}", row.project_name, digest.get(..32).unwrap_or(&digest));
+    Ok(JobRow {
+        job: Job::new(id, row.deployment.id, max_wait, now),
+        seq: 0,
+        pool,
+        labels,
+        steps,
+        locks: locks.into_iter().collect(),
+        project: row.project_name.clone(),
+        priority: row.priority,
+        line,
+        resources,
+        max_running: spec.max_running,
+    })
 }
 
 /// Begins a step that the controller does itself.
@@ -252,6 +267,8 @@ pub(super) async fn settle(tx: &mut dyn Tx, cx: &mut Cx, row: &DeploymentRow, re
     if next.state.is_terminal() {
         cx.after.ended.insert(id, next.state);
         cx.after.dispatch = true;
+        // Those behind it waited for it, also if it never began.
+        cx.after.look.extend(row.locks.iter().cloned());
         if next.state == deployment::DeploymentState::Succeeded && row.operation.is_none() {
             cx.after.promote.insert(row.release);
         }

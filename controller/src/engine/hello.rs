@@ -10,7 +10,7 @@ use longshore_core::step::index_of;
 use super::Engine;
 use super::cascade::{fence, on_attempt};
 use super::cx::Cx;
-use super::plane::{Error, Hello, Said, Verdict, Welcome};
+use super::plane::{Disk, Error, Hello, Said, Verdict, Welcome};
 use super::sessions::{Ability, Line};
 use super::view::ProgressView;
 use crate::store::Tx;
@@ -68,7 +68,8 @@ impl Engine {
         (pool, labels): (String, BTreeMap<String, String>),
         hello: Hello,
     ) -> Result<Line> {
-        let Hello { slots, mounts, weakest, draining, engine, images, plans, operations, facts, held, .. } = hello;
+        let Hello { slots, mounts, weakest, draining, engine, images, plans, operations, probes, .. } = hello;
+        let Hello { facts, held, room, largest, disk, .. } = hello;
         // What it still has may take more slots than it has.
         let free = slots.saturating_sub(u32::try_from(held.len()).unwrap_or(u32::MAX));
         let ability = Ability {
@@ -85,6 +86,10 @@ impl Engine {
             facts,
             free,
             declined: None,
+            probes,
+            room,
+            largest,
+            disk,
         };
         let line = self.0.sessions.open(agent, ability);
         // What was decided since the rows were compared.
@@ -116,20 +121,21 @@ impl Engine {
     pub async fn said(&self, agent: AgentId, line: u64, said: Said) -> Result<()> {
         let mut wake = false;
         let current = self.0.sessions.heard(agent, line, |ability| match &said {
-            Said::Heartbeat { facts, engine, free } => {
+            Said::Heartbeat { facts, engine, free, disk } => {
                 wake = ability.declined.take().is_some() || *free > ability.free;
                 ability.free = *free;
                 // A heartbeat that says nothing of the host changes nothing of what is known.
                 if let Some(facts) = facts {
                     wake |= !ability.engine && *engine;
-                    ability.engine = *engine;
+                    wake |= eases(&ability.disk, disk);
+                    (ability.engine, ability.disk) = (*engine, disk.clone());
                     ability.facts = facts.clone();
                 }
             }
             Said::Draining => ability.draining = true,
             // Before the job is back in the queue.
             Said::Answer { accepted: false, reason, .. } => ability.declined = Some(reason.clone()),
-            Said::Answer { .. } | Said::Progress { .. } | Said::Image { .. } => {}
+            Said::Answer { .. } | Said::Progress { .. } | Said::Image { .. } | Said::Probed { .. } => {}
         });
         if !current {
             return Err(Error::Replaced);
@@ -139,6 +145,7 @@ impl Engine {
         }
         match said {
             Said::Heartbeat { .. } | Said::Draining => Ok(()),
+            Said::Probed { request, error } => Ok(self.probed(agent, request, error).await?),
             Said::Image { request, told } => {
                 self.0.questions.answer(agent, request, told);
                 Ok(())
@@ -194,6 +201,11 @@ impl Engine {
         }
         Ok(())
     }
+}
+
+/// Whether a job may fit that did not before.
+fn eases(before: &Disk, now: &Disk) -> bool {
+    now.low.len() < before.low.len() || now.left.unwrap_or(u64::MAX) > before.left.unwrap_or(u64::MAX)
 }
 
 /// The caller's attempt, whatever its state.

@@ -22,6 +22,7 @@ mod dispatch;
 mod enroll;
 mod error;
 mod explain;
+mod fleet;
 mod flow;
 mod found;
 mod guide;
@@ -41,6 +42,7 @@ mod pools;
 mod program;
 mod projects;
 mod promote;
+mod quarantine;
 mod read;
 mod releases;
 mod rotate;
@@ -54,6 +56,7 @@ mod tests;
 mod timers;
 mod tokens;
 mod turn;
+mod turns;
 mod view;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -82,6 +85,7 @@ use cx::{After, Cx};
 use images::Questions;
 use live::Live;
 use sessions::Sessions;
+use turns::{Desk, Look};
 
 pub use access::{Actor, Need};
 pub(crate) use accounts::ADMIN;
@@ -252,6 +256,7 @@ struct Inner {
     scaling: scaling::Memory,
     /// There may be a job to hand out.
     dispatch: Notify,
+    desk: Desk,
     /// The next due time may have changed.
     timers: Notify,
     /// There may be an address to ask.
@@ -294,6 +299,7 @@ impl Engine {
             live,
             scaling: scaling::Memory::default(),
             dispatch,
+            desk: Desk::new(began_at),
             timers,
             checks,
             questions,
@@ -419,6 +425,9 @@ impl Engine {
         self.promote_later(after.promote);
         for id in after.changed {
             self.0.live.changed(id);
+        }
+        if !after.look.is_empty() {
+            self.0.desk.look(Look { keys: after.look, ..Look::default() });
         }
         if after.dispatch {
             self.0.dispatch.notify_one();

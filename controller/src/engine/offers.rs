@@ -16,14 +16,14 @@ pub(super) fn offer_steps(spec: &Project, row: &DeploymentRow, indices: &[usize]
         let missing = || Error::Internal(format!("step {at} of `{}` is missing", row.deployment.id));
         let step = spec.steps.get(*at).ok_or_else(missing)?;
         let index = u32::try_from(*at).map_err(|_| missing())?;
-        let once = offer_step(step, index, row)?;
+        let once = offer_step(spec, step, index, row)?;
         let retries = step.retries.map_or(0, |retries| retries.max);
         offered.extend((0..=retries).map(|tries| OfferStep { index: slot(index, tries), ..once.clone() }));
     }
     Ok(offered)
 }
 
-fn offer_step(step: &Step, index: u32, row: &DeploymentRow) -> Result<OfferStep> {
+fn offer_step(spec: &Project, step: &Step, index: u32, row: &DeploymentRow) -> Result<OfferStep> {
     let image = image(step, row)?;
     Ok(OfferStep {
         index,
@@ -39,6 +39,7 @@ fn offer_step(step: &Step, index: u32, row: &DeploymentRow) -> Result<OfferStep>
         },
         mounts: step.mounts.clone(),
         pulumi: step.pulumi_stack_template().is_some(),
+        resources: spec.resources_of(step),
     })
 }
 

@@ -35,9 +35,7 @@ impl Engine {
                     let hint = format!("`longshore explain {id}` says what it waits for");
                     return Err(Error::conflict("begun", message, hint));
                 }
-                let others = tx.pending_deployments().await?;
-                let others = others.iter().filter(|other| other.deployment.id != id && other.parent.is_none());
-                let Some(most) = others.map(|other| other.priority).max().filter(|most| *most >= row.priority) else {
+                let Some(most) = tx.top_priority(id).await?.filter(|most| *most >= row.priority) else {
                     return Ok(());
                 };
                 let priority = most.checked_add(1).ok_or_else(|| {
@@ -48,6 +46,7 @@ impl Engine {
                     return Err(super::cascade::stale(&id));
                 }
                 (cx.after.dispatch, cx.after.timers) = (true, true);
+                cx.after.look.extend(row.locks.iter().cloned());
                 cx.event(tx, "deployment.moved_to_top", Some(id), json!({ "priority": priority })).await
             })
         })

@@ -6,6 +6,8 @@ use std::time::Duration;
 use longshore_core::fence::Fence;
 use longshore_core::id::{AgentId, AttemptId, ControllerId};
 use longshore_core::offer::{Grant, Profile};
+use longshore_core::placement::LowWater;
+use longshore_core::resources::Resources;
 use serde_json::Value;
 
 pub use super::sessions::Line;
@@ -89,6 +91,23 @@ pub struct Hello {
     pub plans: bool,
     /// It can check for drift and unlock stacks.
     pub operations: bool,
+    /// It runs a container of its own when it is asked to.
+    pub probes: bool,
+    /// What it has for all jobs together.
+    pub room: Resources,
+    /// The most that one job gets; of what is 0, all there is.
+    pub largest: Resources,
+    /// Its disk.
+    pub disk: Disk,
+}
+
+/// What an agent says of its disk.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Disk {
+    /// Bytes that are left beyond its reserve, if it said so.
+    pub left: Option<u64>,
+    /// What there is too little of.
+    pub low: Vec<LowWater>,
 }
 
 /// What becomes of an attempt that an agent still has.
@@ -135,6 +154,15 @@ pub enum Said {
         facts: Option<Value>,
         /// Its container engine answers; counts with `facts` only.
         engine: bool,
+        /// Its disk; counts with `facts` only.
+        disk: Disk,
+    },
+    /// How a probe ended.
+    Probed {
+        /// Number of the probe.
+        request: u64,
+        /// Why not well; `None`: well.
+        error: Option<String>,
     },
     /// Answer to an offer.
     Answer {

@@ -11,7 +11,6 @@ use longshore_core::approval::{Approval, ApprovalState, Event};
 use longshore_core::engine_event::{Change, Summary};
 use longshore_core::id::{ApprovalId, DeploymentId};
 use longshore_core::init::{ExitRecord, MAX_PLAN, MAX_SETTINGS, PLAN};
-use longshore_core::job::{self, Job};
 use longshore_core::offer::{OfferStep, Plan};
 use longshore_core::pack;
 use longshore_core::secret::Secret;
@@ -24,6 +23,7 @@ use super::approve::decide;
 use super::cascade::stale;
 use super::context::text;
 use super::cx::Cx;
+use super::flow::job_row;
 use super::offers::offer_steps;
 use super::{Engine, Error};
 use crate::hex;
@@ -56,17 +56,8 @@ pub(super) fn preview(cx: &Cx, row: &DeploymentRow, spec: &Project, approval: u3
     let once = once.ok_or_else(|| Error::Internal(format!("step {planned} of `{}` is missing", row.deployment.id)))?;
     let stack = u32::try_from(planned).ok().and_then(|index| row.stacks.get(&index).cloned());
     let locks: BTreeSet<String> = stack.into_iter().collect();
-    let job = Job {
-        id: cx.clock.job_id(),
-        deployment: row.deployment.id,
-        state: job::State::Queued,
-        since: cx.now,
-        epoch: 0,
-        abandoned: 0,
-    };
     let steps = vec![OfferStep { index: preview_slot(approval), ..once }];
-    let (pool, labels) = (spec.pool_of(&row.environment).to_owned(), spec.agents_of(&row.environment));
-    Ok(JobRow { job, seq: 0, pool, labels, steps, locks: locks.into_iter().collect() })
+    job_row(cx.clock.job_id(), cx.now, (row, spec), steps, locks)
 }
 
 /// A plan that a preview left.

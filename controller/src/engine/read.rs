@@ -2,17 +2,19 @@
 
 use std::collections::{BTreeMap, HashMap};
 
+use longshore_core::approval::ApprovalState;
 use longshore_core::deployment::DeploymentState;
+use longshore_core::fair::Limited;
 use longshore_core::id::{AttemptId, DeploymentId};
 use longshore_core::init::MASK;
-use longshore_core::placement::{self, Candidate, Request};
+use longshore_core::job;
+use longshore_core::placement::{self, Candidate};
 use longshore_core::pool::Pool;
 use longshore_core::step::{StepState, index_of};
 use longshore_core::time::Timestamp;
 
 use super::artifacts::ArtifactCountView;
-use super::dispatch::busy;
-use super::flow::ahead;
+use super::fleet::{Fleet, request};
 use super::live::Changes;
 use super::pools::{paused, settings};
 use super::view::{
@@ -39,13 +41,23 @@ struct Whole {
     source: Option<CommitRow>,
 }
 
-/// Everything that waiting depends on.
+/// What stands between one deployment and its next step.
 struct Queue {
-    pending: Vec<DeploymentRow>,
-    kept: Vec<ReservationRow>,
-    jobs: Vec<JobRow>,
-    live: Vec<AttemptRow>,
-    approvals: Vec<ApprovalRow>,
+    /// Who keeps what it needs, and an attempt of theirs.
+    kept: Vec<(ReservationRow, Option<AttemptRow>)>,
+    /// Who gets what it needs before it.
+    ahead: Vec<(String, DeploymentId)>,
+    /// Its job that waits for an agent, if one does.
+    job: Option<JobRow>,
+    /// An attempt of it is live.
+    live: bool,
+    approval: Option<ApprovalRow>,
+}
+
+/// What all deployments that wait have in common.
+struct Around {
+    candidates: Vec<Candidate>,
+    fleet: Fleet,
     pools: BTreeMap<String, Pool>,
     now: Timestamp,
 }
@@ -67,54 +79,59 @@ async fn whole(tx: &mut dyn Tx, row: DeploymentRow) -> Result<Whole> {
     })
 }
 
-async fn queue(tx: &mut dyn Tx, now: Timestamp) -> Result<Queue> {
+async fn queue_of(tx: &mut dyn Tx, row: &DeploymentRow, now: Timestamp) -> Result<Option<Queue>> {
+    if row.deployment.state.is_terminal() { Ok(None) } else { Ok(Some(queue(tx, row, now).await?)) }
+}
+
+async fn queue(tx: &mut dyn Tx, row: &DeploymentRow, now: Timestamp) -> Result<Queue> {
+    let id = row.deployment.id;
+    let (mut kept, mut ahead) = (Vec::new(), Vec::new());
+    for key in row.locks.iter().filter(|_| row.begun_at.is_none()) {
+        if let Some(reservation) = tx.reservation(key).await? {
+            let attempt = tx.live_attempts_of(reservation.deployment).await?.into_iter().next();
+            kept.push((reservation, attempt));
+        }
+        // A child stands in no queue.
+        if row.parent.is_none()
+            && let Some(first) = tx.next_for(key, now).await?.filter(|first| *first != id)
+        {
+            ahead.push((key.clone(), first));
+        }
+    }
+    let mut jobs = tx.jobs_of(id).await?.into_iter();
+    let approvals = tx.approvals(&ApprovalFilter { deployment: Some(id) }).await?;
     Ok(Queue {
-        pending: tx.pending_deployments().await?,
-        kept: tx.reservations().await?,
-        jobs: tx.queued_jobs().await?,
-        live: tx.live_attempts().await?,
-        approvals: tx.approvals(&ApprovalFilter::default()).await?,
-        pools: settings(tx).await?,
-        now,
+        kept,
+        ahead,
+        job: jobs.find(|row| row.job.state == job::State::Queued),
+        live: !tx.live_attempts_of(id).await?.is_empty(),
+        approval: approvals.into_iter().find(|row| row.approval.state == ApprovalState::Pending),
     })
 }
 
 impl Queue {
-    fn attempt_of(&self, deployment: DeploymentId) -> Option<&AttemptRow> {
-        self.live.iter().find(|row| row.attempt.deployment == deployment)
-    }
-
     /// State and words for a deployment that has not begun.
-    fn not_begun(&self, row: &DeploymentRow) -> (&'static str, Option<String>) {
-        if let Some(at) = row.not_before.filter(|at| *at > self.now) {
+    fn not_begun(&self, row: &DeploymentRow, now: Timestamp) -> (&'static str, Option<String>) {
+        if let Some(at) = row.not_before.filter(|at| *at > now) {
             return ("waiting", Some(format!("its time: it is scheduled for {at}")));
         }
-        for key in &row.locks {
-            if let Some(kept) = self.kept.iter().find(|kept| kept.key == *key) {
-                return ("waiting", Some(self.held(kept)));
-            }
+        if let Some((kept, attempt)) = self.kept.first() {
+            return ("waiting", Some(held(kept, attempt.as_ref())));
         }
-        // A child stands in no queue.
-        let pending = if row.parent.is_none() { self.pending.as_slice() } else { &[] };
-        for key in &row.locks {
-            if let Some(first) = ahead(pending, row.deployment.id, self.now).find(|other| other.locks.contains(key)) {
-                let words = format!(
-                    "lock `{key}`, which deployment `{}` gets first: it waits longer or has more priority",
-                    first.deployment.id
-                );
-                return ("waiting", Some(words));
-            }
+        if let Some((key, first)) = self.ahead.first() {
+            let words =
+                format!("lock `{key}`, which deployment `{first}` gets first: it waits longer or has more priority");
+            return ("waiting", Some(words));
         }
         ("queued", Some("its turn: nothing stands in its way".to_owned()))
     }
 
     /// State and words for a deployment of which nothing runs now.
-    fn waiting(&self, row: &DeploymentRow, candidates: &[Candidate]) -> (&'static str, Option<String>) {
-        let id = row.deployment.id;
+    fn waiting(&self, row: &DeploymentRow, engine: &Engine, around: &Around) -> (&'static str, Option<String>) {
         if row.begun_at.is_none() {
-            return self.not_begun(row);
+            return self.not_begun(row, around.now);
         }
-        if let Some(row) = self.approvals.iter().find(|row| row.deployment == id) {
+        if let Some(row) = &self.approval {
             let teams = row.approval.teams.join("`, `");
             let of = if teams.is_empty() { String::new() } else { format!(" of team `{teams}`") };
             let (approval, needs) = (row.approval.id, row.approval.needs);
@@ -123,16 +140,22 @@ impl Queue {
                 Some(format!("approval `{approval}` of step `{}`: {needs}{of} have to agree", row.step_name)),
             );
         }
-        let Some(job) = self.jobs.iter().find(|row| row.job.deployment == id) else { return ("queued", None) };
-        if let Some(words) = paused(&self.pools, &job.pool) {
+        let Some(job) = &self.job else { return ("queued", None) };
+        if let Some(words) = paused(&around.pools, &job.pool) {
             return ("queued", Some(words));
         }
-        let request = Request { pool: &job.pool, labels: &job.labels, steps: &job.steps };
+        let pool = around.pools.get(&job.pool).map(Pool::placement).unwrap_or_default();
+        if let Some(limit) = around.fleet.running(&job.pool).limit(&job.project, job.max_running, &pool) {
+            return ("queued", Some(limited(&limit, job)));
+        }
+        let request = request(job);
+        let mut candidates = around.candidates.clone();
+        engine.0.desk.keep_apart(&mut candidates, row.deployment.id);
         if candidates.is_empty() {
             return ("queued", Some(format!("an agent in pool `{}`: none is connected", job.pool)));
         }
         let mut agents: Vec<String> = Vec::new();
-        for candidate in candidates {
+        for candidate in &candidates {
             let rejections = placement::rejections(candidate, &request);
             if rejections.is_empty() {
                 return ("queued", Some("its turn: an agent is free".to_owned()));
@@ -145,19 +168,29 @@ impl Queue {
         let more = if more > 0 { format!("; and {more} more") } else { String::new() };
         ("queued", Some(format!("an agent: {}{more}", agents.join("; "))))
     }
+}
 
-    fn held(&self, lock: &ReservationRow) -> String {
-        let holder = match self.attempt_of(lock.deployment) {
-            Some(row) => format!(
-                "attempt `{}` ({}) of deployment `{}`",
-                row.attempt.id,
-                row.attempt.state.name(),
-                lock.deployment
-            ),
-            None => format!("deployment `{}`", lock.deployment),
-        };
-        format!("lock `{}`, held by {holder} since {}", lock.key, lock.taken_at)
+/// Why a job waits although an agent may be free.
+pub(super) fn limited(limit: &Limited, job: &JobRow) -> String {
+    let (project, pool) = (&job.project, &job.pool);
+    match limit {
+        Limited::Project(most) => {
+            format!("a job of project `{project}` to end: {most} run, which is its `max_running`")
+        }
+        Limited::Pool(most) => format!(
+            "a job of project `{project}` in pool `{pool}` to end: {most} run there, which is the pool's `max_per_project`"
+        ),
     }
+}
+
+fn held(lock: &ReservationRow, attempt: Option<&AttemptRow>) -> String {
+    let holder = match attempt {
+        Some(row) => {
+            format!("attempt `{}` ({}) of deployment `{}`", row.attempt.id, row.attempt.state.name(), lock.deployment)
+        }
+        None => format!("deployment `{}`", lock.deployment),
+    };
+    format!("lock `{}`, held by {holder} since {}", lock.key, lock.taken_at)
 }
 
 impl Engine {
@@ -166,18 +199,16 @@ impl Engine {
     /// # Errors
     /// When rows cannot be read.
     pub async fn deployment_view(&self, id: DeploymentId) -> Result<Option<DeploymentView>> {
-        let now = self.clock().now();
-        let found = self
-            .read(move |tx| {
-                Box::pin(async move {
-                    let Some(row) = tx.deployment(id).await? else { return Ok(None) };
-                    let over = row.deployment.state.is_terminal();
-                    let queue = if over { None } else { Some(queue(tx, now).await?) };
-                    Ok(Some((whole(tx, row).await?, queue)))
-                })
+        let (now, engine) = (self.clock().now(), self.clone());
+        self.read(move |tx| {
+            Box::pin(async move {
+                let Some(row) = tx.deployment(id).await? else { return Ok(None) };
+                let around = engine.around(tx, now).await?;
+                let queue = queue_of(tx, &row, now).await?;
+                Ok(Some(engine.view(whole(tx, row).await?, queue.as_ref(), &around)))
             })
-            .await?;
-        Ok(found.map(|(whole, queue)| self.view(whole, queue.as_ref())))
+        })
+        .await
     }
 
     /// Deployments, newest first.
@@ -185,35 +216,40 @@ impl Engine {
     /// # Errors
     /// When rows cannot be read.
     pub async fn deployments(&self, filter: DeploymentFilter) -> Result<Vec<DeploymentView>> {
-        let now = self.clock().now();
-        let (found, queue) = self
-            .read(move |tx| {
-                Box::pin(async move {
-                    let mut found = Vec::new();
-                    for row in tx.deployments(&filter).await? {
-                        found.push(whole(tx, row).await?);
-                    }
-                    Ok((found, queue(tx, now).await?))
-                })
+        let (now, engine) = (self.clock().now(), self.clone());
+        self.read(move |tx| {
+            Box::pin(async move {
+                let around = engine.around(tx, now).await?;
+                let mut views = Vec::new();
+                for row in tx.deployments(&filter).await? {
+                    let queue = queue_of(tx, &row, now).await?;
+                    views.push(engine.view(whole(tx, row).await?, queue.as_ref(), &around));
+                }
+                Ok(views)
             })
-            .await?;
-        Ok(found.into_iter().map(|whole| self.view(whole, Some(&queue))).collect())
+        })
+        .await
     }
 
-    fn view(&self, whole: Whole, queue: Option<&Queue>) -> DeploymentView {
+    async fn around(&self, tx: &mut dyn Tx, now: Timestamp) -> Result<Around> {
+        let fleet = Fleet::read(tx).await?;
+        let candidates = self.0.sessions.candidates(&fleet);
+        Ok(Around { candidates, fleet, pools: settings(tx).await?, now })
+    }
+
+    fn view(&self, whole: Whole, queue: Option<&Queue>, around: &Around) -> DeploymentView {
         let Whole { row, steps, children, starts, artifacts, source } = whole;
         let (mut state, mut waiting_for) = (row.deployment.state.as_str(), None);
         if let Some(queue) = queue {
             let asked = steps.iter().find(|step| guide::is_asked(step)).map(guide::words);
-            let idle = queue.attempt_of(row.deployment.id).is_none()
-                && !steps.iter().any(|step| step.state == StepState::Running);
+            let idle = !queue.live && !steps.iter().any(|step| step.state == StepState::Running);
             match row.deployment.state {
                 DeploymentState::Queued => {
-                    (state, waiting_for) = queue.waiting(&row, &self.0.sessions.candidates(&busy(&queue.live)));
+                    (state, waiting_for) = queue.waiting(&row, self, around);
                 }
                 DeploymentState::Running if idle && asked.is_some() => (state, waiting_for) = ("waiting", asked),
                 DeploymentState::Running if idle => {
-                    let found = queue.waiting(&row, &self.0.sessions.candidates(&busy(&queue.live)));
+                    let found = queue.waiting(&row, self, around);
                     (state, waiting_for) = (if found.0 == "waiting" { "waiting" } else { state }, found.1);
                 }
                 _ => {}
@@ -375,9 +411,11 @@ impl Engine {
     /// # Errors
     /// When rows cannot be read.
     pub async fn agents(&self) -> Result<Vec<AgentView>> {
-        let (rows, live) =
-            self.read(|tx| Box::pin(async move { Ok((tx.agents().await?, tx.live_attempts().await?)) })).await?;
-        let busy = busy(&live);
+        let (rows, live, fleet) = self
+            .read(|tx| {
+                Box::pin(async move { Ok((tx.agents().await?, tx.live_attempts().await?, Fleet::read(tx).await?)) })
+            })
+            .await?;
         let mut attempts: HashMap<_, Vec<AttemptId>> = HashMap::new();
         for row in &live {
             attempts.entry(row.attempt.agent).or_default().push(row.attempt.id);
@@ -387,11 +425,17 @@ impl Engine {
             let state = match &ability {
                 _ if row.revoked_at.is_some() => "revoked",
                 Some(ability) if ability.draining => "draining",
+                Some(_) if fleet.quarantined(row.id).is_some() => "quarantined",
                 Some(_) => "connected",
                 None => "disconnected",
             };
             let seen_at = if ability.is_some() { Some(self.clock().now()) } else { row.seen_at };
+            let (busy, reserved) = fleet.load(row.id);
             AgentView {
+                quarantined: fleet.quarantined(row.id).filter(|_| row.revoked_at.is_none()),
+                low: ability.iter().flat_map(|ability| &ability.disk.low).map(ToString::to_string).collect(),
+                room: ability.as_ref().map(|ability| ability.room),
+                reserved,
                 id: row.id.to_string(),
                 pool: row.pool,
                 labels: row.labels,
@@ -399,7 +443,7 @@ impl Engine {
                 hostname: row.hostname,
                 version: row.version,
                 slots: ability.as_ref().map_or(0, |ability| ability.slots),
-                busy: busy.get(&row.id).copied().unwrap_or(0),
+                busy,
                 host: ability.map_or(row.facts, |ability| ability.facts),
                 enrolled_at: row.enrolled_at.to_string(),
                 seen_at: shown(seen_at),

@@ -7,10 +7,13 @@ use std::time::Duration;
 use longshore_core::id::AgentId;
 use longshore_core::offer::Profile;
 use longshore_core::placement::Candidate;
+use longshore_core::resources::Resources;
 use serde_json::Value;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
+use super::fleet::Fleet;
+use super::plane::Disk;
 use crate::clock::Clock;
 use crate::store::rows::{OutboxRow, ToAgent};
 
@@ -38,6 +41,13 @@ pub(super) struct Ability {
     pub(super) free: u32,
     /// Why it declined the last offer, until it says anew how it is: what it declined once it would decline again.
     pub(super) declined: Option<String>,
+    /// It runs a container of its own when it is asked to.
+    pub(super) probes: bool,
+    /// What it has for all jobs together.
+    pub(super) room: Resources,
+    /// The most that one job gets.
+    pub(super) largest: Resources,
+    pub(super) disk: Disk,
 }
 
 #[derive(Debug)]
@@ -207,10 +217,11 @@ impl Sessions {
     }
 
     /// Connected agents as placement sees them.
-    pub(super) fn candidates(&self, busy: &HashMap<AgentId, u32>) -> Vec<Candidate> {
+    pub(super) fn candidates(&self, fleet: &Fleet) -> Vec<Candidate> {
         let state = self.lock();
         let candidate = |(id, session): (&AgentId, &Session)| {
             let ability = session.ability.clone();
+            let (busy, reserved) = fleet.load(*id);
             Candidate {
                 id: *id,
                 pool: ability.pool,
@@ -218,11 +229,18 @@ impl Sessions {
                 connected: true,
                 draining: ability.draining || state.held.contains(id),
                 slots: ability.slots,
-                busy: busy.get(id).copied().unwrap_or(0).max(ability.slots.saturating_sub(ability.free)),
+                busy: busy.max(ability.slots.saturating_sub(ability.free)),
                 mounts: ability.mounts,
                 weakest_profile: ability.weakest,
                 engine: ability.engine,
                 declined: ability.declined,
+                room: ability.room,
+                reserved,
+                largest: ability.largest,
+                disk_left: ability.disk.left,
+                low: ability.disk.low,
+                quarantined: fleet.quarantined(*id),
+                kept_for: None,
             }
         };
         state.sessions.iter().map(candidate).collect()

@@ -13,12 +13,15 @@ use longshore_core::time::Timestamp;
 use super::cascade::{on_attempt, on_job};
 use super::flow::spec_of;
 use super::plans::worked;
+use super::turns::Look;
 use super::{Engine, Error, Result};
 use crate::store;
-use crate::store::rows::{AttemptRow, JobRow};
+use crate::store::rows::AttemptRow;
 
 /// Longest sleep, whatever is due.
 const NAP: Duration = Duration::from_secs(3_600);
+/// Jobs that are ended before it is looked for more.
+const AT_ONCE: u32 = 100;
 
 impl Engine {
     pub(super) async fn time_forever(self) -> Result<()> {
@@ -68,15 +71,15 @@ impl Engine {
 
     /// Does what is due; answers how long nothing will be.
     pub(super) async fn tick(&self) -> Result<Duration> {
-        let (live, queued) =
-            self.read(|tx| Box::pin(async move { Ok((tx.live_attempts().await?, tx.queued_jobs().await?)) })).await?;
+        let live = self.read(|tx| Box::pin(async move { Ok(tx.live_attempts().await?) })).await?;
         let leases = self.leases(&live).await?;
         let limits = self.limits(live).await?;
-        let waits = self.queue(queued).await?;
+        let waits = self.queue().await?;
         let now = self.clock().now();
         let approvals = self.expire_approvals().await?.map_or(NAP, |at| at.since(now) + Duration::from_millis(1));
         let schedule = self.schedule(now).await?;
-        Ok(NAP.min(leases).min(limits).min(waits).min(approvals).min(schedule))
+        let probes = self.probe_agents().await?.unwrap_or(NAP);
+        Ok(NAP.min(leases).min(limits).min(waits).min(approvals).min(schedule).min(probes))
     }
 
     /// Attempts of agents whose lease has lapsed.
@@ -139,29 +142,33 @@ impl Engine {
 
     /// Wakes the dispatcher for deployments whose time has come, or is over.
     async fn schedule(&self, now: Timestamp) -> Result<Duration> {
-        let pending = self.read(|tx| Box::pin(async move { Ok(tx.pending_deployments().await?) })).await?;
-        let mut next = NAP;
-        for row in pending {
-            for at in [row.not_before, row.expires_at].into_iter().flatten() {
-                if at > now {
-                    next = next.min(at.since(now) + Duration::from_millis(1));
-                } else {
-                    self.0.dispatch.notify_one();
-                }
-            }
+        let since = self.0.desk.looked(now);
+        let schedule = self.read(move |tx| Box::pin(async move { Ok(tx.schedule(since, now).await?) })).await;
+        // What was not read is not looked at.
+        let schedule = schedule.inspect_err(|_| self.0.desk.look_again(since))?;
+        if !schedule.due.is_empty() {
+            let deployments = schedule.due.into_iter().collect();
+            self.0.desk.look(Look { deployments, ..Look::default() });
+            self.0.dispatch.notify_one();
         }
-        Ok(next)
+        Ok(schedule.next.map_or(NAP, |at| at.since(now) + Duration::from_millis(1)))
     }
 
-    async fn queue(&self, queued: Vec<JobRow>) -> Result<Duration> {
-        let mut next = NAP;
-        for row in queued {
-            let Some(limit) = row.job.state.limit() else { continue };
-            let left = self.left(row.job.since, limit);
-            if left.is_zero() {
+    /// Ends jobs that waited as long as they may. The time without a controller is not charged.
+    async fn queue(&self) -> Result<Duration> {
+        let (began, now) = (self.0.began_at, self.clock().now());
+        loop {
+            let due = self
+                .read(move |tx| Box::pin(async move { Ok(tx.waited_too_long(began, now, AT_ONCE).await?) }))
+                .await?;
+            if due.is_empty() {
+                break;
+            }
+            for row in due {
                 self.change("controller", move |tx, cx| {
                     Box::pin(async move {
                         let Some(row) = tx.job(row.job.id).await? else { return Ok(()) };
+                        // It was claimed, or has ended.
                         if row.job.state != job::State::Queued {
                             return Ok(());
                         }
@@ -169,11 +176,10 @@ impl Engine {
                     })
                 })
                 .await?;
-            } else {
-                next = next.min(left);
             }
         }
-        Ok(next)
+        let next = self.read(move |tx| Box::pin(async move { Ok(tx.next_to_give_up(began, now).await?) })).await?;
+        Ok(next.map_or(NAP, |at| at.since(now) + Duration::from_millis(1)))
     }
 
     /// What is left of a limit. The time without a controller is not charged.

@@ -5,6 +5,7 @@ mod people;
 use std::collections::BTreeMap;
 
 use longshore_core::engine_event::{Change, PropertyChange};
+use longshore_core::resources::Resources;
 use longshore_core::variables::Scope;
 use serde::Serialize;
 use utoipa::ToSchema;
@@ -334,8 +335,18 @@ pub struct AgentView {
     pub pool: String,
     /// Labels by its join token.
     pub labels: BTreeMap<String, String>,
-    /// `connected`, `draining`, `disconnected` or `revoked`.
+    /// `connected`, `draining`, `quarantined`, `disconnected` or `revoked`.
     pub state: String,
+    /// Why it gets no jobs after failures of its own, and when it is probed.
+    pub quarantined: Option<String>,
+    /// What its host has too little of, so that it takes no jobs.
+    pub low: Vec<String>,
+    /// What it has for all jobs together: `cpus`, `memory`, `disk`; `null` while it is not connected.
+    #[schema(value_type = Option<Object>)]
+    pub room: Option<Resources>,
+    /// What the jobs that it has have asked for, in the same form.
+    #[schema(value_type = Object)]
+    pub reserved: Resources,
     /// Host name.
     pub hostname: String,
     /// Version of the program.

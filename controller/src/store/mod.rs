@@ -19,6 +19,7 @@ pub mod sqlite;
 #[cfg(test)]
 pub(crate) mod suite;
 mod tx;
+pub mod waits;
 
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -32,6 +33,7 @@ pub use pools::{PoolRow, Pools};
 pub use scaling::{ScaleInRow, Scaling, ScalingRow};
 pub use sealed::{DataKeyRow, SealedRow, Seals};
 pub use tx::Tx;
+pub use waits::Waits;
 
 /// Why rows could not be read or written.
 #[derive(Debug, thiserror::Error)]

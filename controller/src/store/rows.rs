@@ -12,6 +12,7 @@ use longshore_core::id::{AgentId, AttemptId, ControllerId, DeploymentId, JobId, 
 use longshore_core::job::Job;
 use longshore_core::offer::{Offer, OfferStep};
 use longshore_core::operation::StackOperation;
+use longshore_core::resources::Resources;
 use longshore_core::spec::Project;
 use longshore_core::step::{SkippedBy, StepState};
 use longshore_core::time::Timestamp;
@@ -297,6 +298,16 @@ pub struct JobRow {
     pub steps: Vec<OfferStep>,
     /// What it must hold while it runs, sorted, without repeats.
     pub locks: Vec<String>,
+    /// Name of the project.
+    pub project: String,
+    /// Priority of its deployment; greater ones go first.
+    pub priority: i64,
+    /// Names the jobs of its pool that have its priority and project and ask the same of an agent: they go in their order.
+    pub line: String,
+    /// What it asks of its host.
+    pub resources: Resources,
+    /// Most jobs of the project at once.
+    pub max_running: Option<u32>,
 }
 
 /// A value that a step put out.
@@ -450,6 +461,11 @@ pub enum ToAgent {
         request: u64,
         /// The image.
         reference: String,
+    },
+    /// Whether it can run a container. Never in the outbox: a probe that was not answered has failed.
+    Probe {
+        /// Number of the probe.
+        request: u64,
     },
     /// It is not the agent's any more.
     Revoke {

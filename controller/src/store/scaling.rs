@@ -1,11 +1,14 @@
 //! What the scaler did, and agents whose machines it lets go.
 
+use std::collections::BTreeMap;
+
 use async_trait::async_trait;
 use longshore_core::id::AgentId;
 use longshore_core::time::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use super::Error;
+use super::rows::JobRow;
 
 type Result<T> = std::result::Result<T, Error>;
 
@@ -74,6 +77,10 @@ pub struct ScaleInRow {
 /// The part of a transaction that is about scaling.
 #[async_trait]
 pub trait Scaling: Send {
+    /// How many jobs each pool has in the queue; pools without any are left out.
+    async fn queued_by_pool(&mut self) -> Result<BTreeMap<String, u32>>;
+    /// The jobs of a pool that have been in the queue for longest, in order, at most so many.
+    async fn first_queued(&mut self, pool: &str, limit: u32) -> Result<Vec<JobRow>>;
     /// Records what was done. Only the newest of a pool are kept.
     async fn insert_scaling(&mut self, row: &ScalingRow) -> Result<()>;
     /// What was done in a pool, the newest first, at most so many.

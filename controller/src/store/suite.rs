@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
+use std::time::Duration;
 
 use longshore_core::access::{Grant, Role};
 use longshore_core::artifacts::{Kind, Reason};
@@ -10,6 +11,7 @@ use longshore_core::deployment::{Deployment, DeploymentState};
 use longshore_core::id::{AgentId, AttemptId, ControllerId, DeploymentId, JobId, ProjectId, ReleaseId, TokenId};
 use longshore_core::job::{self, Job};
 use longshore_core::pool::Pool;
+use longshore_core::resources::{Cpus, Resources};
 use longshore_core::step::StepState;
 use longshore_core::time::Timestamp;
 use longshore_core::variables::Scope;
@@ -140,14 +142,7 @@ fn deployment(n: u8) -> DeploymentRow {
 }
 
 fn job(n: u8) -> JobRow {
-    let job = Job {
-        id: job_id(n),
-        deployment: deployment_id(n),
-        state: job::State::Queued,
-        since: at(3),
-        epoch: 0,
-        abandoned: 0,
-    };
+    let job = Job::new(job_id(n), deployment_id(n), Duration::from_secs(60), at(3));
     JobRow {
         job,
         seq: 0,
@@ -155,6 +150,11 @@ fn job(n: u8) -> JobRow {
         labels: BTreeMap::new(),
         steps: vec![],
         locks: vec!["a".to_owned()],
+        project: "shop".to_owned(),
+        priority: 0,
+        line: format!("line-{}", n % 2),
+        resources: Resources { cpus: Cpus(1_500), ..Resources::default() },
+        max_running: (n == 1).then_some(2),
     }
 }
 
@@ -226,6 +226,7 @@ macro_rules! write {
 
 mod people;
 mod releases;
+mod waits;
 
 pub(crate) async fn run(mut make: impl AsyncFnMut() -> Arc<dyn Store>) {
     rows_come_back_as_they_went_in(&make().await).await;
@@ -246,6 +247,10 @@ pub(crate) async fn run(mut make: impl AsyncFnMut() -> Arc<dyn Store>) {
     releases::children_are_found_and_go_first(&make().await).await;
     releases::operations_move_no_release(&make().await).await;
     releases::a_reservation_has_one_holder_and_a_deployment_begins_once(&make().await).await;
+    waits::a_queue_is_read_by_the_first_of_each_line(&make().await).await;
+    waits::jobs_give_up_when_they_have_waited_too_long(&make().await).await;
+    waits::keys_go_to_who_waits_first_and_whose_time_has_come(&make().await).await;
+    waits::the_health_of_agents_is_kept_while_it_is_not_good(&make().await).await;
     releases::a_person_speaks_once_and_an_approval_is_decided_once(&make().await).await;
     people::run(make).await;
 }
@@ -563,6 +568,10 @@ async fn lists_are_in_order(store: &Arc<dyn Store>) {
     write!(store, tx => {
         let jobs: Vec<_> = tx.queued_jobs().await?.into_iter().map(|row| row.job.id).collect();
         assert_eq!(jobs, [job_id(1), job_id(2), job_id(3)]);
+        assert_eq!(tx.queued_by_pool().await?, BTreeMap::from([("default".to_owned(), 3)]));
+        let jobs: Vec<_> = tx.first_queued("default", 2).await?.into_iter().map(|row| row.job.id).collect();
+        assert_eq!(jobs, [job_id(1), job_id(2)]);
+        assert_eq!(tx.first_queued("other", 2).await?, []);
         let mut filter = DeploymentFilter { environment: Some("live".to_owned()), ..Default::default() };
         let ids = |rows: Vec<DeploymentRow>| rows.into_iter().map(|row| row.deployment.id).collect::<Vec<_>>();
         assert_eq!(ids(tx.deployments(&filter).await?), [deployment_id(3), deployment_id(1)]);

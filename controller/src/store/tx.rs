@@ -22,12 +22,13 @@ use super::rows::{
 };
 use super::scaling::Scaling;
 use super::sealed::Seals;
+use super::waits::Waits;
 
 type Result<T> = std::result::Result<T, Error>;
 
 /// A transaction. `insert_*` fails when a constraint does; `update_*` and the like say with `false` that no row matched.
 #[async_trait]
-pub trait Tx: Artifacts + Libraries + People + Pools + Scaling + Seals + Send {
+pub trait Tx: Artifacts + Libraries + People + Pools + Scaling + Seals + Waits + Send {
     /// The installation; `None` before the first start.
     async fn meta(&mut self) -> Result<Option<MetaRow>>;
     /// Makes the installation.

@@ -149,6 +149,9 @@ async fn a_certificate_is_renewed_and_a_revoked_agent_is_out() {
     let agents = server.get("/agents").await.ok(200);
     assert_eq!((&agents[0]["state"], &agents[0]["hostname"]), (&json!("connected"), &json!("test")));
     let id = agents[0]["id"].as_str().unwrap();
+    assert_eq!(server.call(Method::POST, &format!("/agents/{id}/release"), "").await.status, 204, "it never failed");
+    let nobody = format!("/agents/agt_{}/release", "0".repeat(32));
+    server.call(Method::POST, &nobody, "").await.problem(404, "not_found");
     assert_eq!(server.call(Method::POST, &format!("/agents/{id}/revoke"), "").await.status, 204);
     let refused = Session::open(agent::dial(server.agents, &ca, Some(&renewed)).await.unwrap()).await.err().unwrap();
     assert_eq!(refused.code(), Code::Unauthenticated);

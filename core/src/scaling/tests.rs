@@ -5,6 +5,7 @@ use proptest::prelude::*;
 use super::*;
 use crate::offer::{Network, OfferStep, Profile};
 use crate::placement::{Candidate, Request};
+use crate::resources::{Cpus, Resources};
 
 const SECOND: Duration = Duration::from_secs(1);
 
@@ -154,6 +155,13 @@ fn candidate(n: u8) -> Candidate {
         weakest_profile: Profile::Standard,
         engine: true,
         declined: None,
+        room: Resources::default(),
+        reserved: Resources::default(),
+        largest: Resources::default(),
+        disk_left: None,
+        low: Vec::new(),
+        quarantined: None,
+        kept_for: None,
     }
 }
 
@@ -167,17 +175,18 @@ fn a_job_waits_for_one_reason_and_only_some_are_helped_by_a_machine() {
         network: Network::None,
         mounts: Vec::new(),
         pulumi: false,
+        resources: Resources::default(),
     }];
     let none = BTreeMap::new();
     let zone = BTreeMap::from([("zone".to_owned(), "b".to_owned())]);
-    let plain = Request { pool: "default", labels: &none, steps: &steps };
+    let plain = Request { pool: "default", labels: &none, steps: &steps, resources: Resources::default() };
     let labelled = Request { labels: &zone, ..plain };
     let full = Candidate { busy: 1, ..candidate(1) };
     let off = Candidate { draining: true, ..candidate(2) };
     let other = Candidate { pool: "other".to_owned(), ..candidate(3) };
     let zoned = Candidate { labels: zone.clone(), busy: 1, ..candidate(4) };
     let check = |agents: &[Candidate], request: &Request<'_>, labels: &BTreeMap<String, String>| {
-        let why = waits(agents, request, false, false);
+        let why = waits(agents, request);
         (why.word(), helped(why, agents, request, labels))
     };
     assert_eq!(check(&[candidate(1)], &plain, &none), ("offer", false));
@@ -193,8 +202,15 @@ fn a_job_waits_for_one_reason_and_only_some_are_helped_by_a_machine() {
     assert_eq!(check(&[full, zoned], &labelled, &none), ("slots", true), "some of the group have the label");
     assert_eq!(check(&[], &labelled, &none), ("no_agent", false));
     assert_eq!(check(&[], &labelled, &zone), ("no_agent", true));
-    assert_eq!(waits(&[candidate(1)], &plain, true, true).word(), "lock");
-    assert_eq!(waits(&[candidate(1)], &plain, false, true).word(), "paused");
+    // More than a machine of the group has: another one has not either. What others have for now, another one has.
+    let room = Resources { cpus: Cpus(2_000), ..Resources::default() };
+    let sized = Candidate { room, busy: 1, slots: 4, reserved: room, ..candidate(5) };
+    let wants = |millis| Request { resources: Resources { cpus: Cpus(millis), ..Resources::default() }, ..plain };
+    assert_eq!(check(std::slice::from_ref(&sized), &wants(2_000), &none), ("cpus", true));
+    assert_eq!(check(std::slice::from_ref(&sized), &wants(3_000), &none), ("cpus", false));
+    for why in [Waits::Offer, Waits::Lock, Waits::Limit, Waits::Paused, Waits::Behind] {
+        assert!(!helped(why, &[], &plain, &none), "{}", why.word());
+    }
 }
 
 fn machines() -> impl Strategy<Value = Vec<Machine>> {

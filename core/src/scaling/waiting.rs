@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::placement::{Candidate, Request, rejections};
+use crate::placement::{Candidate, Request, could_ever, rejections};
 
 /// The one reason why a queued job waits.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -11,17 +11,35 @@ pub enum Waits {
     Offer,
     /// Something that it must hold is held by another one, or is kept for one before it.
     Lock,
+    /// As many jobs of its project run as may.
+    Limit,
     /// Nothing starts in its pool.
     Paused,
     /// No agent of its pool is connected.
     NoAgent,
     /// The predicate that rejects the agent that came closest.
     Predicate(&'static str),
+    /// So many jobs are before it that it was not looked at.
+    Behind,
 }
 
 /// Predicates that can be the reason, other than `pool` and `connected`: an agent for which one of those holds is not looked at.
 /// From what stands in the way for longest to what passes soonest.
-pub const PREDICATES: [&str; 7] = ["label", "mount", "profile", "slots", "draining", "engine", "declined"];
+pub const PREDICATES: [&str; 13] = [
+    "label",
+    "mount",
+    "profile",
+    "cpus",
+    "memory",
+    "disk",
+    "inodes",
+    "quarantined",
+    "slots",
+    "kept",
+    "draining",
+    "engine",
+    "declined",
+];
 
 impl Waits {
     /// A stable word.
@@ -30,22 +48,18 @@ impl Waits {
         match self {
             Self::Offer => "offer",
             Self::Lock => "lock",
+            Self::Limit => "limit",
             Self::Paused => "paused",
             Self::NoAgent => "no_agent",
             Self::Predicate(name) => name,
+            Self::Behind => "behind",
         }
     }
 }
 
-/// Why a job waits. `agents`: all that are connected; `lock`: it waits for something that it must hold.
+/// Why a job waits that may start as far as its locks, its limits and its pool go. `agents`: all that are connected.
 #[must_use]
-pub fn waits(agents: &[Candidate], request: &Request<'_>, lock: bool, paused: bool) -> Waits {
-    if lock {
-        return Waits::Lock;
-    }
-    if paused {
-        return Waits::Paused;
-    }
+pub fn waits(agents: &[Candidate], request: &Request<'_>) -> Waits {
     let mut nearest: Option<(usize, &'static str)> = None;
     for agent in agents.iter().filter(|agent| agent.connected && agent.pool == request.pool) {
         let found = rejections(agent, request);
@@ -61,19 +75,16 @@ pub fn waits(agents: &[Candidate], request: &Request<'_>, lock: bool, paused: bo
 /// Whether a further machine of the group would take the job. `labels`: those that its agents have.
 #[must_use]
 pub fn helped(why: Waits, agents: &[Candidate], request: &Request<'_>, labels: &BTreeMap<String, String>) -> bool {
-    match why {
-        Waits::Offer | Waits::Lock | Waits::Paused => false,
-        // What the machines of the group lack, a further one lacks too.
-        Waits::Predicate("label" | "mount" | "profile") => false,
-        Waits::NoAgent | Waits::Predicate(_) => {
-            let has =
-                |of: &BTreeMap<String, String>| request.labels.iter().all(|(name, value)| of.get(name) == Some(value));
-            has(labels) || agents.iter().any(|agent| agent.pool == request.pool && has(&agent.labels))
-        }
+    if !matches!(why, Waits::NoAgent | Waits::Predicate(_)) {
+        return false;
     }
+    let has = |of: &BTreeMap<String, String>| request.labels.iter().all(|(name, value)| of.get(name) == Some(value));
+    let mut peers = agents.iter().filter(|agent| agent.pool == request.pool && has(&agent.labels)).peekable();
+    // What the machines that are there could never run, a further one of them cannot either.
+    if peers.peek().is_some() { peers.any(|agent| could_ever(agent, request)) } else { has(labels) }
 }
 
-/// A predicate that is not in the list passes by itself or not at all; it stands before those that a free slot ends.
+/// A predicate that is not in the list stands before those that pass by themselves.
 fn rank(predicate: &str) -> usize {
-    PREDICATES.iter().position(|known| *known == predicate).unwrap_or(2)
+    PREDICATES.iter().position(|known| *known == predicate).unwrap_or(3)
 }

@@ -74,7 +74,11 @@ pub fn diff(before: Option<&Project>, after: &Project) -> Vec<Change> {
 fn sections(project: &Project) -> Vec<(Option<&'static str>, Vec<Thing>)> {
     let pool = (project.pool != DEFAULT_POOL).then(|| ("pool".to_owned(), project.pool.clone()));
     let agents = project.agents.iter().map(|(name, value)| (format!("agents.{name}"), value.clone()));
-    let whole = vec![(WHOLE.to_owned(), pool.into_iter().chain(agents).collect())];
+    let resources = fields(serde_json::json!({ "resources": json(&project.resources) }));
+    let wait = project.max_queue_wait.map(|wait| ("max_queue_wait".to_owned(), super::duration::format(wait)));
+    let running = project.max_running.map(|most| ("max_running".to_owned(), most.to_string()));
+    let limits = resources.into_iter().chain(running).chain(wait);
+    let whole = vec![(WHOLE.to_owned(), pool.into_iter().chain(agents).chain(limits).collect())];
     let named = |kind: &str, name: &str, value: Value| (format!("{kind} `{name}`"), fields(value));
     let environments = project.environments.iter().map(|one| named("environment", &one.name, json(one)));
     let phases = project.lifecycle.iter().map(|one| named("phase", &one.name, json(one)));

@@ -18,6 +18,7 @@ mod flow;
 mod gates;
 mod known;
 mod lifecycle;
+mod limits;
 mod model;
 pub mod names;
 mod order;

@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 use super::flow::{Approval, DeployRelease, Http, Phase, Retries, When};
 use crate::channel::Channel;
 use crate::expression::{Reference, Template};
+use crate::resources::Resources;
 
 /// Time a step may take when it does not say.
 pub const DEFAULT_TIMEOUT: Duration = Duration::from_secs(60 * 60);
@@ -30,6 +31,15 @@ pub struct Project {
     /// Labels that the agents which run its jobs have.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub agents: BTreeMap<String, String>,
+    /// What steps ask of their host that do not say it themselves.
+    #[serde(default, skip_serializing_if = "Resources::is_none")]
+    pub resources: Resources,
+    /// Most jobs of it that run at once, in all pools; `None`: any number.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub max_running: Option<u32>,
+    /// How long a job of it may wait for an agent; `None`: [`MAX_QUEUED`](crate::job::MAX_QUEUED).
+    #[serde(default, with = "super::duration::text", skip_serializing_if = "Option::is_none")]
+    pub max_queue_wait: Option<Duration>,
     /// Targets of its deployments, in the file's order; at least one, names unique.
     pub environments: Vec<Environment>,
     /// Phases in the order a release passes them; empty: any environment, any order.
@@ -104,6 +114,9 @@ pub struct Environment {
     /// Labels that those agents have, beside the project's; of one name these count.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub agents: BTreeMap<String, String>,
+    /// How long a job for it may wait for an agent; `None`: as the project says.
+    #[serde(default, with = "super::duration::text", skip_serializing_if = "Option::is_none")]
+    pub max_queue_wait: Option<Duration>,
 }
 
 /// Where a variable's value comes from.
@@ -243,6 +256,9 @@ pub struct Step {
     /// What it may do on its host.
     #[serde(default)]
     pub profile: Profile,
+    /// What it asks of its host; what it does not say, the project does.
+    #[serde(default, skip_serializing_if = "Resources::is_none")]
+    pub resources: Resources,
     /// Steps that have to be over before this one, by name; `None`: those before it in the file (see [`Step::group`]).
     #[serde(default)]
     pub needs: Option<Vec<String>>,
@@ -410,6 +426,18 @@ impl Project {
         let mut labels = self.agents.clone();
         labels.extend(self.environment(environment).into_iter().flat_map(|environment| environment.agents.clone()));
         labels
+    }
+
+    /// How long a job for an environment may wait for an agent, if that was said.
+    #[must_use]
+    pub fn queue_wait_of(&self, environment: &str) -> Option<Duration> {
+        self.environment(environment).and_then(|environment| environment.max_queue_wait).or(self.max_queue_wait)
+    }
+
+    /// What a step asks of its host.
+    #[must_use]
+    pub fn resources_of(&self, step: &Step) -> Resources {
+        step.resources.or(self.resources)
     }
 
     /// An environment by its name.

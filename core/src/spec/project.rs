@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use super::channels::channels;
 use super::known::Known;
 use super::lifecycle::lifecycle;
+use super::limits;
 use super::model::{DEFAULT_POOL, Environment, Project};
 use super::names;
 use super::outside::{Outside, libraries};
@@ -13,11 +14,14 @@ use super::steps::Listed;
 use super::tree::{At, Errors, Node, shown};
 use super::variables::{Names, variables};
 
-pub(super) const FIELDS: [&str; 11] = [
+pub(super) const FIELDS: [&str; 14] = [
     "version",
     "project",
     "pool",
     "agents",
+    "resources",
+    "max_running",
+    "max_queue_wait",
     "environments",
     "lifecycle",
     "channels",
@@ -26,7 +30,7 @@ pub(super) const FIELDS: [&str; 11] = [
     "variables",
     "steps",
 ];
-pub(super) const ENVIRONMENT: [&str; 4] = ["name", "protected", "pool", "agents"];
+pub(super) const ENVIRONMENT: [&str; 5] = ["name", "protected", "pool", "agents", "max_queue_wait"];
 /// Most labels of an agent that are asked for.
 const MAX_LABELS: usize = 32;
 /// Most environments.
@@ -47,6 +51,9 @@ pub(super) fn project(root: &Node, outside: Option<&Outside>, errors: &mut Error
         None => Some(DEFAULT_POOL.to_owned()),
     };
     let agents = fields.get("agents").map_or_else(|| Some(BTreeMap::new()), |at| labels(at, errors));
+    let resources = fields.get("resources").and_then(|at| limits::resources(at, errors)).unwrap_or_default();
+    let max_running = fields.get("max_running").and_then(|at| at.number(limits::MAX_RUNNING, errors));
+    let max_queue_wait = fields.get("max_queue_wait").and_then(|at| at.duration(limits::QUEUE_WAIT, errors));
     let environments = fields.require("environments", "environments: [{name: dev}]", errors);
     let (environments, known_environments) = match environments {
         Some(at) => environments_of(at, errors),
@@ -76,6 +83,9 @@ pub(super) fn project(root: &Node, outside: Option<&Outside>, errors: &mut Error
         name: name?,
         pool: pool?,
         agents: agents?,
+        resources,
+        max_running,
+        max_queue_wait,
         environments: environments?,
         lifecycle: phases.unwrap_or_else(|| Some(Vec::new()))?,
         channels: channels?,
@@ -123,6 +133,7 @@ fn environments_of(at: &At<'_>, errors: &mut Errors) -> (Option<Vec<Environment>
         let protected = fields.get("protected").and_then(|at| at.boolean(errors)).unwrap_or_default();
         let pool = fields.get("pool").and_then(|at| at.name(errors));
         let agents = fields.get("agents").and_then(|at| labels(at, errors)).unwrap_or_default();
+        let max_queue_wait = fields.get("max_queue_wait").and_then(|at| at.duration(limits::QUEUE_WAIT, errors));
         let Some(at) = fields.require("name", "name: dev", errors) else {
             continue;
         };
@@ -132,7 +143,7 @@ fn environments_of(at: &At<'_>, errors: &mut Errors) -> (Option<Vec<Environment>
         if environments.iter().any(|other| other.name == name) {
             at.error(format!("there is already an environment `{name}`"), errors);
         } else {
-            environments.push(Environment { name, protected, pool, agents });
+            environments.push(Environment { name, protected, pool, agents, max_queue_wait });
         }
     }
     let names: Vec<String> = environments.iter().map(|environment| environment.name.clone()).collect();

@@ -8,7 +8,7 @@ use serde_json::{Map, Value, json};
 
 use super::flow::MAX_RETRIES;
 use super::scope::Kind;
-use super::{action, channels, env, gates, lifecycle, project, source, step, steps, variables};
+use super::{action, channels, env, gates, lifecycle, limits, project, source, step, steps, variables};
 
 const NAME: &str = "^[a-z][a-z0-9-]{0,62}$";
 const VARIABLE: &str = "^[A-Za-z_][A-Za-z0-9_]{0,127}$";
@@ -99,6 +99,26 @@ fn list(description: &str, items: &Value, least: usize) -> Value {
     json!({"description": description, "type": "array", "minItems": least, "items": items})
 }
 
+fn resources(description: &str) -> Value {
+    let size = |description: &str| json!({"description": description, "type": "string", "pattern": "^[0-9]+[KMGT]iB$"});
+    let mut resources = object(&limits::RESOURCES, &[], |field| match field {
+        "cpus" => json!({
+            "description": "Processors, such as `1.5`.",
+            "anyOf": [
+                {"type": "number", "minimum": 0.01, "maximum": 4096},
+                {"type": "string", "pattern": "^[0-9]+([.][0-9]{1,3})?$"},
+            ],
+        }),
+        "memory" => size("Memory, such as `2GiB`; also the limit of the container."),
+        "disk" => size("Free disk, such as `5GiB`."),
+        _ => json!(false),
+    });
+    if let Some(resources) = resources.as_object_mut() {
+        resources.insert("description".to_owned(), json!(description));
+    }
+    resources
+}
+
 fn labels(description: &str) -> Value {
     json!({
         "description": description,
@@ -115,12 +135,25 @@ fn top(field: &str) -> Value {
         "project" => described("Name of the project.", "name"),
         "pool" => described("Pool whose agents run its jobs; `default` if left out.", "name"),
         "agents" => labels("Labels that the agents which run its jobs have to have."),
+        "resources" => resources("What steps ask of their host that do not say it themselves."),
+        "max_running" => number(
+            "Most jobs of it that run at once, in all pools; any number if left out.",
+            *limits::MAX_RUNNING.start(),
+            *limits::MAX_RUNNING.end(),
+        ),
+        "max_queue_wait" => {
+            described("How long a job may wait for an agent, up to `7d`; `7d` if left out.", "duration")
+        }
         "environments" => {
             let environment = object(&project::ENVIRONMENT, &["name"], |field| match field {
                 "name" => described("Its name, also the default name of Pulumi stacks in it.", "name"),
                 "protected" => described("Who deploys may not approve.", "boolean"),
                 "pool" => described("Pool whose agents run its jobs; the project's if left out.", "name"),
                 "agents" => labels("Labels that those agents have to have, beside the project's."),
+                "max_queue_wait" => described(
+                    "How long a job for it may wait for an agent; as the project says if left out.",
+                    "duration",
+                ),
                 _ => json!(false),
             });
             list("Where it is deployed to.", &environment, 1)
@@ -319,6 +352,7 @@ fn common(field: &str) -> Value {
         "timeout" => described("Time it may take, from `1s` to `7d`; `1h` if left out.", "duration"),
         "network" => words("What it can reach; `longshore` if left out.", &step::NETWORKS),
         "profile" => words("What it may do on its host; `standard` if left out.", &step::PROFILES),
+        "resources" => resources("What it asks of its host; what is left out, the project says."),
         "needs" => described("Earlier steps or groups that it waits for; those before it if left out.", "needs"),
         "when" => described(
             "Whether it runs: `success()` (if left out), `failure()`, `always()`, or an expression.",

@@ -9,11 +9,12 @@ use super::model::{Action, Network, Profile, Pulumi, Step};
 use super::outside::accounts;
 use super::scope::{Kind, Place, Scope};
 use super::tree::{At, Errors, Fields, Value};
-use super::{action, known};
+use super::{action, known, limits};
 use crate::expression::Condition;
+use crate::resources::Resources;
 
 /// Every field of a step or of a group.
-pub(super) const FIELDS: [&str; 18] = [
+pub(super) const FIELDS: [&str; 19] = [
     "name",
     "image",
     "run",
@@ -27,6 +28,7 @@ pub(super) const FIELDS: [&str; 18] = [
     "timeout",
     "network",
     "profile",
+    "resources",
     "needs",
     "when",
     "retries",
@@ -124,6 +126,7 @@ impl<'a> Outline<'a> {
             timeout,
             network: container.network,
             profile: container.profile,
+            resources: container.resources,
             needs: standing.needs,
             group: standing.group,
             when,
@@ -142,6 +145,7 @@ struct Container {
     accounts: Vec<String>,
     network: Network,
     profile: Profile,
+    resources: Resources,
 }
 
 fn fields_of_container(
@@ -165,6 +169,7 @@ fn fields_of_container(
         env,
         network: fields.get("network").and_then(|at| at.choice(&NETWORKS, errors)).unwrap_or_default(),
         profile: fields.get("profile").and_then(|at| at.choice(&PROFILES, errors)).unwrap_or_default(),
+        resources: fields.get("resources").and_then(|at| limits::resources(at, errors)).unwrap_or_default(),
     }
 }
 
@@ -203,7 +208,7 @@ impl Kind {
 
     /// Why a step of this kind cannot have a field.
     pub(super) fn refuses(self, field: &str) -> Option<&'static str> {
-        let container = ["image", "mounts", "env", "accounts", "network", "profile"].contains(&field);
+        let container = ["image", "mounts", "env", "accounts", "network", "profile", "resources"].contains(&field);
         match (self, field) {
             (Self::Approval, _) if container => Some("an approval runs no container"),
             (Self::Http, _) if container => Some("an http check runs no container, the controller asks the address"),

@@ -1,6 +1,8 @@
 //! [`Offer`] and what it is made of.
 
 use longshore_core::offer::{Network, Offer, OfferStep, PackageRef, Profile};
+use longshore_core::placement::{LowWater, Scarce};
+use longshore_core::resources::{Bytes, Cpus, Resources};
 
 use super::{Error, fence, id};
 use crate::v1;
@@ -90,6 +92,7 @@ impl From<OfferStep> for v1::OfferStep {
             network: step.network.as_str().to_owned(),
             mounts: step.mounts,
             pulumi: step.pulumi,
+            resources: (!step.resources.is_none()).then(|| step.resources.into()),
         }
     }
 }
@@ -106,6 +109,38 @@ impl TryFrom<v1::OfferStep> for OfferStep {
             image: wire.image,
             mounts: wire.mounts,
             pulumi: wire.pulumi,
+            resources: wire.resources.map(Into::into).unwrap_or_default(),
         })
+    }
+}
+
+impl From<Resources> for v1::Resources {
+    fn from(resources: Resources) -> Self {
+        Self { cpus_milli: resources.cpus.0, memory_bytes: resources.memory.0, disk_bytes: resources.disk.0 }
+    }
+}
+
+impl From<v1::Resources> for Resources {
+    fn from(wire: v1::Resources) -> Self {
+        Self { cpus: Cpus(wire.cpus_milli), memory: Bytes(wire.memory_bytes), disk: Bytes(wire.disk_bytes) }
+    }
+}
+
+impl From<LowWater> for v1::LowWater {
+    fn from(low: LowWater) -> Self {
+        Self { what: low.what.as_str().to_owned(), left: low.left, low: low.low, again: low.again }
+    }
+}
+
+impl TryFrom<v1::LowWater> for LowWater {
+    type Error = Error;
+
+    fn try_from(wire: v1::LowWater) -> Result<Self, Error> {
+        let what = match wire.what.as_str() {
+            "disk" => Scarce::Disk,
+            "inodes" => Scarce::Inodes,
+            other => return Err(Error::value("low.what", other)),
+        };
+        Ok(Self { what, left: wire.left, low: wire.low, again: wire.again })
     }
 }

@@ -9,7 +9,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use self::view::event;
-use super::dispatch::busy;
+use super::fleet::{Fleet, request};
 use super::pools::{check_name, paused, settings};
 use super::{Engine, Result};
 use crate::store::Tx;
@@ -18,9 +18,9 @@ use crate::store::scaling::{Action, ScaleInRow};
 use longshore_core::attempt;
 use longshore_core::id::AgentId;
 use longshore_core::lease;
-use longshore_core::placement::{Candidate, Request};
+use longshore_core::placement::Candidate;
 use longshore_core::pool::Pool;
-use longshore_core::scaling::{Doubt, History, Machine, Settings, Signals, helped, waits};
+use longshore_core::scaling::{Doubt, History, Machine, Settings, Signals, Waits, helped, waits};
 use longshore_core::time::Timestamp;
 
 pub use self::view::{LeavingView, PoolAgentsView, ScalerView, ScalingEventView, ScalingView, SlotsView};
@@ -84,24 +84,39 @@ impl Memory {
     }
 }
 
+/// Jobs of a pool that are looked at one by one. What is behind them is counted; a group is rarely as large.
+const LOOKED_AT: u32 = 2_000;
+
 /// Rows that are counted.
 struct Rows {
-    queued: Vec<JobRow>,
+    /// How many jobs each pool has in the queue.
+    queued: BTreeMap<String, u32>,
+    /// The first of them, of the pools that were asked for.
+    jobs: BTreeMap<String, Vec<JobRow>>,
     locks: Vec<LockRow>,
     live: Vec<AttemptRow>,
     agents: Vec<AgentRow>,
     pools: BTreeMap<String, Pool>,
     leaving: Vec<ScaleInRow>,
+    fleet: Fleet,
 }
 
-async fn rows(tx: &mut dyn Tx) -> Result<Rows> {
+/// `pool`: whether its jobs are looked at.
+async fn rows(tx: &mut dyn Tx, pool: impl Fn(&str, Option<&Pool>) -> bool + Send) -> Result<Rows> {
+    let (pools, queued) = (settings(tx).await?, tx.queued_by_pool().await?);
+    let mut jobs = BTreeMap::new();
+    for name in queued.keys().filter(|name| pool(name, pools.get(*name))) {
+        jobs.insert(name.clone(), tx.first_queued(name, LOOKED_AT).await?);
+    }
     Ok(Rows {
-        queued: tx.queued_jobs().await?,
+        queued,
+        jobs,
         locks: tx.locks().await?,
         live: tx.live_attempts().await?,
         agents: tx.agents().await?.into_iter().filter(|row| row.revoked_at.is_none()).collect(),
-        pools: settings(tx).await?,
+        pools,
         leaving: tx.scale_ins().await?,
+        fleet: Fleet::read(tx).await?,
     })
 }
 
@@ -114,7 +129,12 @@ impl Engine {
         check_name(pool)?;
         let name = pool.to_owned();
         let (rows, events) = self
-            .read(move |tx| Box::pin(async move { Ok((rows(tx).await?, tx.scalings(&name, SHOWN).await?)) }))
+            .read(move |tx| {
+                Box::pin(async move {
+                    let own = |other: &str, _: Option<&Pool>| other == name;
+                    Ok((rows(tx, own).await?, tx.scalings(&name, SHOWN).await?))
+                })
+            })
             .await?;
         let mut view = self.counted(&rows, pool, self.clock().now());
         view.scaler =
@@ -128,10 +148,10 @@ impl Engine {
     /// # Errors
     /// When rows cannot be read.
     pub async fn scaling_of_all(&self) -> Result<Vec<ScalingView>> {
-        let rows = self.read(|tx| Box::pin(async move { rows(tx).await })).await?;
+        let rows = self.read(|tx| Box::pin(async move { rows(tx, |_, _| true).await })).await?;
         let mut names: BTreeSet<&str> = rows.pools.keys().map(String::as_str).collect();
         names.extend(rows.agents.iter().map(|row| row.pool.as_str()));
-        names.extend(rows.queued.iter().map(|row| row.pool.as_str()));
+        names.extend(rows.queued.keys().map(String::as_str));
         let now = self.clock().now();
         let view = |name: &str| {
             let scaling = rows.pools.get(name).and_then(|set| set.scaling.as_ref());
@@ -142,26 +162,10 @@ impl Engine {
     }
 
     fn counted(&self, rows: &Rows, pool: &str, now: Timestamp) -> ScalingView {
-        let candidates = self.0.sessions.candidates(&busy(&rows.live));
-        let labels = rows.pools.get(pool).and_then(|set| set.scaling.as_ref()).map(|set| &set.labels);
-        let (none, pause) = (BTreeMap::new(), paused(&rows.pools, pool).is_some());
         let mut view = ScalingView { pool: pool.to_owned(), ..ScalingView::default() };
-        let mut taken: HashSet<&str> = rows.locks.iter().map(|lock| lock.key.as_str()).collect();
-        for row in &rows.queued {
-            // As the dispatcher looks at them: what waits keeps its locks from those behind it, in whichever pool.
-            let lock = row.locks.iter().any(|key| taken.contains(key.as_str()));
-            taken.extend(row.locks.iter().map(String::as_str));
-            if row.pool != pool {
-                continue;
-            }
-            let request = Request { pool: &row.pool, labels: &row.labels, steps: &row.steps };
-            let why = waits(&candidates, &request, lock, pause);
-            view.queued += 1;
-            *view.waiting.entry(why.word().to_owned()).or_insert(0) += 1;
-            view.helped += u32::from(helped(why, &candidates, &request, labels.unwrap_or(&none)));
-            let waited = now.since(row.job.since).as_secs();
-            view.oldest_wait_seconds = Some(view.oldest_wait_seconds.map_or(waited, |oldest| oldest.max(waited)));
-        }
+        view.queued = rows.queued.get(pool).copied().unwrap_or(0);
+        let mut candidates = self.0.sessions.candidates(&rows.fleet);
+        self.count_jobs(rows, &mut view, &mut candidates, now);
         let own: Vec<&Candidate> = candidates.iter().filter(|agent| agent.pool == pool).collect();
         for agent in &own {
             view.slots.total += agent.slots;
@@ -178,6 +182,42 @@ impl Engine {
         };
         view.unknown_attempts = number(rows.live.iter().filter(lost).count());
         view
+    }
+
+    /// Each job under one reason, as the dispatcher looks at them.
+    fn count_jobs(&self, rows: &Rows, view: &mut ScalingView, candidates: &mut [Candidate], now: Timestamp) {
+        let set = rows.pools.get(&view.pool).cloned().unwrap_or_default();
+        let labels = set.scaling.as_ref().map(|scaling| scaling.labels.clone()).unwrap_or_default();
+        let (jobs, pause) = (rows.jobs.get(&view.pool), paused(&rows.pools, &view.pool).is_some());
+        let mut running = rows.fleet.running(&view.pool);
+        let mut taken: HashSet<&str> = rows.locks.iter().map(|lock| lock.key.as_str()).collect();
+        let mut add = |why: Waits, count| *view.waiting.entry(why.word().to_owned()).or_insert(0) += count;
+        for row in jobs.into_iter().flatten() {
+            // What waits keeps its locks from those behind it.
+            let lock = row.locks.iter().any(|key| taken.contains(key.as_str()));
+            taken.extend(row.locks.iter().map(String::as_str));
+            self.0.desk.keep_apart(candidates, row.job.deployment);
+            let request = request(row);
+            let why = if lock {
+                Waits::Lock
+            } else if pause {
+                Waits::Paused
+            } else if running.limit(&row.project, row.max_running, &set.placement()).is_some() {
+                Waits::Limit
+            } else {
+                // It counts against the limits of those behind it.
+                running.add(&row.project, true);
+                waits(candidates, &request)
+            };
+            add(why, 1);
+            view.helped += u32::from(helped(why, candidates, &request, &labels));
+            let waited = now.since(row.job.waits_since).as_secs();
+            view.oldest_wait_seconds = Some(view.oldest_wait_seconds.map_or(waited, |oldest| oldest.max(waited)));
+        }
+        let behind = view.queued.saturating_sub(number(jobs.map_or(0, Vec::len)));
+        if behind > 0 {
+            add(Waits::Behind, behind);
+        }
     }
 
     fn scaler(&self, pool: &str, set: &Settings, rows: &Rows) -> ScalerView {
@@ -212,7 +252,7 @@ impl Engine {
         let (rows, past) = self
             .read(|tx| {
                 Box::pin(async move {
-                    let rows = rows(tx).await?;
+                    let rows = rows(tx, |_, set| set.is_some_and(|set| set.scaling.is_some())).await?;
                     let mut past = BTreeMap::new();
                     for (name, _) in rows.pools.iter().filter(|(_, set)| set.scaling.is_some()) {
                         let grown = tx.last_scaling(name, Action::Grow).await?;
@@ -244,7 +284,7 @@ impl Engine {
 
     /// Notes who works now, and forgets who is not connected.
     fn remember(&self, rows: &Rows) {
-        let (now, candidates) = (self.clock().elapsed(), self.0.sessions.candidates(&busy(&rows.live)));
+        let (now, candidates) = (self.clock().elapsed(), self.0.sessions.candidates(&rows.fleet));
         let here: HashSet<AgentId> = candidates.iter().map(|agent| agent.id).collect();
         let mut state = self.0.scaling.lock();
         state.worked.retain(|id, _| here.contains(id));
@@ -263,8 +303,7 @@ impl Engine {
 
     /// Machines and what may still run where nobody sees it.
     fn signals(&self, pool: &str, rows: &Rows, instances: &BTreeMap<AgentId, String>) -> Signals {
-        let busy = busy(&rows.live);
-        let (now, candidates) = (self.clock().elapsed(), self.0.sessions.candidates(&busy));
+        let (now, candidates) = (self.clock().elapsed(), self.0.sessions.candidates(&rows.fleet));
         let leaving: HashSet<AgentId> = rows.leaving.iter().map(|row| row.agent).collect();
         let worked = self.0.scaling.lock().worked.clone();
         let machine = |agent: &Candidate| Machine {
@@ -281,7 +320,7 @@ impl Engine {
         };
         let own: Vec<Machine> = candidates.iter().filter(|agent| agent.pool == pool).map(machine).collect();
         let unreached = rows.agents.iter().filter(|row| {
-            row.pool == pool && busy.contains_key(&row.id) && !own.iter().any(|machine| machine.id == row.id)
+            row.pool == pool && rows.fleet.load(row.id).0 > 0 && !own.iter().any(|machine| machine.id == row.id)
         });
         Signals { unreached: number(unreached.count()), machines: own, ..Signals::default() }
     }

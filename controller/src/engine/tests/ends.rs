@@ -134,7 +134,9 @@ async fn many_silent_at_once_are_our_own_fault() {
     }
     world.clock.advance(Duration::from_secs(20));
     for sim in &sims[..5] {
-        sim.say(&world.engine, Said::Heartbeat { facts: None, engine: true, free: 2 }).await.unwrap();
+        sim.say(&world.engine, Said::Heartbeat { facts: None, engine: true, free: 2, disk: plane::Disk::default() })
+            .await
+            .unwrap();
     }
     world.clock.advance(Duration::from_secs(20));
     world.until(ids[5], "unknown").await;

@@ -55,7 +55,10 @@ impl Way {
     async fn offer(&mut self) -> Offer {
         // What it said in its hello counts until it says again how many slots are free.
         let free = self.sim.slots.saturating_sub(u32::try_from(self.held.len()).unwrap());
-        self.sim.say(&self.world.engine, Said::Heartbeat { facts: None, engine: true, free }).await.unwrap();
+        self.sim
+            .say(&self.world.engine, Said::Heartbeat { facts: None, engine: true, free, disk: plane::Disk::default() })
+            .await
+            .unwrap();
         let offer = loop {
             match self.sim.told().await {
                 ToAgent::Offer(offer) => break *offer,

@@ -17,6 +17,7 @@ mod libraries;
 mod local;
 mod operations;
 mod people;
+mod placement;
 mod plans;
 mod releases;
 mod restarts;
@@ -35,6 +36,7 @@ use longshore_core::id::{AgentId, DeploymentId};
 use longshore_core::init::ExitRecord;
 use longshore_core::offer::{Grant, Offer, Profile};
 use longshore_core::pool::Pool;
+use longshore_core::resources::{Bytes, Cpus, Resources};
 use longshore_core::spool::{Header, Stream};
 use longshore_core::time::Timestamp;
 use longshore_proto::convert::{Completion, Ending};
@@ -263,13 +265,25 @@ struct Sim {
     line: Option<plane::Line>,
     /// It tells digests of images.
     images: bool,
+    /// What it has.
+    room: Resources,
 }
 
 impl Sim {
     /// One that can do everything but tell digests of images.
     fn new(id: AgentId, slots: u32) -> Self {
         let (boot, plan) = ("boot-1".to_owned(), plans::TEXT.into());
-        Self { id, boot, slots, plans: true, operations: true, plan, line: None, images: false }
+        Self {
+            id,
+            boot,
+            slots,
+            plans: true,
+            operations: true,
+            plan,
+            line: None,
+            images: false,
+            room: Resources::default(),
+        }
     }
 
     async fn hello(&mut self, engine: &Engine, held: &[Fence]) -> Vec<Verdict> {
@@ -287,6 +301,10 @@ impl Sim {
             images: self.images,
             plans: self.plans,
             operations: self.operations,
+            probes: true,
+            room: self.room,
+            largest: Resources::default(),
+            disk: plane::Disk::default(),
         };
         let welcome = engine.hello(self.id, hello).await.unwrap();
         self.line = Some(welcome.line);
@@ -417,7 +435,9 @@ impl Sim {
     }
 
     async fn heartbeat(&self, engine: &Engine) {
-        self.say(engine, Said::Heartbeat { facts: None, engine: true, free: self.slots }).await.unwrap();
+        self.say(engine, Said::Heartbeat { facts: None, engine: true, free: self.slots, disk: plane::Disk::default() })
+            .await
+            .unwrap();
     }
 
     /// Runs both steps of an offer to their good end.

@@ -46,7 +46,12 @@ impl World {
             let step = left.min(Duration::from_secs(10));
             self.clock.advance(step);
             for sim in sims {
-                sim.say(&self.engine, Said::Heartbeat { facts: None, engine: true, free: sim.slots }).await.unwrap();
+                sim.say(
+                    &self.engine,
+                    Said::Heartbeat { facts: None, engine: true, free: sim.slots, disk: plane::Disk::default() },
+                )
+                .await
+                .unwrap();
             }
             left -= step;
         }
@@ -76,6 +81,8 @@ async fn every_queued_job_is_counted_once_under_one_reason() {
     assert_eq!(view.waiting, BTreeMap::from([("no_agent".to_owned(), 1)]));
     let mut sim = world.member("i-0000000a").await;
     let offer = sim.offer().await;
+    sim.accept(&world.engine, offer.fence).await;
+    sim.confirm(&world.engine, offer.fence, 0, "n0").await.unwrap();
     world.deploy_to("staging").await;
     world.pass_time(&[&sim], MINUTE).await;
     let view = world.seen().await;
@@ -90,10 +97,13 @@ async fn every_queued_job_is_counted_once_under_one_reason() {
     world.engine.set_pool("default", paused, None, "anna").await.unwrap();
     let view = world.seen().await;
     assert_eq!((view.waiting, view.helped), (BTreeMap::from([("paused".to_owned(), 1)]), 0));
+    let one = Pool { max_per_project: Some(1), ..Pool::default() };
+    world.engine.set_pool("default", one, None, "anna").await.unwrap();
+    let view = world.seen().await;
+    assert_eq!((view.waiting, view.helped), (BTreeMap::from([("limit".to_owned(), 1)]), 0));
     let all = world.engine.scaling_of_all().await.unwrap();
     assert_eq!(all.iter().map(|view| view.pool.as_str()).collect::<Vec<_>>(), ["default"]);
     assert!(world.engine.scaling("No Pool").await.is_err());
-    sim.accept(&world.engine, offer.fence).await;
 }
 
 #[tokio::test]
@@ -149,7 +159,9 @@ async fn a_group_grows_for_a_job_and_loses_the_machine_that_is_idle_and_no_other
     idle.work(&world.engine, &second, &[]).await;
     for _ in 0..4 {
         world.pass_time(&[&idle], MINUTE).await;
-        busy.say(&world.engine, Said::Heartbeat { facts: None, engine: true, free: 0 }).await.unwrap();
+        busy.say(&world.engine, Said::Heartbeat { facts: None, engine: true, free: 0, disk: plane::Disk::default() })
+            .await
+            .unwrap();
         scaler.tick().await;
     }
     let ended = fake.with(|group| (group.capacity, group.ended.clone()));

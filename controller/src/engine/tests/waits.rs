@@ -84,7 +84,9 @@ async fn a_declined_offer_goes_back_to_the_queue() {
     // It is not asked again before it says how it is, and the job says so.
     let waiting = world.view(id).await.waiting_for.unwrap();
     assert!(waiting.contains("declined the last offer (no disk)"), "{waiting}");
-    sim.say(&world.engine, Said::Heartbeat { free: 2, facts: None, engine: true }).await.unwrap();
+    sim.say(&world.engine, Said::Heartbeat { free: 2, facts: None, engine: true, disk: plane::Disk::default() })
+        .await
+        .unwrap();
     let again = sim.offer().await;
     assert_eq!((again.deployment, again.fence.epoch), (id, 2));
 }
@@ -96,11 +98,15 @@ async fn a_slot_is_free_when_the_agent_says_so() {
     let mut sim = Sim::new(id, 1);
     sim.hello(&world.engine, &[]).await;
     let (_, offer) = world.running(&mut sim).await;
-    sim.say(&world.engine, Said::Heartbeat { free: 0, facts: None, engine: true }).await.unwrap();
+    sim.say(&world.engine, Said::Heartbeat { free: 0, facts: None, engine: true, disk: plane::Disk::default() })
+        .await
+        .unwrap();
     let second = world.deploy_to("live").await;
     sim.finish(&world.engine, offer.fence, 0, code(3)).await.unwrap();
     assert!(world.view(second).await.waiting_for.unwrap().contains("all 1 slots are taken"), "it clears away");
-    sim.say(&world.engine, Said::Heartbeat { free: 1, facts: None, engine: true }).await.unwrap();
+    sim.say(&world.engine, Said::Heartbeat { free: 1, facts: None, engine: true, disk: plane::Disk::default() })
+        .await
+        .unwrap();
     assert_eq!(sim.offer().await.deployment, second);
 }
 

@@ -1,5 +1,7 @@
 //! Jobs, their attempts and the locks they hold.
 
+use std::time::Duration;
+
 use longshore_core::attempt::Attempt;
 use longshore_core::id::{AgentId, AttemptId, DeploymentId, JobId};
 use longshore_core::job::Job;
@@ -7,13 +9,13 @@ use longshore_core::time::Timestamp;
 use sqlx::query;
 use sqlx::sqlite::{SqliteConnection, SqliteRow};
 
-use super::column::{count, int, json, opt_micros, opt_time, parsed, text, time, to_int, to_json};
+use super::column::{count, int, json, opt_count, opt_micros, opt_time, parsed, text, time, to_int, to_json};
 use crate::store::Error;
 use crate::store::rows::{AttemptRow, JobRow, LockRow};
 
 type Result<T> = std::result::Result<T, Error>;
 
-fn job_row(row: &SqliteRow) -> Result<JobRow> {
+pub(super) fn job_row(row: &SqliteRow) -> Result<JobRow> {
     Ok(JobRow {
         job: Job {
             id: parsed(row, "id")?,
@@ -22,19 +24,27 @@ fn job_row(row: &SqliteRow) -> Result<JobRow> {
             since: time(row, "since")?,
             epoch: count(row, "epoch")?,
             abandoned: count(row, "abandoned")?,
+            waits_since: time(row, "waits_since")?,
+            max_wait: Duration::from_micros(count(row, "max_wait")?),
         },
         seq: int(row, "seq")?,
         pool: text(row, "pool")?,
         labels: json(row, "labels")?,
         steps: json(row, "steps")?,
         locks: json(row, "locks")?,
+        project: text(row, "project")?,
+        priority: int(row, "priority")?,
+        line: text(row, "line")?,
+        resources: json(row, "resources")?,
+        max_running: opt_count(row, "max_running")?,
     })
 }
 
 pub(super) async fn insert_job(c: &mut SqliteConnection, row: &JobRow) -> Result<()> {
     query(
-        "INSERT INTO job (id, deployment, pool, steps, locks, state, phase, since, epoch, abandoned, labels) \
-         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)",
+        "INSERT INTO job (id, deployment, pool, steps, locks, state, phase, since, epoch, abandoned, labels, project, priority, line, \
+         resources, max_running, max_wait, waits_since) \
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18)",
     )
     .bind(row.job.id.to_string())
     .bind(row.job.deployment.to_string())
@@ -47,6 +57,13 @@ pub(super) async fn insert_job(c: &mut SqliteConnection, row: &JobRow) -> Result
     .bind(to_int("epoch", row.job.epoch)?)
     .bind(i64::from(row.job.abandoned))
     .bind(to_json("labels", &row.labels)?)
+    .bind(&row.project)
+    .bind(row.priority)
+    .bind(&row.line)
+    .bind(to_json("resources", &row.resources)?)
+    .bind(row.max_running.map(i64::from))
+    .bind(i64::try_from(row.job.max_wait.as_micros()).unwrap_or(i64::MAX / 2))
+    .bind(row.job.waits_since.as_micros())
     .execute(c)
     .await?;
     Ok(())
@@ -81,7 +98,7 @@ pub(super) async fn queued_jobs(c: &mut SqliteConnection) -> Result<Vec<JobRow>>
 
 pub(super) async fn update_job(c: &mut SqliteConnection, from: &Job, to: &Job) -> Result<bool> {
     let done = query(
-        "UPDATE job SET state = $4, phase = $5, since = $6, epoch = $7, abandoned = $8 \
+        "UPDATE job SET state = $4, phase = $5, since = $6, epoch = $7, abandoned = $8, waits_since = $9 \
          WHERE id = $1 AND epoch = $2 AND state = $3",
     )
     .bind(from.id.to_string())
@@ -92,6 +109,7 @@ pub(super) async fn update_job(c: &mut SqliteConnection, from: &Job, to: &Job) -
     .bind(to.since.as_micros())
     .bind(to_int("epoch", to.epoch)?)
     .bind(i64::from(to.abandoned))
+    .bind(to.waits_since.as_micros())
     .execute(c)
     .await?;
     Ok(done.rows_affected() == 1)

@@ -19,6 +19,7 @@ mod releases;
 mod scaling;
 mod sealed;
 mod steps;
+mod waits;
 mod writer;
 
 use std::path::Path;

@@ -1,5 +1,7 @@
 //! What the scaler did, and agents whose machines it lets go.
 
+use std::collections::BTreeMap;
+
 use async_trait::async_trait;
 use longshore_core::id::AgentId;
 use longshore_core::time::Timestamp;
@@ -8,7 +10,9 @@ use sqlx::sqlite::{SqliteConnection, SqliteRow};
 
 use super::column::{count, opt_micros, opt_time, parsed, text, time, word};
 use super::conn::Conn;
+use super::jobs::job_row;
 use crate::store::Error;
+use crate::store::rows::JobRow;
 use crate::store::scaling::{Action, ScaleInRow, Scaling, ScalingRow};
 
 type Result<T> = std::result::Result<T, Error>;
@@ -35,6 +39,27 @@ fn scale_in_row(row: &SqliteRow) -> Result<ScaleInRow> {
         since: time(row, "since")?,
         told_at: opt_time(row, "told_at")?,
     })
+}
+
+async fn queued_by_pool(c: &mut SqliteConnection) -> Result<BTreeMap<String, u32>> {
+    let rows =
+        query("SELECT pool, count(*) AS jobs FROM job WHERE phase = 'queued' GROUP BY pool").fetch_all(c).await?;
+    rows.iter().map(|row| Ok((text(row, "pool")?, count(row, "jobs")?))).collect()
+}
+
+async fn first_queued(c: &mut SqliteConnection, pool: &str, limit: u32) -> Result<Vec<JobRow>> {
+    // The inner part reads an index alone.
+    query(
+        "SELECT * FROM job WHERE seq IN (SELECT seq FROM job WHERE pool = $1 AND phase = 'queued' ORDER BY seq LIMIT $2) \
+         ORDER BY seq",
+    )
+    .bind(pool)
+    .bind(i64::from(limit))
+    .fetch_all(c)
+    .await?
+    .iter()
+    .map(job_row)
+    .collect()
 }
 
 async fn insert_scaling(c: &mut SqliteConnection, row: &ScalingRow) -> Result<()> {
@@ -121,6 +146,14 @@ async fn remove_scale_in(c: &mut SqliteConnection, agent: AgentId) -> Result<boo
 
 #[async_trait]
 impl Scaling for Conn<'_> {
+    async fn queued_by_pool(&mut self) -> Result<BTreeMap<String, u32>> {
+        let done = queued_by_pool(self.connection()).await;
+        self.note(done)
+    }
+    async fn first_queued(&mut self, pool: &str, limit: u32) -> Result<Vec<JobRow>> {
+        let done = first_queued(self.connection(), pool, limit).await;
+        self.note(done)
+    }
     async fn insert_scaling(&mut self, row: &ScalingRow) -> Result<()> {
         let done = insert_scaling(self.connection(), row).await;
         self.note(done)

@@ -73,7 +73,7 @@ fn the_top_of_the_file() {
         &[
             (5, "environments[1].name", "already an environment `dev`"),
             (6, "environments[1].protected", "write `true` or `false`"),
-            (7, "environments[1].color", "known here: `name`, `protected`, `pool` and `agents`"),
+            (7, "environments[1].color", "known here: `name`, `protected`, `pool`, `agents` and `max_queue_wait`"),
         ],
     );
     let steps = spec.split_inclusive("steps:\n").next().unwrap();

@@ -429,3 +429,20 @@ fn conditions() {
     let spec = with_step("run: echo\nwhen: !failure()");
     assert!(parse(&spec).unwrap_err()[0].message.contains("put a text that begins with `!` in quotes"));
 }
+
+#[test]
+fn requests_and_limits() {
+    let top = |text: &str, field: &str, part: &str| check(&with_top(&format!("{text}\n")), &[(5, field, part)]);
+    top("resources: 2", "resources", "write `resources: {cpus: 1.5");
+    top("resources: {cpu: 2}", "resources.cpu", "did you mean `cpus`?");
+    top("resources: {cpus: 0}", "resources.cpus", "is no number of processors");
+    top("resources: {memory: 2}", "resources.memory", "write a whole number with its unit");
+    top("resources: {memory: 1MiB}", "resources.memory", "write at least 6MiB");
+    top("resources: {disk: 1.5GiB}", "resources.disk", "is no size");
+    top("max_running: 0", "max_running", "write a number from 1");
+    top("max_queue_wait: 8d", "max_queue_wait", "write a time from `1s` to `7d`");
+    top("max_queue_wait: soon", "max_queue_wait", "is no duration");
+    let spec =
+        with_top("").replace("{name: one, image: tiny, run: echo}", "{name: one, approval: {}, resources: {cpus: 1}}");
+    check(&spec, &[(5, "steps[0].resources", "an approval runs no container: leave `resources` out")]);
+}

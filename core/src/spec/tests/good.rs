@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 
 use super::*;
 use crate::expression::Template;
+use crate::resources::{Bytes, Cpus, Resources};
 
 fn template(source: &str) -> Template {
     Template::parse(source).unwrap()
@@ -21,6 +22,7 @@ fn the_example_of_the_contract_means_what_its_comments_say() {
         protected,
         pool: None,
         agents: BTreeMap::new(),
+        max_queue_wait: None,
     });
     assert_eq!(project.environments, expected);
     assert_eq!(project.variable("region"), Some(&Variable::Plain("eu-west-1".to_owned())));
@@ -44,6 +46,7 @@ fn the_example_of_the_contract_means_what_its_comments_say() {
         timeout: Some(Duration::from_secs(1800)),
         network: Network::Longshore,
         profile: Profile::Standard,
+        resources: Resources::default(),
         needs: None,
         group: None,
         when: None,
@@ -242,6 +245,24 @@ fn what_is_asked_for_has_a_type() {
     assert!(["1", "2.5", ""].iter().all(|value| check("n", value)));
     assert!(!["2", "x", "1e0", "+1", "1.", "-"].iter().any(|value| check("n", value)));
     assert!(check("b", "true") && !check("b", "True"));
+    let json = serde_json::to_string(&project).unwrap();
+    assert_eq!(serde_json::from_str::<Project>(&json).unwrap(), project);
+}
+
+#[test]
+fn jobs_say_what_they_ask_of_their_host_and_how_long_they_wait() {
+    let text = "version: 1\nproject: shop\nresources: {cpus: 0.5, memory: 512MiB}\nmax_running: 3\nmax_queue_wait: 2h\n\
+        environments: [{name: dev, max_queue_wait: 10m}, {name: live}]\n\
+        steps:\n  - {name: one, image: i, run: 'true', resources: {cpus: 1.5, disk: 5GiB}}\n  - {name: two, image: i, run: 'true'}\n";
+    let project = accepted(text);
+    let (half, memory) = (Cpus(500), Bytes(512 << 20));
+    assert_eq!(project.resources, Resources { cpus: half, memory, ..Resources::default() });
+    let of = |step: usize| project.resources_of(&project.steps[step]);
+    assert_eq!(of(0), Resources { cpus: Cpus(1_500), memory, disk: Bytes(5 << 30) });
+    assert_eq!(of(1), project.resources);
+    assert_eq!(project.max_running, Some(3));
+    assert_eq!(project.queue_wait_of("dev"), Some(Duration::from_secs(600)));
+    assert_eq!(project.queue_wait_of("live"), Some(Duration::from_secs(7_200)));
     let json = serde_json::to_string(&project).unwrap();
     assert_eq!(serde_json::from_str::<Project>(&json).unwrap(), project);
 }
