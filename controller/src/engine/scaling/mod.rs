@@ -223,7 +223,7 @@ impl Engine {
     fn scaler(&self, pool: &str, set: &Settings, rows: &Rows) -> ScalerView {
         let decided = self.0.scaling.lock().decided.get(pool).cloned();
         let capacity = decided.as_ref().and_then(|decided| decided.capacity);
-        let seen = |capacity| Signals { capacity, ..self.signals(pool, rows, &instances(rows, pool, set)) };
+        let seen = |capacity| Signals { capacity, ..self.signals(pool, rows, &instances(self.there(rows, pool), set)) };
         let leaving = rows.leaving.iter().filter(|row| row.pool == pool);
         ScalerView {
             kind: set.target.kind().to_owned(),
@@ -272,7 +272,7 @@ impl Engine {
         for (pool, (grown, shrunk, last_set)) in past {
             let Some(settings) = rows.pools.get(&pool).and_then(|set| set.scaling.clone()) else { continue };
             let view = self.counted(&rows, &pool, now);
-            let instances = instances(&rows, &pool, &settings);
+            let instances = instances(self.there(&rows, &pool), &settings);
             let mut signals = self.signals(&pool, &rows, &instances);
             (signals.helped, signals.doubt) = (view.helped, self.doubt(&pool, &rows));
             let history = History { grown: grown.map(|row| row.at), shrunk: shrunk.map(|row| row.at) };
@@ -280,6 +280,13 @@ impl Engine {
             all.push(Scaled { pool, settings, signals, history, last_set, instances, leaving });
         }
         Ok(all)
+    }
+
+    /// Agents of a pool that are connected or may be at work. Who is neither left nothing but a row, maybe of a machine that has
+    /// joined anew.
+    fn there<'a>(&'a self, rows: &'a Rows, pool: &'a str) -> impl Iterator<Item = &'a AgentRow> {
+        let there = move |row: &&AgentRow| self.0.sessions.ability(row.id).is_some() || rows.fleet.load(row.id).0 > 0;
+        rows.agents.iter().filter(move |row| row.pool == pool).filter(there)
     }
 
     /// Notes who works now, and forgets who is not connected.
@@ -349,16 +356,12 @@ impl Engine {
     }
 }
 
-/// The machine of each agent of a pool, by the group's own name for it. A name that two agents have says nothing of either.
-fn instances(rows: &Rows, pool: &str, set: &Settings) -> BTreeMap<AgentId, String> {
-    let mut found: BTreeMap<AgentId, String> = BTreeMap::new();
+/// The machine of each agent, by the group's own name for it. A name that two agents have says nothing of either.
+fn instances<'a>(agents: impl Iterator<Item = &'a AgentRow>, set: &Settings) -> BTreeMap<AgentId, String> {
+    let mut found: BTreeMap<AgentId, String> = agents.filter_map(|row| Some((row.id, instance(row, set)?))).collect();
     let mut times: HashMap<String, u32> = HashMap::new();
-    for row in rows.agents.iter().filter(|row| row.pool == pool) {
-        if let Some(name) = instance(row, set) {
-            // Only those that are there now: whoever comes back from the same machine has joined anew.
-            *times.entry(name.clone()).or_insert(0) += 1;
-            found.insert(row.id, name);
-        }
+    for name in found.values() {
+        *times.entry(name.clone()).or_insert(0) += 1;
     }
     found.retain(|_, name| times.get(name) == Some(&1));
     found

@@ -157,6 +157,8 @@ async fn a_group_grows_for_a_job_and_loses_the_machine_that_is_idle_and_no_other
     fake.with(|group| group.machines.push("i-0000000b".to_owned()));
     let second = idle.offer().await;
     idle.work(&world.engine, &second, &[]).await;
+    // A row that is left of the same machine says nothing.
+    world.enroll_with("default", BTreeMap::from([("instance-id".to_owned(), "i-0000000b".to_owned())])).await;
     for _ in 0..4 {
         world.pass_time(&[&idle], MINUTE).await;
         busy.say(&world.engine, Said::Heartbeat { facts: None, engine: true, free: 0, disk: plane::Disk::default() })
