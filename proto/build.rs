@@ -21,6 +21,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     ];
     tonic_prost_build::configure()
         .build_transport(false)
+        .codec_path("crate::codec::SmallCodec")
         .skip_debug(opaque.map(|name| format!(".longshore.agent.v1.{name}")))
         .compile_fds(descriptors)?;
     Ok(())

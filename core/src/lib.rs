@@ -27,6 +27,7 @@ pub mod archive;
 pub mod attempt;
 #[cfg(feature = "domain")]
 pub mod circle;
+pub mod compat;
 #[cfg(feature = "domain")]
 pub mod deployment;
 #[cfg(feature = "domain")]

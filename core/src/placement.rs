@@ -75,6 +75,8 @@ pub struct Candidate {
     pub connected: bool,
     /// It takes no more jobs.
     pub draining: bool,
+    /// Why its version gets no new jobs.
+    pub ahead: Option<String>,
     /// Jobs it runs at once.
     pub slots: u32,
     /// Jobs that are offered to it, run there or are being cleared away there.
@@ -119,8 +121,8 @@ pub struct Request<'a> {
 /// Why an agent does not get a job: the predicate's name and the words for people.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Rejection {
-    /// `pool`, `label`, `connected`, `draining`, `engine`, `quarantined`, `mount`, `profile`, `slots`, `cpus`, `memory`, `disk`,
-    /// `inodes`, `kept` or `declined`.
+    /// `pool`, `label`, `connected`, `draining`, `version`, `engine`, `quarantined`, `mount`, `profile`, `slots`, `cpus`, `memory`,
+    /// `disk`, `inodes`, `kept` or `declined`.
     pub predicate: &'static str,
     /// For people.
     pub message: String,
@@ -147,6 +149,9 @@ pub fn rejections(agent: &Candidate, request: &Request<'_>) -> Vec<Rejection> {
     }
     if agent.draining {
         found.add("draining", "is draining and takes no more jobs".to_owned());
+    }
+    if let Some(why) = &agent.ahead {
+        found.add("version", why.clone());
     }
     if agent.connected && !agent.engine {
         found.add("engine", "its container engine does not answer".to_owned());

@@ -11,6 +11,7 @@ fn agent(n: u8) -> Candidate {
         labels: BTreeMap::from([("zone".to_owned(), "a".to_owned())]),
         connected: true,
         draining: false,
+        ahead: None,
         slots: 2,
         busy: 0,
         mounts: BTreeSet::from(["state".to_owned()]),
@@ -55,12 +56,13 @@ fn each_predicate_rejects_alone() {
     type Break = fn(&mut Candidate);
     let low = |what| vec![LowWater { what, left: 1, low: 2, again: 3 }];
     let scarce: [(&str, Scarce); 2] = [("disk", Scarce::Disk), ("inodes", Scarce::Inodes)];
-    let cases: [(&str, Break); 19] = [
+    let cases: [(&str, Break); 20] = [
         ("label", |a| a.labels.clear()),
         ("label", |a| drop(a.labels.insert("zone".to_owned(), "b".to_owned()))),
         ("pool", |a| a.pool = "gpu".to_owned()),
         ("connected", |a| a.connected = false),
         ("draining", |a| a.draining = true),
+        ("version", |a| a.ahead = crate::compat::ahead("2.0.0", "1.0.0")),
         ("engine", |a| a.engine = false),
         ("quarantined", |a| a.quarantined = Some("is quarantined".to_owned())),
         ("mount", |a| a.mounts.clear()),

@@ -3,6 +3,7 @@
 //! Generated types stay at the edge: only `agent/src/session`, `controller/src/agents` and this crate name
 //! them or tonic. Conversions fail with an error that names the field. No logic lives here.
 
+pub mod codec;
 pub mod convert;
 mod debug;
 

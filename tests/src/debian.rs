@@ -10,15 +10,18 @@ use std::sync::Once;
 use crate::docker::{TINY, docker, tiny_image};
 use crate::process::{Done, run, wait_for};
 
-const IMAGE: &str = "longshore-test/debian-systemd:1";
+const IMAGE: &str = "longshore-test/debian-systemd:2";
 const SUITE: &str = "bookworm";
-const PACKAGES: &str = "systemd,systemd-sysv,dbus,ca-certificates,rpm,docker.io,iptables";
+const PACKAGES: &str = "systemd,systemd-sysv,dbus,ca-certificates,rpm,docker.io,iptables,cloud-init,curl,shellcheck";
 /// The container has no network, so its engine makes none.
 const ENGINE: &str =
     r#"mkdir -p "$1/etc/docker" && echo '{"bridge":"none","iptables":false}' > "$1/etc/docker/daemon.json""#;
+/// A system is set up by cloud-init only where a test says so.
+const NO_CLOUD: &str = r#"touch "$1/etc/cloud/cloud-init.disabled""#;
 
 /// Makes the image when it is not there, from Debian's packages.
-fn image() {
+#[must_use]
+pub fn image() -> &'static str {
     static ONCE: Once = Once::new();
     ONCE.call_once(|| {
         if docker(&["image", "inspect", IMAGE]).code == 0 {
@@ -27,7 +30,9 @@ fn image() {
         let mut make = Command::new("mmdebstrap");
         make.args(["--variant=minbase", "--aptopt=Acquire::Retries \"5\"", "--dpkgopt=force-unsafe-io"]);
         make.args(["man", "doc", "locale"].map(|dir| format!("--dpkgopt=path-exclude=/usr/share/{dir}/*")));
-        make.arg(format!("--include={PACKAGES}")).arg(format!("--customize-hook={ENGINE}")).args([SUITE, "-"]);
+        make.arg(format!("--include={PACKAGES}"))
+            .args([ENGINE, NO_CLOUD].map(|hook| format!("--customize-hook={hook}")));
+        make.args([SUITE, "-"]);
         if let Ok(mirror) = std::env::var("LONGSHORE_DEBIAN_MIRROR") {
             make.arg(format!("deb {mirror} {SUITE} main"));
         }
@@ -38,6 +43,7 @@ fn image() {
         let made = made.wait().unwrap();
         assert!(made.success() && imported.status.success(), "no image: mmdebstrap {made}, import {imported:?}");
     });
+    IMAGE
 }
 
 /// A running system. Dropping it removes it.
@@ -51,7 +57,7 @@ impl Debian {
     #[must_use]
     pub fn boot(name: &str, packages: &Path) -> Self {
         tiny_image();
-        image();
+        let image = image();
         let system = Self { name: format!("longshore-test-{name}-{}", std::process::id()) };
         let volumes = [
             "/sys/fs/cgroup:/sys/fs/cgroup:rw".to_owned(),
@@ -65,13 +71,11 @@ impl Debian {
         // As on a machine; Docker lets every port be taken.
         start.args(["--sysctl", "net.ipv4.ip_unprivileged_port_start=1024"]);
         start.args(["/run", "/run/lock", "/tmp"].map(|dir| format!("--tmpfs={dir}")));
-        start.args(volumes.map(|volume| format!("--volume={volume}"))).args([IMAGE, "/lib/systemd/systemd"]);
+        start.args(volumes.map(|volume| format!("--volume={volume}"))).args([image, "/lib/systemd/systemd"]);
         let _started = run(&mut start, b"").ok();
         wait_for("systemd", || (system.run("systemctl is-system-running --wait").code == 0).then_some(()));
-        let image = docker(&["save", TINY]).ok();
-        wait_for("the engine inside", || {
-            (run(&mut system.shell("docker load"), &image.stdout).code == 0).then_some(())
-        });
+        let tiny = docker(&["save", TINY]).ok();
+        wait_for("the engine inside", || (run(&mut system.shell("docker load"), &tiny.stdout).code == 0).then_some(()));
         system
     }
 

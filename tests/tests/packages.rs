@@ -1,5 +1,10 @@
 //! The packages, installed on a Debian whose PID 1 is systemd: what an administrator does with them, from install to purge.
 
+#[path = "packages/cloud.rs"]
+mod cloud;
+#[path = "packages/images.rs"]
+mod images;
+
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::OnceLock;
@@ -297,12 +302,33 @@ fn rpms_make_users_keep_configuration_and_restart_what_ran() {
         "nothing starts that did not run"
     );
 
+    nothing_is_changed_without_room_for_a_copy(&system);
     given_back(&system);
     restarted_when_it_hangs(&system);
     system.ok("rpm --force-debian --erase longshore longshore-agent longshore-controller");
     assert_eq!(system.run("systemctl is-active longshore-controller").text(), "inactive\n");
     system.ok("test ! -e /usr/bin/longshore-controller && test -e /etc/longshore/agent.toml.rpmsave");
     system.ok("test -e /var/lib/longshore-controller/controller.db");
+}
+
+/// A database that has to be moved to a newer schema, on a disk that is too small for its copy.
+fn nothing_is_changed_without_room_for_a_copy(system: &Debian) {
+    system.ok("systemctl stop longshore-controller && mount --types tmpfs --options size=8m,mode=700 tmpfs /mnt");
+    system.ok("cp /var/lib/longshore-controller/controller.db /mnt");
+    // As the program left it that did not know the last step.
+    let older = "import sqlite3; db = sqlite3.connect('/mnt/controller.db'); \
+        db.execute('DELETE FROM _sqlx_migrations WHERE version = (SELECT max(version) FROM _sqlx_migrations)'); db.commit()";
+    system.ok(&format!("python3 -c \"{older}\""));
+    // Room for a lock and little else.
+    system.ok("head --bytes 16M /dev/zero > /mnt/full || truncate --size=-200K /mnt/full");
+    let before = system.ok("sha256sum /mnt/controller.db");
+    let start =
+        "LONGSHORE_CONTROLLER__DATA_DIR=/mnt longshore-controller serve --config /etc/longshore/controller.toml 2>&1";
+    let refused = system.run(start);
+    assert_ne!(refused.code, 0);
+    assert!(refused.text().contains("nothing was changed; make room"), "{}", refused.text());
+    assert_eq!(system.ok("sha256sum /mnt/controller.db"), before);
+    system.ok("test ! -e /mnt/controller.db.before-new && umount /mnt && systemctl start longshore-controller");
 }
 
 /// What docs/install.md gives back to a sandboxed service: here a port below 1024, named in the environment file.

@@ -192,7 +192,11 @@ impl Drop for Dev {
 }
 
 /// Asks again until there is an answer.
-fn wait<T>(what: &str, within: Duration, probe: impl Fn() -> anyhow::Result<Option<T>>) -> anyhow::Result<T> {
+pub(crate) fn wait<T>(
+    what: &str,
+    within: Duration,
+    probe: impl Fn() -> anyhow::Result<Option<T>>,
+) -> anyhow::Result<T> {
     let until = Instant::now() + within;
     while Instant::now() < until {
         if let Some(found) = probe()? {

@@ -12,6 +12,7 @@
 mod alerts;
 mod bench;
 mod build;
+mod compat;
 mod demo;
 mod dev;
 mod docker;
@@ -29,13 +30,15 @@ const USAGE: &str = "usage: cargo xtask COMMAND
   demo [--keep]              shows a first deployment, from nothing, with real Docker and real Pulumi
   test                       builds what is needed and runs every test
   lint                       format, clippy, docs, file sizes, dependency direction, cargo-deny where installed
-  ci                         lint, then test
+  ci                         lint, then test, then compat
+  compat [--rev COMMIT]      the last release's agent with this controller and the other way round, a deployment each
   bench [NAME...] [--json FILE] [--runs N]
                              the figures of bench/, as ratios against the floor in the same run
   sim scaling [--sweep]      waits and machine-hours of the scaler's decision, against a fixed fleet and plain target tracking
   alerts                     alert rules and the Grafana board, with Prometheus' own tool
   package [--out DIR] [--package-version VERSION] [--profile PROFILE] [--twice]
                              .deb and .rpm of controller, agent and CLI, with SBOMs and SHA256SUMS; --twice compares two builds
+  images [--packages DIR]    longshore-controller and longshore-agent from the .debs that `package` made, as images of the engine
   pulumi-image [--force]     makes longshore/pulumi:<CLI version> from package registries
   docker                     makes sure that a Docker engine answers
 ";
@@ -70,12 +73,21 @@ fn run(command: &str, rest: &[String]) -> anyhow::Result<bool> {
         "ci" if rest.is_empty() => {
             lint::run()?;
             test::run()?;
+            compat::run(None)?;
         }
+        "compat" => match compat::parse(rest) {
+            Some(rev) => compat::run(rev)?,
+            None => return Ok(false),
+        },
         "bench" => return bench::run(rest),
         "alerts" if rest.is_empty() => alerts::run()?,
         "sim" => return Ok(sim::run(rest)),
         "package" => match package::Options::parse(rest) {
             Some(options) => package::run(&options)?,
+            None => return Ok(false),
+        },
+        "images" => match pulumi_image::packaged::parse(rest) {
+            Some(packages) => pulumi_image::packaged::run(packages)?,
             None => return Ok(false),
         },
         "pulumi-image" if only(&["--force"]) => {

@@ -7,6 +7,7 @@
 
 mod cache;
 mod engine;
+pub(crate) mod packaged;
 mod parts;
 mod recipe;
 mod tools;

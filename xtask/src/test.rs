@@ -5,9 +5,10 @@ use std::path::Path;
 use crate::{alerts, build, docker, package, pulumi_image, sh};
 
 /// Programs that tests use, and the Debian packages they come from.
-const NEEDED: [(&str, &str); 4] = [
+const NEEDED: [(&str, &str); 5] = [
     ("/bin/busybox", "busybox-static"),
     ("/usr/bin/mmdebstrap", "mmdebstrap"),
+    ("/usr/bin/pip3", "python3-pip"),
     ("/usr/bin/strip", "binutils"),
     ("/usr/bin/xz", "xz-utils"),
 ];
@@ -22,6 +23,7 @@ pub(crate) fn run() -> anyhow::Result<()> {
     }
     alerts::run()?;
     package::prepare()?;
+    pulumi_image::packaged::prepare()?;
     let image = pulumi_image::run(pulumi_image::Options::default())?;
     println!("{} is ready ({:.0} s)", image.reference, image.seconds);
     // End-to-end tests drive what users run, so they get the release binaries.

@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use futures_util::stream::BoxStream;
+use longshore_core::compat;
 use longshore_core::id::AgentId;
 use longshore_proto::v1;
 use longshore_proto::v1::agent_plane_server::{AgentPlane, AgentPlaneServer};
@@ -52,12 +54,16 @@ fn text(text: &str) -> String {
 
 #[tonic::async_trait]
 impl AgentPlane for Service {
-    type SessionStream = ReceiverStream<session::Down>;
+    type SessionStream = BoxStream<'static, Result<v1::SessionResponse, Status>>;
     type ShipLogStream = ReceiverStream<Result<v1::ShipLogResponse, Status>>;
     type FetchPackageStream = ReceiverStream<Result<v1::FetchPackageResponse, Status>>;
 
     async fn enroll(&self, request: Request<v1::EnrollRequest>) -> Answer<v1::EnrollResponse> {
         let request = request.into_inner();
+        // Before its token is looked at: it can still let the agent in when the controller is upgraded.
+        if let Some(why) = compat::ahead(&text(&request.agent_version), env!("CARGO_PKG_VERSION")) {
+            return Err(status(Error::Version(format!("this agent is not enrolled: it {why}"))));
+        }
         let join = Join {
             token: TokenKind::Join.hash(&request.join_token).map(|hash| *hash.as_bytes()),
             csr: &request.csr_pem,
@@ -92,7 +98,7 @@ impl AgentPlane for Service {
     async fn session(&self, request: Request<Streaming<v1::SessionRequest>>) -> Answer<Self::SessionStream> {
         let agent = self.caller(&request).await?;
         let down = session::open(self.engine.clone(), agent, request.into_inner()).await?;
-        Ok(Response::new(ReceiverStream::new(down)))
+        Ok(Response::new(down))
     }
 
     async fn confirm_start(&self, request: Request<v1::ConfirmStartRequest>) -> Answer<v1::ConfirmStartResponse> {

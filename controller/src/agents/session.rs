@@ -3,10 +3,14 @@
 //! One task a stream. It ends when the agent goes, when a newer stream of the same agent comes, when the agent is cut off, and
 //! when the controller stops.
 
+use futures_util::StreamExt as _;
+use futures_util::stream::BoxStream;
+use longshore_core::compat::lacks;
 use longshore_core::id::AgentId;
-use longshore_proto::v1;
 use longshore_proto::v1::session_request::Message as Up;
+use longshore_proto::{CAPABILITY_STEPS_V1, v1};
 use tokio::sync::mpsc;
+use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Code, Status, Streaming};
 
 use super::status::{invalid, status};
@@ -17,23 +21,26 @@ use crate::engine::plane::{Error, Line};
 /// Messages that wait for HTTP/2's window.
 const AHEAD: usize = 32;
 
-/// What is sent down.
-pub(super) type Down = Result<v1::SessionResponse, Status>;
+/// What is sent down. A channel keeps room for 32 of them or more as long as its stream is open, so they are small.
+type Down = Result<Box<v1::SessionResponse>, Status>;
 
 /// Opens a session: reads the hello, answers it, and leaves a task that carries on.
 pub(super) async fn open(
     engine: Engine,
     agent: AgentId,
     mut up: Streaming<v1::SessionRequest>,
-) -> Result<mpsc::Receiver<Down>, Status> {
+) -> Result<BoxStream<'static, Result<v1::SessionResponse, Status>>, Status> {
     let hello = match up.message().await?.and_then(|first| first.message) {
-        Some(Up::Hello(hello)) => wire::hello(hello).map_err(|e| invalid(&e))?,
+        Some(Up::Hello(hello)) => {
+            capable(&hello).map_err(status)?;
+            wire::hello(hello).map_err(|e| invalid(&e))?
+        }
         _ => return Err(Status::new(Code::InvalidArgument, "the first message of a session is `hello`")),
     };
     let welcome = engine.hello(agent, hello).await.map_err(status)?;
     let (down_tx, down_rx) = mpsc::channel(AHEAD);
     // A new channel has room for it.
-    let answered = down_tx.try_send(Ok(wire::welcome(&welcome))).is_ok();
+    let answered = down_tx.try_send(Ok(Box::new(wire::welcome(&welcome)))).is_ok();
     debug_assert!(answered, "a new channel is full");
     tracing::info!(%agent, held = welcome.verdicts.len(), "an agent is connected");
     let mut session = Session { engine: engine.clone(), agent, line: welcome.line, down_tx };
@@ -47,7 +54,7 @@ pub(super) async fn open(
         }
         Ok::<(), std::convert::Infallible>(())
     });
-    Ok(down_rx)
+    Ok(ReceiverStream::new(down_rx).map(|down| down.map(|message| *message)).boxed())
 }
 
 struct Session {
@@ -96,7 +103,7 @@ impl Session {
     }
 
     async fn send(&self, message: v1::SessionResponse) -> Result<(), Status> {
-        self.down_tx.send(Ok(message)).await.map_err(|_| Status::new(Code::Cancelled, "the agent went away"))
+        self.down_tx.send(Ok(Box::new(message))).await.map_err(|_| Status::new(Code::Cancelled, "the agent went away"))
     }
 }
 
@@ -105,6 +112,21 @@ impl Drop for Session {
     fn drop(&mut self) {
         self.engine.goodbye(self.agent, self.line.number());
     }
+}
+
+/// Whether an agent can do the least that jobs need. What else it cannot do is not asked of it.
+fn capable(hello: &v1::Hello) -> Result<(), Error> {
+    let lacking = lacks(&hello.capabilities, &[CAPABILITY_STEPS_V1]);
+    if lacking.is_empty() {
+        return Ok(());
+    }
+    Err(Error::Version(format!(
+        "this agent (version `{}`) lacks the capability `{}`, and this controller (version `{}`) works with no agent without it: \
+         upgrade the agent; what it runs goes on meanwhile",
+        hello.agent_version.chars().filter(|letter| !letter.is_control()).take(100).collect::<String>(),
+        lacking.join("`, `"),
+        env!("CARGO_PKG_VERSION")
+    )))
 }
 
 /// A process that ends takes its connections with it, so this is nothing out of the ordinary.

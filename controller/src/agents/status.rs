@@ -21,6 +21,7 @@ pub(super) fn status(error: plane::Error) -> Status {
         plane::Error::Unknown | plane::Error::JoinToken => Status::new(Code::Unauthenticated, message),
         plane::Error::Foreign => Status::new(Code::PermissionDenied, message),
         plane::Error::Fenced(why) => Status::new(Code::FailedPrecondition, format!("{FENCED}: {why}")),
+        plane::Error::Version(_) => Status::new(Code::FailedPrecondition, message),
         plane::Error::NotDue => Status::new(Code::Unavailable, message),
         plane::Error::NotDurable { .. } => Status::new(Code::Aborted, message),
         plane::Error::Identity(identity::Error::Csr(_)) | plane::Error::Invalid(_) => {

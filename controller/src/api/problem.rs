@@ -159,7 +159,11 @@ impl From<store::Error> for Problem {
             store::Error::Closed => Self::new(StatusCode::SERVICE_UNAVAILABLE, "stopping", error.to_string()),
             store::Error::Stale(_) => Self::new(StatusCode::CONFLICT, "stale", error.to_string())
                 .hint("read it again and repeat the request".to_owned()),
-            store::Error::Database(_) | store::Error::Migrate(_) | store::Error::Row { .. } => Self::internal(&error),
+            store::Error::Database(_)
+            | store::Error::Migrate(_)
+            | store::Error::Newer { .. }
+            | store::Error::Copy { .. }
+            | store::Error::Row { .. } => Self::internal(&error),
         }
     }
 }

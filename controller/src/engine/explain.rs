@@ -284,6 +284,7 @@ fn disconnected(id: AgentId, pool: String, labels: BTreeMap<String, String>) -> 
         labels,
         connected: false,
         draining: false,
+        ahead: None,
         slots: 1,
         busy: 0,
         mounts: BTreeSet::new(),

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, HashSet};
 
 use longshore_core::attempt::{Event, Proof, State};
+use longshore_core::compat;
 use longshore_core::fence::Fence;
 use longshore_core::id::AgentId;
 use longshore_core::step::index_of;
@@ -68,6 +69,10 @@ impl Engine {
         (pool, labels): (String, BTreeMap<String, String>),
         hello: Hello,
     ) -> Result<Line> {
+        let ahead = compat::ahead(&hello.version, env!("CARGO_PKG_VERSION"));
+        if let Some(why) = &ahead {
+            tracing::warn!(%agent, "the agent gets no new jobs: it {why}");
+        }
         let Hello { slots, mounts, weakest, draining, engine, images, plans, operations, probes, .. } = hello;
         let Hello { facts, held, room, largest, disk, .. } = hello;
         // What it still has may take more slots than it has.
@@ -79,6 +84,7 @@ impl Engine {
             mounts,
             weakest,
             draining,
+            ahead,
             engine,
             images,
             plans,

@@ -42,6 +42,9 @@ pub enum Error {
     /// The join token does not count.
     #[error("the join token is not known, was used or has ended; make a new one")]
     JoinToken,
+    /// The versions of agent and controller do not fit.
+    #[error("{0}")]
+    Version(String),
     /// The signing request is refused.
     #[error(transparent)]
     Identity(#[from] crate::identity::Error),

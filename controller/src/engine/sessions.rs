@@ -30,6 +30,8 @@ pub(super) struct Ability {
     pub(super) mounts: BTreeSet<String>,
     pub(super) weakest: Profile,
     pub(super) draining: bool,
+    /// Why its version gets no new jobs.
+    pub(super) ahead: Option<String>,
     pub(super) engine: bool,
     /// It tells digests of images.
     pub(super) images: bool,
@@ -228,6 +230,7 @@ impl Sessions {
                 labels: ability.labels,
                 connected: true,
                 draining: ability.draining || state.held.contains(id),
+                ahead: ability.ahead,
                 slots: ability.slots,
                 busy: busy.max(ability.slots.saturating_sub(ability.free)),
                 mounts: ability.mounts,

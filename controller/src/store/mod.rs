@@ -45,8 +45,32 @@ pub enum Error {
     #[error("the database failed")]
     Database(#[source] sqlx::Error),
     /// The schema could not be brought up to date.
-    #[error("the database's schema cannot be brought up to date")]
+    #[error("the database's schema cannot be brought up to date; it is as it was")]
     Migrate(#[source] sqlx::migrate::MigrateError),
+    /// A newer program has changed the schema.
+    #[error(
+        "a newer version of this program has changed the database's schema (to {found}, and this one knows {known}): nothing was changed; \
+         start the newer version again, or go back with the copy `*.before-NNNN` that it has left beside the database, as \
+         docs/upgrade.md says"
+    )]
+    Newer {
+        /// The newest step that is not known.
+        found: i64,
+        /// The newest that is.
+        known: i64,
+    },
+    /// There is no copy of the database, so its schema was not changed.
+    #[error(
+        "the database has to be moved to a newer schema, and the copy `{}` cannot be made first: nothing was changed; make room \
+         for as much as the database has and start again, or start the version that was there before", path.display()
+    )]
+    Copy {
+        /// The copy.
+        path: std::path::PathBuf,
+        /// Why.
+        #[source]
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
     /// A row that this program did not write like this.
     #[error("column `{column}` holds what it cannot hold: {what}")]
     Row {
@@ -65,11 +89,13 @@ pub enum Error {
 
 impl From<sqlx::Error> for Error {
     fn from(error: sqlx::Error) -> Self {
-        // SQLITE_FULL (13), and SQLITE_IOERR_* (10) as the VFS reports a full disk of the WAL.
-        let full =
-            error.as_database_error().and_then(sqlx::error::DatabaseError::code).is_some_and(|code| code == "13");
-        if full { Self::Full } else { Self::Database(error) }
+        if full(&error) { Self::Full } else { Self::Database(error) }
     }
+}
+
+/// `SQLITE_FULL`.
+fn full(error: &sqlx::Error) -> bool {
+    error.as_database_error().and_then(sqlx::error::DatabaseError::code).is_some_and(|code| code == "13")
 }
 
 /// The operation asked for its changes to be undone; its reason is where it was started.

@@ -6,10 +6,10 @@ use std::sync::Arc;
 use hyper_util::rt::TokioIo;
 use longshore_core::init::ExitRecord;
 use longshore_core::spool::{Header, Stream};
-use longshore_proto::v1;
 use longshore_proto::v1::agent_plane_client::AgentPlaneClient;
 use longshore_proto::v1::session_request::Message as Up;
 use longshore_proto::v1::session_response::Message as Down;
+use longshore_proto::{CAPABILITIES, v1};
 use rcgen::{CertificateParams, KeyPair};
 use rustls::{ClientConfig, RootCertStore};
 use rustls_pki_types::pem::PemObject as _;
@@ -73,13 +73,18 @@ pub(crate) fn csr(key: &KeyPair) -> String {
 }
 
 pub(crate) async fn enroll(plane: &mut Plane, join_token: &str) -> Result<Identity, Status> {
+    enroll_as(plane, join_token, "0").await
+}
+
+/// As an agent of some version.
+pub(crate) async fn enroll_as(plane: &mut Plane, join_token: &str, version: &str) -> Result<Identity, Status> {
     let key = KeyPair::generate().unwrap();
     let request = v1::EnrollRequest {
         join_token: join_token.to_owned(),
         csr_pem: csr(&key),
         hostname: "test".to_owned(),
         boot_id: "boot".to_owned(),
-        agent_version: "0".to_owned(),
+        agent_version: version.to_owned(),
     };
     let joined = plane.enroll(request).await?.into_inner();
     assert!(joined.agent_id.starts_with("agt_") && joined.controller_id.starts_with("ctl_"), "{joined:?}");
@@ -100,7 +105,12 @@ pub(crate) struct Job {
 
 impl Session {
     /// Says hello and reads the welcome.
-    pub(crate) async fn open(mut plane: Plane) -> Result<Self, Status> {
+    pub(crate) async fn open(plane: Plane) -> Result<Self, Status> {
+        Self::open_as(plane, "0", &CAPABILITIES).await
+    }
+
+    /// The same, as an agent of some version with some capabilities.
+    pub(crate) async fn open_as(mut plane: Plane, version: &str, capabilities: &[&str]) -> Result<Self, Status> {
         let (up, messages) = mpsc::channel(8);
         let host =
             v1::HostFacts { hostname: "test".to_owned(), engine_version: "1".to_owned(), ..v1::HostFacts::default() };
@@ -109,6 +119,8 @@ impl Session {
             slots: 1,
             host: Some(host),
             weakest_profile: "standard".to_owned(),
+            agent_version: version.to_owned(),
+            capabilities: capabilities.iter().map(|name| (*name).to_owned()).collect(),
             ..v1::Hello::default()
         };
         up.send(v1::SessionRequest { message: Some(Up::Hello(hello)) }).await.unwrap();

@@ -55,6 +55,49 @@ async fn a_join_token_counts_once() {
     server.post("/join-tokens", &json!({"expires_in": "31d"})).await.problem(422, "invalid");
 }
 
+/// The upgrade order: an agent that is ahead waits for the controller, and one that lacks what jobs need is not taken.
+#[tokio::test]
+async fn versions_that_do_not_fit_are_refused_or_get_no_jobs() {
+    let server = running().await;
+    let (token, ca) = join_token(&server, json!({})).await;
+    let mut plane = agent::dial(server.agents, &ca, None).await.unwrap();
+    let refused = agent::enroll_as(&mut plane, &token, "999.1.0").await.err().unwrap();
+    assert_eq!(refused.code(), Code::FailedPrecondition, "{refused:?}");
+    for part in ["999.1.0", env!("CARGO_PKG_VERSION"), "upgrade the controller first"] {
+        assert!(refused.message().contains(part), "{refused:?}");
+    }
+    // The token was not used up by that, and the patch number does not count.
+    let (release, _) = env!("CARGO_PKG_VERSION").rsplit_once('.').unwrap();
+    let identity = agent::enroll_as(&mut plane, &token, &format!("{release}.999")).await.unwrap();
+
+    let dial = async || agent::dial(server.agents, &ca, Some(&identity)).await.unwrap();
+    for without in [&[][..], &["images-v1", "something-new-v1"]] {
+        let refused = Session::open_as(dial().await, "0.0.1", without).await.err().unwrap();
+        assert_eq!(refused.code(), Code::FailedPrecondition, "{refused:?}");
+        for part in ["0.0.1", "`steps-v1`", env!("CARGO_PKG_VERSION"), "upgrade the agent"] {
+            assert!(refused.message().contains(part), "{refused:?}");
+        }
+    }
+
+    server.apply("shop", &spec("shop").replace("variables:\n  token: {secret: true}\n", "")).await;
+    let made = server
+        .post("/deployments", &json!({"project": "shop", "environment": "dev", "operation_id": "op-1"}))
+        .await
+        .ok(202);
+    let id = made["deployment"].as_str().unwrap().to_owned();
+    let ahead = Session::open_as(dial().await, "999.1.0", &["steps-v1", "something-new-v1"]).await.unwrap();
+    let explained = server.get(&format!("/deployments/{id}/explain")).await.ok(200);
+    let rejected = &explained["agents"][0]["rejected_by"];
+    assert_eq!(rejected[0]["predicate"], "version", "{explained:#}");
+    assert!(rejected[0]["message"].as_str().unwrap().contains("upgrade the controller first"), "{explained:#}");
+    drop(ahead);
+    // A capability that the controller does not know is not used, and in nobody's way.
+    let mut fits =
+        Session::open_as(dial().await, env!("CARGO_PKG_VERSION"), &["steps-v1", "something-new-v1"]).await.unwrap();
+    let job = fits.accept().await;
+    fits.confirm(&job, 0).await;
+}
+
 #[tokio::test]
 async fn a_join_token_lets_in_as_many_agents_as_it_says() {
     let server = running().await;

@@ -149,6 +149,7 @@ fn candidate(n: u8) -> Candidate {
         labels: BTreeMap::new(),
         connected: true,
         draining: false,
+        ahead: None,
         slots: 1,
         busy: 0,
         mounts: BTreeSet::new(),

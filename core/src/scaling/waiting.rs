@@ -25,7 +25,7 @@ pub enum Waits {
 
 /// Predicates that can be the reason, other than `pool` and `connected`: an agent for which one of those holds is not looked at.
 /// From what stands in the way for longest to what passes soonest.
-pub const PREDICATES: [&str; 13] = [
+pub const PREDICATES: [&str; 14] = [
     "label",
     "mount",
     "profile",
@@ -33,6 +33,7 @@ pub const PREDICATES: [&str; 13] = [
     "memory",
     "disk",
     "inodes",
+    "version",
     "quarantined",
     "slots",
     "kept",
@@ -75,7 +76,8 @@ pub fn waits(agents: &[Candidate], request: &Request<'_>) -> Waits {
 /// Whether a further machine of the group would take the job. `labels`: those that its agents have.
 #[must_use]
 pub fn helped(why: Waits, agents: &[Candidate], request: &Request<'_>, labels: &BTreeMap<String, String>) -> bool {
-    if !matches!(why, Waits::NoAgent | Waits::Predicate(_)) {
+    // Machines whose agents are of a later release than the controller stay so until that is upgraded.
+    if !matches!(why, Waits::NoAgent | Waits::Predicate(_)) || why == Waits::Predicate("version") {
         return false;
     }
     let has = |of: &BTreeMap<String, String>| request.labels.iter().all(|(name, value)| of.get(name) == Some(value));

@@ -30,10 +30,16 @@ pub(super) fn has(reference: &str, digest: &str) -> anyhow::Result<bool> {
 
 /// Makes the image of a folder that holds all its parts, and removes the one that had its name.
 pub(super) fn build(context: &Path, reference: &str, digest: &str) -> anyhow::Result<()> {
+    build_on(context, reference, digest, &[])
+}
+
+/// The same, with more for `docker build`.
+pub(super) fn build_on(context: &Path, reference: &str, digest: &str, more: &[&str]) -> anyhow::Result<()> {
     println!("putting the parts together with `docker build`; nothing is pulled");
     let before = id(reference);
     let label = format!("{LABEL}={digest}");
     let mut args = vec!["build", "--quiet", "--tag", reference, "--label", &label];
+    args.extend(more);
     // Debian's engine comes without BuildKit's command; where it is, its result must be asked for.
     let buildkit = sh::succeeds("docker", &["buildx", "version"]);
     if buildkit {
@@ -49,6 +55,15 @@ pub(super) fn build(context: &Path, reference: &str, digest: &str) -> anyhow::Re
     {
         // A container may still need it: then it stays.
         sh::succeeds("docker", &["rmi", &before]);
+    }
+    Ok(())
+}
+
+/// Makes an image of an archive alone, unless it is there.
+pub(super) fn import(archive: &Path, reference: &str) -> anyhow::Result<()> {
+    if id(reference).is_none() {
+        let archive = archive.to_string_lossy();
+        sh::output(sh::command("docker", &["import", &archive, reference]))?;
     }
     Ok(())
 }

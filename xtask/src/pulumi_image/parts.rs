@@ -11,7 +11,7 @@ use super::recipe::Recipe;
 use super::watch;
 
 /// The Debian release of the base.
-const SUITE: &str = "bookworm";
+pub(super) const SUITE: &str = "bookworm";
 
 /// Flags of the linker for `dock`: no symbol table and no debugger's data, which halves a Go binary.
 pub(super) const DOCK_FLAGS: &str = "-s -w";
@@ -26,21 +26,27 @@ pub(super) struct Made {
 
 /// What `mmdebstrap` is told, without where packages come from: mirrors all hold the same.
 pub(super) fn base_options(recipe: &Recipe) -> Vec<String> {
+    let mut options = minimal(&recipe.architecture, &recipe.packages);
+    // The same user as in the vendor's image for other users than root.
+    options
+        .push(r#"--customize-hook=chroot "$1" useradd --create-home --shell /bin/bash --uid 1000 pulumi"#.to_owned());
+    options.push(SUITE.to_owned());
+    options
+}
+
+/// The same for any image; the suite comes after it.
+pub(super) fn minimal(architecture: &str, packages: &[String]) -> Vec<String> {
     let mut options = vec![
         "--variant=minbase".to_owned(),
         "--format=tar".to_owned(),
-        format!("--architectures={}", recipe.architecture),
-        format!("--include={}", recipe.packages.join(",")),
+        format!("--architectures={architecture}"),
+        format!("--include={}", packages.join(",")),
     ];
     for unwanted in ["man", "locale", "doc"] {
         options.push(format!("--dpkgopt=path-exclude=/usr/share/{unwanted}/*"));
     }
     // Whoever passes an image on passes on its licences too.
     options.push("--dpkgopt=path-include=/usr/share/doc/*/copyright".to_owned());
-    // The same user as in the vendor's image for other users than root.
-    options
-        .push(r#"--customize-hook=chroot "$1" useradd --create-home --shell /bin/bash --uid 1000 pulumi"#.to_owned());
-    options.push(SUITE.to_owned());
     options
 }
 
@@ -54,15 +60,20 @@ pub(super) fn cli_flags(recipe: &Recipe) -> String {
 
 /// Makes `base.tar`, a small Debian.
 pub(super) fn base(recipe: &Recipe, dir: &Path) -> anyhow::Result<()> {
+    debian(&base_options(recipe), &recipe.packages, &dir.join("base.tar"))
+}
+
+/// Makes an archive of a small Debian.
+pub(super) fn debian(options: &[String], packages: &[String], to: &Path) -> anyhow::Result<()> {
     let mirror = |name: &str| std::env::var(name).ok().filter(|mirror| !mirror.is_empty());
     let main = mirror("LONGSHORE_DEBIAN_MIRROR");
     println!(
         "downloading Debian {SUITE} (minimal, with {}) from {}: about 75 MB",
-        recipe.packages.join(", "),
+        packages.join(", "),
         main.as_deref().unwrap_or("Debian's own mirrors")
     );
     let mut command = Command::new("mmdebstrap");
-    command.args(base_options(recipe)).arg(dir.join("base.tar"));
+    command.args(options).arg(to);
     // Without a mirror mmdebstrap takes Debian's own, with updates and security.
     if let Some(main) = main {
         command.args([format!("deb {main} {SUITE} main"), format!("deb {main} {SUITE}-updates main")]);

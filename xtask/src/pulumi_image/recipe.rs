@@ -118,7 +118,7 @@ fn word_after(module: &str, first: &str) -> Option<String> {
 }
 
 /// The lines of a list that are not empty and not remarks.
-fn list(text: &str) -> Vec<String> {
+pub(super) fn list(text: &str) -> Vec<String> {
     let lines = text.lines().map(|line| line.split('#').next().unwrap_or_default().trim());
     lines.filter(|line| !line.is_empty()).map(str::to_owned).collect()
 }

@@ -11,6 +11,7 @@ mod conn;
 mod deployments;
 mod jobs;
 mod libraries;
+mod migrate;
 mod people;
 mod plans;
 mod pools;
@@ -49,7 +50,7 @@ pub struct Sqlite {
 }
 
 impl Sqlite {
-    /// Opens the file, makes it when it is missing, and brings its schema up to date.
+    /// Opens the file, makes it when it is missing, and brings its schema up to date, after a copy of what it was.
     ///
     /// # Errors
     /// When the file cannot be used, or a newer program has changed its schema.
@@ -66,7 +67,7 @@ impl Sqlite {
             .busy_timeout(BUSY)
             .disable_statement_logging();
         let mut connection = SqliteConnection::connect_with(&options).await?;
-        sqlx::migrate!("migrations/sqlite").run(&mut connection).await.map_err(Error::Migrate)?;
+        migrate::forward(&mut connection, options.get_filename(), &migrate::STEPS).await?;
         let readers = SqlitePoolOptions::new()
             .min_connections(1)
             .max_connections(READERS)
