@@ -1,7 +1,7 @@
 //! Letting machines go: what is done about agents before and after their group is told.
 //!
-//! An agent is held first: from the commit of its row on no job is given to it ([`super::dispatch`] asks in the same transaction that
-//! makes an attempt), and the row is made only while it has none. So nothing can come in between.
+//! An agent is held first: from the commit of its row on no job is given to it ([`super::dispatch`] asks in the same
+//! transaction that makes an attempt), and the row is made only while it has none. So nothing can come in between.
 
 use longshore_core::id::AgentId;
 use serde_json::json;

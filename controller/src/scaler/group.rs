@@ -1,7 +1,7 @@
 //! The groups that have the machines, behind one face.
 //!
-//! Credentials come from the environment, else from the machine that the controller runs on. A machine is ended only after the group
-//! itself has named it as its own: what an agent says of its host is not believed alone.
+//! Credentials come from the environment, else from the machine that the controller runs on. A machine is ended only
+//! after the group itself has named it as its own: what an agent says of its host is not believed alone.
 
 use std::collections::BTreeMap;
 

@@ -1,8 +1,8 @@
 //! The scaler: looks at the pools that are scaled, decides (in core), and tells their groups.
 //!
-//! Invariants: what it is going to do is durable before a group hears of it, so a store that takes no changes stops it; an agent whose
-//! machine goes is held before, and only while it has nothing ([`Engine::hold`]); what a group may have done without saying so is asked
-//! for again and never undone on a guess.
+//! Invariants: what it is going to do is durable before a group hears of it, so a store that takes no changes stops
+//! it; an agent whose machine goes is held before, and only while it has nothing ([`Engine::hold`]); what a group may
+//! have done without saying so is asked for again and never undone on a guess.
 
 mod command;
 mod group;

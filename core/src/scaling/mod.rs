@@ -1,9 +1,9 @@
 //! How many machines a pool should have, and which idle ones may go.
 //!
-//! Pure: what is seen ([`Signals`]), what is set ([`Settings`]) and what was done before ([`History`]) come in, a [`Decision`] comes
-//! out. Invariants: more machines are asked for only because of jobs that a further machine would help, or to keep slots warm; machines
-//! go only by name, and only ones that have been idle for long enough; never more than `max`, never fewer than `min`; nothing at all
-//! while it is not sure what is there.
+//! Pure: what is seen ([`Signals`]), what is set ([`Settings`]) and what was done before ([`History`]) come in, a
+//! [`Decision`] comes out. Invariants: more machines are asked for only because of jobs that a further machine would
+//! help, or to keep slots warm; machines go only by name, and only ones that have been idle for long enough; never
+//! more than `max`, never fewer than `min`; nothing at all while it is not sure what is there.
 
 mod decide;
 mod settings;

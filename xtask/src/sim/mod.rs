@@ -1,4 +1,5 @@
-//! `cargo xtask sim scaling`: what the scaler's decision does to waits and machine-hours, against a fixed fleet and plain target tracking.
+//! `cargo xtask sim scaling`: what the scaler's decision does to waits and machine-hours, against a fixed fleet and
+//! plain target tracking.
 //!
 //! The decision is the one that the controller makes (`longshore_core::scaling::decide`); jobs, machines and the group are
 //! simulated second by second. Everything random comes from one seed, so a run prints what the last one printed.
@@ -37,7 +38,8 @@ fn settings(scenario: &Scenario) -> Settings {
     Settings { min: scenario.min, slots_per_agent: scenario.slots, ..new }
 }
 
-/// The policies in one scenario: ours, target tracking, a fleet as dear as ours, and one of the most machines that the others may have.
+/// The policies in one scenario: ours, target tracking, a fleet as dear as ours, and one of the most machines that the
+/// others may have.
 fn compare(scenario: &Scenario) -> Vec<Row> {
     let ours = world::run(scenario, SEED, &mut Ours::new(settings(scenario)));
     let tracking = world::run(scenario, SEED, &mut Tracking::new(scenario));

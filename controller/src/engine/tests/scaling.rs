@@ -303,3 +303,47 @@ async fn a_group_that_refuses_or_does_not_answer_loses_nothing() {
     scaler.tick().await;
     assert_eq!(fake.with(|group| group.ended.clone()), ["i-0000000a"]);
 }
+
+/// A store that takes no changes while it is told so: a full disk.
+#[derive(Debug)]
+struct Full {
+    inner: Arc<dyn Store>,
+    full: AtomicBool,
+}
+
+#[async_trait::async_trait]
+impl Store for Full {
+    async fn run_write(&self, operation: store::Operation) -> Result<(), store::Error> {
+        if self.full.load(Ordering::SeqCst) { Err(store::Error::Full) } else { self.inner.run_write(operation).await }
+    }
+
+    async fn run_read(&self, operation: store::Operation) -> Result<(), store::Error> {
+        self.inner.run_read(operation).await
+    }
+
+    async fn close(&self) {
+        self.inner.close().await;
+    }
+}
+
+#[tokio::test]
+async fn a_store_that_takes_no_changes_stops_the_scaler_before_the_group_hears_of_anything() {
+    let mut world = World::new().await;
+    world.apply(ONE).await;
+    world.scale(on(aws())).await;
+    let fake = Groups::of(GroupKind::Aws, &[]);
+    world.deploy_to("dev").await;
+    let parts = world.engine.0.parts.clone();
+    let store = Arc::new(Full { inner: Arc::clone(&parts.store), full: AtomicBool::new(true) });
+    world.engine = Engine::start(Parts { store: Arc::<Full>::clone(&store), ..parts }).await.unwrap();
+    let mut scaler = world.scaler(&fake);
+    for _ in 0..2 {
+        scaler.tick().await;
+        let view = world.seen().await;
+        assert_eq!((view.helped, view.scaler.unwrap().decision.as_deref()), (1, Some("unsure_store")));
+        assert_eq!(fake.with(|group| group.capacity), 0);
+    }
+    store.full.store(false, Ordering::SeqCst);
+    scaler.tick().await;
+    assert_eq!((actions(&world.seen().await), fake.with(|group| group.capacity)), (vec!["refused", "grow"], 1));
+}
