@@ -54,13 +54,16 @@ struct OsProfile {
 }
 
 impl Member {
+    /// Everything that it is called.
+    #[must_use]
+    pub fn names(&self) -> [&str; 4] {
+        [&self.instance_id, &self.name, &self.properties.os_profile.computer_name, &self.properties.vm_id]
+    }
+
     /// Whether it is called that: its id in the set, its name, its host name, or its GUID.
     #[must_use]
     pub fn is_called(&self, name: &str) -> bool {
-        !name.is_empty()
-            && [&self.instance_id, &self.name, &self.properties.os_profile.computer_name, &self.properties.vm_id]
-                .into_iter()
-                .any(|own| own.eq_ignore_ascii_case(name))
+        !name.is_empty() && self.names().into_iter().any(|own| own.eq_ignore_ascii_case(name))
     }
 }
 

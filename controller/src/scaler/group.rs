@@ -3,7 +3,7 @@
 //! Credentials come from the environment, else from the machine that the controller runs on. A machine is ended only
 //! after the group itself has named it as its own: what an agent says of its host is not believed alone.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use longshore_cloud::aws::{AutoScaling, Credentials, Groups};
 use longshore_cloud::azure::group::ScaleSet;
@@ -60,6 +60,22 @@ pub(super) struct Order {
 
 /// What became of each machine that was to go: taken, not there (any more), or why not.
 pub(super) type Removed = BTreeMap<String, Result<bool, Failed>>;
+
+/// What a group says of itself; what it cannot be asked is `None`.
+#[derive(Debug)]
+pub(super) struct Look {
+    /// Machines that it is set to have.
+    pub(super) capacity: Option<u32>,
+    /// What its machines are called, in lowercase.
+    names: Option<BTreeSet<String>>,
+}
+
+impl Look {
+    /// Whether a machine of that name may be one of it.
+    pub(super) fn has(&self, name: &str) -> bool {
+        self.names.as_ref().is_none_or(|names| names.contains(&name.to_ascii_lowercase()))
+    }
+}
 
 /// A group, with what it takes to speak to it.
 pub(super) enum Group<'a> {
@@ -120,17 +136,27 @@ impl<'a> Group<'a> {
         })
     }
 
-    /// Machines that it is set to have; `None`: it cannot be asked.
-    pub(super) async fn capacity(&self) -> Result<Option<u32>, Failed> {
-        match self {
+    /// What it says of itself.
+    pub(super) async fn look(&self) -> Result<Look, Failed> {
+        let look = |capacity, names: Vec<String>| Look {
+            capacity,
+            names: Some(names.into_iter().map(|name| name.to_ascii_lowercase()).collect()),
+        };
+        Ok(match self {
             Self::Aws { groups, who, name, now } => match groups.group(who, name, *now).await? {
-                Some(group) => Ok(Some(group.desired)),
-                None => Err(Failed::nothing(format!("there is no Auto Scaling group `{name}`"))),
+                Some(group) => look(Some(group.desired), group.instances),
+                None => return Err(Failed::nothing(format!("there is no Auto Scaling group `{name}`"))),
             },
-            Self::Gcp { group, token } => Ok(Some(group.target_size(token).await?)),
-            Self::Azure { set, token } => Ok(set.sku(token).await?.capacity()),
-            Self::Command { .. } => Ok(None),
-        }
+            Self::Gcp { group, token } => {
+                let size = group.target_size(token).await?;
+                look(Some(size), group.members(token).await?.into_iter().map(|member| member.name).collect())
+            }
+            Self::Azure { set, token } => {
+                let (sku, members) = (set.sku(token).await?, set.members(token).await?);
+                look(sku.capacity(), members.iter().flat_map(|member| member.names().map(str::to_owned)).collect())
+            }
+            Self::Command { .. } => Look { capacity: None, names: None },
+        })
     }
 
     /// Sets it to more machines.

@@ -11,7 +11,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use longshore_cloud::Endpoint;
-use longshore_core::scaling::{Decision, Doubt, Reason, decide};
+use longshore_core::scaling::{Decision, Doubt, Reason, Signals, decide};
 use longshore_core::time::Timestamp;
 
 use crate::clock::Clock;
@@ -136,12 +136,17 @@ impl Scaler {
             Ok(group) => group,
             Err(failed) => return self.unasked(&seen, failed).await,
         };
-        match group.capacity().await {
-            Ok(Some(capacity)) => seen.signals.capacity = capacity,
-            // What it was last told, or what is there.
-            Ok(None) => seen.signals.capacity = seen.last_set.unwrap_or_else(|| seen.members()),
+        let look = match group.look().await {
+            Ok(look) => look,
             Err(failed) => return self.unasked(&seen, failed).await,
+        };
+        // Only the group knows which machines are its own.
+        seen.instances.retain(|_, name| look.has(name));
+        for machine in &mut seen.signals.machines {
+            machine.member &= seen.instances.contains_key(&machine.id);
         }
+        // Else what it was last told, or what is there.
+        seen.signals.capacity = look.capacity.or(seen.last_set).unwrap_or_else(|| seen.members());
         if self.finish(&group, &seen).await? {
             return Ok(());
         }
@@ -157,7 +162,7 @@ impl Scaler {
         let from = seen.signals.capacity;
         match decision {
             Decision::Keep(reason) => {
-                let before = self.note(&seen.pool, Some(from), reason.word(), reason.words());
+                let before = self.note(&seen.pool, Some(&seen.signals), reason.word(), reason.words());
                 let said = matches!(reason, Reason::AtMost | Reason::Unsure(_));
                 if said && before.is_none_or(|before| before != reason.word()) {
                     self.engine.scaling_did(&seen.pool, Action::Refused, (from, from), reason.words()).await?;
@@ -175,10 +180,11 @@ impl Scaler {
                 let order = Order { pool: seen.pool.clone(), from, to, remove: Vec::new() };
                 match group.grow(&order).await {
                     Ok(()) => {
-                        self.note(&seen.pool, Some(to), "grow", format!("to {to} machines: {message}"));
+                        let grown = Signals { capacity: to, ..seen.signals.clone() };
+                        self.note(&seen.pool, Some(&grown), "grow", format!("to {to} machines: {message}"));
                         Ok(())
                     }
-                    Err(failed) => self.failed(&seen.pool, from, failed).await,
+                    Err(failed) => self.failed(seen, failed).await,
                 }
             }
             Decision::Shrink { to: _, remove } => {
@@ -229,7 +235,11 @@ impl Scaler {
         let remove: Vec<String> = rows.iter().map(|row| row.instance.clone()).collect();
         let from = seen.signals.capacity;
         let to = from.saturating_sub(u32::try_from(rows.len()).unwrap_or(u32::MAX));
-        self.note(&seen.pool, Some(to), "shrink", format!("to {to} machines: {} idle", remove.join(", ")));
+        let mut shrunk = Signals { capacity: to, ..seen.signals.clone() };
+        for machine in &mut shrunk.machines {
+            machine.leaving |= rows.iter().any(|row| row.agent == machine.id);
+        }
+        self.note(&seen.pool, Some(&shrunk), "shrink", format!("to {to} machines: {} idle", remove.join(", ")));
         let order = Order { pool: seen.pool.clone(), from, to, remove };
         let (mut removed, mut failure) = (group.shrink(&order).await, None);
         for row in rows {
@@ -250,7 +260,7 @@ impl Scaler {
             }
         }
         match failure {
-            Some(failed) => self.failed(&seen.pool, from, failed).await,
+            Some(failed) => self.failed(seen, failed).await,
             None => Ok(()),
         }
     }
@@ -267,10 +277,11 @@ impl Scaler {
         Ok(())
     }
 
-    async fn failed(&mut self, pool: &str, from: u32, failed: Failed) -> Result<(), engine::Error> {
+    async fn failed(&mut self, seen: &Scaled, failed: Failed) -> Result<(), engine::Error> {
+        let (pool, from) = (seen.pool.as_str(), seen.signals.capacity);
         self.failed.insert(pool.to_owned(), self.clock.now());
         tracing::warn!(pool, reason = failed.words, "the group did not do what it was told");
-        self.note(pool, Some(from), "failed", failed.words.clone());
+        self.note(pool, Some(&seen.signals), "failed", failed.words.clone());
         self.engine.scaling_did(pool, Action::Failed, (from, from), failed.words).await
     }
 
@@ -279,8 +290,9 @@ impl Scaler {
     }
 
     /// Notes what was decided, for whoever asks; answers the word that stood there.
-    fn note(&self, pool: &str, capacity: Option<u32>, word: &'static str, message: String) -> Option<&'static str> {
-        let decided = Decided { at: self.clock.now(), capacity, word, message };
+    fn note(&self, pool: &str, seen: Option<&Signals>, word: &'static str, message: String) -> Option<&'static str> {
+        let machines = seen.map(|seen| (seen.capacity, seen.absent()));
+        let decided = Decided { at: self.clock.now(), machines, word, message };
         self.engine.decided(pool, decided).map(|before| before.word)
     }
 }

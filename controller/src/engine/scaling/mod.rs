@@ -32,7 +32,8 @@ const SHOWN: u32 = 20;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Decided {
     pub(crate) at: Timestamp,
-    pub(crate) capacity: Option<u32>,
+    /// What the group is set to, and how many of those are not connected.
+    pub(crate) machines: Option<(u32, u32)>,
     pub(crate) word: &'static str,
     pub(crate) message: String,
 }
@@ -222,8 +223,7 @@ impl Engine {
 
     fn scaler(&self, pool: &str, set: &Settings, rows: &Rows) -> ScalerView {
         let decided = self.0.scaling.lock().decided.get(pool).cloned();
-        let capacity = decided.as_ref().and_then(|decided| decided.capacity);
-        let seen = |capacity| Signals { capacity, ..self.signals(pool, rows, &instances(self.there(rows, pool), set)) };
+        let machines = decided.as_ref().and_then(|decided| decided.machines);
         let leaving = rows.leaving.iter().filter(|row| row.pool == pool);
         ScalerView {
             kind: set.target.kind().to_owned(),
@@ -231,8 +231,8 @@ impl Engine {
             min: set.min,
             max: set.max,
             warm: set.warm,
-            capacity,
-            absent: capacity.map(|capacity| seen(capacity).absent()),
+            capacity: machines.map(|(capacity, _)| capacity),
+            absent: machines.map(|(_, absent)| absent),
             decision: decided.as_ref().map(|decided| decided.word.to_owned()),
             decided_at: decided.as_ref().map(|decided| decided.at.to_string()),
             message: decided.map(|decided| decided.message),
