@@ -58,8 +58,10 @@ impl Tasks {
         future: impl Future<Output = Result<(), E>> + Send + 'static,
     ) {
         let token = self.token.clone();
+        // Boxed first: what wraps a future by value holds it twice, as what it is given and as what it waits for.
+        let future = Box::pin(AssertUnwindSafe(future).catch_unwind());
         self.tracker.spawn(async move {
-            let failed = match AssertUnwindSafe(future).catch_unwind().await {
+            let failed = match future.await {
                 Ok(Ok(())) => false,
                 Ok(Err(error)) => {
                     tracing::error!(task = name, %error, "task failed");
@@ -83,7 +85,7 @@ impl Tasks {
         on_error: OnError,
         future: impl Future<Output = Result<(), E>> + Send + 'static,
     ) {
-        let token = self.token.clone();
+        let (token, future) = (self.token.clone(), Box::pin(future));
         self.spawn(name, on_error, async move { token.run_until_cancelled(future).await.unwrap_or(Ok(())) });
     }
 

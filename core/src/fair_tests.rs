@@ -10,6 +10,8 @@ const LONGEST: u32 = 5;
 
 /// A job that comes: when, of which project, how long it runs, and with which priority.
 type Arrival = (u32, usize, u32, i64);
+/// A job that waits: its place by age, how long it runs, and when it came.
+type Waiting = (i64, u32, u32);
 
 /// What became of one.
 #[derive(Debug, Clone, PartialEq)]
@@ -28,8 +30,8 @@ struct Pool {
     limits: Vec<Option<u32>>,
     most: Option<u32>,
     served: Served,
-    /// By project and priority: place by age, length, and when it came.
-    lines: BTreeMap<(usize, i64), VecDeque<(i64, u32, u32)>>,
+    /// By project and priority.
+    lines: BTreeMap<(usize, i64), VecDeque<Waiting>>,
     /// Project and end.
     running: Vec<(usize, u32)>,
     started: Vec<Started>,

@@ -26,8 +26,10 @@ const SERVICES: [SocketAddr; 4] = [
 const WITHIN: Duration = Duration::from_secs(30);
 /// Name of the image, with the agent's id as its tag.
 const IMAGE: &str = "longshore-probe";
-/// As `IMAGE`, of the probe that reaches for nothing.
+/// As `IMAGE`, of the probe that only has to run.
 const WELL: &str = "longshore-probe-well";
+/// A place in the container itself where nobody listens: init tries at least one.
+const NOWHERE: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 1);
 
 impl Executor {
     /// The metadata services that a job's container reaches.
@@ -58,7 +60,7 @@ impl Executor {
         let config = self.current();
         check_free(&config.state_dir, config.limits.disk_reserve_bytes)?;
         // A name of its own: the look at the metadata services may be under way.
-        let (name, code) = self.run_probe(WELL, &[]).await?;
+        let (name, code) = self.run_probe(WELL, &[NOWHERE]).await?;
         if code == 0 {
             return Ok(());
         }

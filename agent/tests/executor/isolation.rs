@@ -100,6 +100,7 @@ async fn what_containers_reach_is_found_out_without_an_image_of_anyone() {
     let nowhere = "[fd00:ec2::254]:80".parse().unwrap();
     assert_eq!(bench.executor.in_reach(&[open, there, nowhere]).await.unwrap(), [there]);
     assert_eq!(bench.executor.in_reach(&[open]).await.unwrap(), []);
+    bench.executor.well().await.unwrap();
     let docker = bench.docker();
     let images = docker.list_images(None::<bollard::query_parameters::ListImagesOptions>).await.unwrap();
     let tags: Vec<String> = images.into_iter().flat_map(|image| image.repo_tags).collect();

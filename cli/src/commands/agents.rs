@@ -38,7 +38,7 @@ pub(super) async fn release(context: &Context, args: &AgentId) -> Result<Exit, F
     let request = Request::post(&["agents", &args.id, "release"]).repeatable();
     context
         .client()?
-        .json(&request, Patience::SHORT)
+        .send(&request, Patience::SHORT)
         .await
         .map_err(|error| Failure::from(error).next("see which agents there are: `longshore agents`".to_owned()))?;
     if context.output.is_json() {

@@ -68,7 +68,7 @@ pub(super) async fn list(context: &Context) -> Result<Exit, Failure> {
 
 pub(super) async fn revoke(context: &Context, args: &JoinTokenId) -> Result<Exit, Failure> {
     let request = Request::delete(&["join-tokens", &args.id]).repeatable();
-    context.client()?.json(&request, Patience::SHORT).await?;
+    context.client()?.send(&request, Patience::SHORT).await?;
     if context.output.is_json() {
         context.output.json(&json!({ "id": args.id }))?;
     } else {

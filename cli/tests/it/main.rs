@@ -3,6 +3,7 @@
 
 #![expect(clippy::unwrap_used, reason = "helpers of tests")]
 
+mod agents;
 mod apply;
 mod artifacts;
 mod client;

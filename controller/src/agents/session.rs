@@ -90,7 +90,8 @@ impl Session {
             _ => None,
         };
         let Some(said) = wire::said(message).map_err(|e| invalid(&e))? else { return Ok(()) };
-        match self.engine.said(self.agent, self.line.number(), said).await {
+        // On the heap, and only while it is carried out: it is larger than all else that an idle stream keeps.
+        match Box::pin(self.engine.said(self.agent, self.line.number(), said)).await {
             Ok(()) => {}
             Err(error @ Error::Unknown) => return Err(status(error)),
             // What it said is about rows that moved on: the stream itself is fine.

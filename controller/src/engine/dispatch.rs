@@ -159,8 +159,8 @@ async fn ready(tx: &mut dyn Tx, look: Look, now: Timestamp) -> Result<Vec<Deploy
     let mut keys = look.keys;
     if look.all {
         keys.extend(tx.waited_for().await?);
-        // Only those whose time is over: the others are found by their keys.
-        ids.extend(tx.schedule(now, now).await?.due);
+        // One that keeps nothing to itself is found by its time alone.
+        ids.extend(tx.schedule(Timestamp::from_micros(0), now).await?.due);
     }
     for key in keys {
         if tx.reservation(&key).await?.is_none() {

@@ -209,9 +209,11 @@ impl Engine {
     }
 }
 
-/// Whether a job may fit that did not before.
+/// Whether a job may fit that did not before. Small changes, which every heartbeat brings, are not worth a look at the queue.
 fn eases(before: &Disk, now: &Disk) -> bool {
-    now.low.len() < before.low.len() || now.left.unwrap_or(u64::MAX) > before.left.unwrap_or(u64::MAX)
+    const WORTH: u64 = 256 << 20;
+    let left = |disk: &Disk| disk.left.unwrap_or(u64::MAX) / WORTH;
+    now.low.len() < before.low.len() || left(now) > left(before)
 }
 
 /// The caller's attempt, whatever its state.

@@ -222,26 +222,27 @@ impl Sessions {
     pub(super) fn candidates(&self, fleet: &Fleet) -> Vec<Candidate> {
         let state = self.lock();
         let candidate = |(id, session): (&AgentId, &Session)| {
-            let ability = session.ability.clone();
+            // Not the facts, which are the larger part and of no use here.
+            let ability = &session.ability;
             let (busy, reserved) = fleet.load(*id);
             Candidate {
                 id: *id,
-                pool: ability.pool,
-                labels: ability.labels,
+                pool: ability.pool.clone(),
+                labels: ability.labels.clone(),
                 connected: true,
                 draining: ability.draining || state.held.contains(id),
-                ahead: ability.ahead,
+                ahead: ability.ahead.clone(),
                 slots: ability.slots,
                 busy: busy.max(ability.slots.saturating_sub(ability.free)),
-                mounts: ability.mounts,
+                mounts: ability.mounts.clone(),
                 weakest_profile: ability.weakest,
                 engine: ability.engine,
-                declined: ability.declined,
+                declined: ability.declined.clone(),
                 room: ability.room,
                 reserved,
                 largest: ability.largest,
                 disk_left: ability.disk.left,
-                low: ability.disk.low,
+                low: ability.disk.low.clone(),
                 quarantined: fleet.quarantined(*id),
                 kept_for: None,
             }

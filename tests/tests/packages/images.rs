@@ -62,7 +62,7 @@ fn start(name: &str, options: &[&str], program: &str, args: &[&str]) -> Done {
     let image = format!("{program}:{}", env!("CARGO_PKG_VERSION"));
     let common = ["run", "--name", name, "--network", "host", "--read-only", "--tmpfs", "/tmp", "--cap-drop", "ALL"];
     let secure = ["--security-opt", "no-new-privileges", "--health-interval", "1s"];
-    docker(&[&common, &secure, options, &[&image], args].concat())
+    docker(&[&common[..], &secure[..], options, &[&image], args].concat())
 }
 
 fn await_health(container: &str) {

@@ -69,8 +69,11 @@ fn binaries(rev: &str) -> anyhow::Result<PathBuf> {
     let source = folder.join("source");
     let text = source.to_string_lossy().into_owned();
     let remove = || sh::succeeds("git", &["worktree", "remove", "--force", &text]);
-    // What a run that was broken off has left.
+    // What a run that was broken off has left, also one of another clone with the same target folder.
     remove();
+    if source.exists() {
+        fs::remove_dir_all(&source).with_context(|| format!("`{}` cannot be removed", source.display()))?;
+    }
     sh::output(sh::command("git", &["worktree", "add", "--force", "--detach", &text, commit.trim()]))?;
     let built = build_there(&source, &folder.join("target"));
     remove();

@@ -232,3 +232,17 @@ async fn what_writes_to_a_protected_environment_is_approved_first() {
     let preview = sim.offer().await;
     assert_eq!((preview.deployment, preview.steps[0].index), (up, preview_slot(0)));
 }
+
+/// It keeps nothing to itself, so nothing but its time tells of it.
+#[tokio::test]
+async fn a_preview_whose_time_came_while_nobody_was_there_begins_at_the_next_start() {
+    let (mut world, mut sim) = world().await;
+    deployed(&mut world, &mut sim, 0).await;
+    let not_before = Some(world.clock.now().after(Duration::from_secs(60)));
+    let id = world.ask(NewDeployment { not_before, ..operation(Operation::Preview) }).await.unwrap();
+    assert_eq!(world.view(id).await.state, "waiting");
+    world.clock.advance(Duration::from_secs(3_600));
+    world.restart().await;
+    sim.hello(&world.engine, &[]).await;
+    assert_eq!(begun(&world, &mut sim).await.0.deployment, id);
+}
