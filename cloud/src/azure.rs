@@ -1,5 +1,7 @@
 //! Metadata of an Azure virtual machine.
 
+pub mod group;
+
 use std::time::Duration;
 
 use bytes::Bytes;

@@ -1,5 +1,7 @@
 //! Metadata of a Compute Engine instance.
 
+pub mod group;
+
 use std::time::Duration;
 
 use bytes::Bytes;

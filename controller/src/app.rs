@@ -25,13 +25,13 @@ use crate::identity::cloud::Verifier;
 use crate::identity::{self, Ca, Door, Incoming, Tls, TokenHash, TokenKind};
 use crate::logs::{self, Logs};
 use crate::manager::Manager;
-use crate::secrets;
 use crate::store::rows::MetaRow;
 use crate::store::sqlite::Sqlite;
 use crate::store::{self, Measured, Store};
 use crate::tasks::{OnError, Tasks};
 use crate::trace::{self, Traces};
 use crate::{agents, telemetry};
+use crate::{scaler, secrets};
 
 /// Name of the database's file.
 const DATABASE: &str = "controller.db";
@@ -152,6 +152,7 @@ impl App {
             settings: config.engine,
         };
         let engine = Engine::start(parts).await?;
+        scaler::start(engine.clone(), config.scaling, clock.clone(), &tasks);
         engine.ensure_admin().await?;
         admin_token(&data_dir, &store, &engine, &clock).await?;
         let traces = traces(&engine, config.tracing.as_ref()).await?;

@@ -15,6 +15,7 @@ pub mod hex;
 pub mod identity;
 pub mod logs;
 pub mod manager;
+pub mod scaler;
 pub mod secrets;
 pub mod store;
 pub mod tasks;

@@ -46,7 +46,7 @@ pub mod lease;
 pub mod offer;
 #[cfg(feature = "domain")]
 pub mod placement;
-#[cfg(feature = "domain")]
+#[cfg(feature = "spec")]
 pub mod pool;
 #[cfg(feature = "domain")]
 pub mod problem;
@@ -73,6 +73,8 @@ pub mod expression;
 pub mod gate;
 #[cfg(feature = "spec")]
 pub mod operation;
+#[cfg(feature = "spec")]
+pub mod scaling;
 #[cfg(feature = "spec")]
 pub mod source;
 #[cfg(feature = "spec")]

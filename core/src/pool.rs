@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::placement::{Placement, Strategy};
 use crate::quarantine;
+use crate::scaling::Settings;
 
 /// Longest text for people, in characters.
 const MAX_TEXT: usize = 500;
@@ -20,6 +21,9 @@ pub struct Pool {
     /// Why no job starts there; what runs goes on. Absent: jobs start.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub paused: Option<String>,
+    /// How many machines it has is the controller's affair; see `docs/scaling.md`. Absent: nobody's, or somebody else's.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub scaling: Option<Settings>,
     /// Which of several free agents gets a job.
     #[serde(skip_serializing_if = "is_default")]
     pub placement: Strategy,
@@ -60,6 +64,9 @@ impl Pool {
             if text.chars().count() > MAX_TEXT {
                 return bad(format!("has more than {MAX_TEXT} characters"));
             }
+        }
+        if let Some(scaling) = &self.scaling {
+            scaling.check().map_err(|(field, message)| BadSetting { field, message })?;
         }
         if self.max_per_project == Some(0) {
             let message = "0 would let no job start: leave it out, or pause the pool".to_owned();

@@ -9,6 +9,7 @@
     reason = "a command-line tool talks to its user, and measures time"
 )]
 
+mod alerts;
 mod bench;
 mod build;
 mod compat;
@@ -19,6 +20,7 @@ mod lint;
 mod package;
 mod pulumi_image;
 mod sh;
+mod sim;
 mod test;
 
 use std::process::ExitCode;
@@ -32,6 +34,8 @@ const USAGE: &str = "usage: cargo xtask COMMAND
   compat [--rev COMMIT]      the last release's agent with this controller and the other way round, a deployment each
   bench [NAME...] [--json FILE] [--runs N]
                              the figures of bench/, as ratios against the floor in the same run
+  sim scaling [--sweep]      waits and machine-hours of the scaler's decision, against a fixed fleet and plain target tracking
+  alerts                     alert rules and the Grafana board, with Prometheus' own tool
   package [--out DIR] [--package-version VERSION] [--profile PROFILE] [--twice]
                              .deb and .rpm of controller, agent and CLI, with SBOMs and SHA256SUMS; --twice compares two builds
   images [--packages DIR]    longshore-controller and longshore-agent from the .debs that `package` made, as images of the engine
@@ -76,6 +80,8 @@ fn run(command: &str, rest: &[String]) -> anyhow::Result<bool> {
             None => return Ok(false),
         },
         "bench" => return bench::run(rest),
+        "alerts" if rest.is_empty() => alerts::run()?,
+        "sim" => return Ok(sim::run(rest)),
         "package" => match package::Options::parse(rest) {
             Some(options) => package::run(&options)?,
             None => return Ok(false),

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use crate::{build, docker, package, pulumi_image, sh};
+use crate::{alerts, build, docker, package, pulumi_image, sh};
 
 /// Programs that tests use, and the Debian packages they come from.
 const NEEDED: [(&str, &str); 5] = [
@@ -21,6 +21,7 @@ pub(crate) fn run() -> anyhow::Result<()> {
     if docker::is_root() && docker::is_debian() && !missing.is_empty() {
         docker::install(&missing)?;
     }
+    alerts::run()?;
     package::prepare()?;
     pulumi_image::packaged::prepare()?;
     let image = pulumi_image::run(pulumi_image::Options::default())?;

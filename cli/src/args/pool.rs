@@ -13,6 +13,8 @@ pub enum PoolCommand {
     Show(PoolName),
     /// Replace the settings of a pool by those of a file. What the file leaves out has its default.
     Apply(PoolApply),
+    /// Show how many jobs wait for what, what the agents have, and what the scaler makes of it.
+    Scaling(PoolName),
     /// Let no job of a pool start; what runs goes on.
     Pause(PoolPause),
     /// Let the jobs of a pool start again.

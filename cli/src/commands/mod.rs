@@ -21,6 +21,7 @@ mod package;
 mod people;
 mod plan_text;
 mod pool;
+mod pool_scaling;
 mod release;
 mod roles;
 mod secrets;

@@ -7,7 +7,7 @@ use longshore_core::pool::Pool;
 use serde_json::{Value, json};
 
 use super::people::{list, show};
-use super::{Context, text};
+use super::{Context, pool_scaling, text};
 use crate::args::pool::{PoolApply, PoolCommand};
 use crate::client::Request;
 use crate::client::retry::Patience;
@@ -27,6 +27,7 @@ pub(super) async fn run(context: &Context, command: &PoolCommand) -> Result<Exit
         }
         PoolCommand::Show(args) => one(context, &args.pool).await,
         PoolCommand::Apply(args) => apply(context, args).await,
+        PoolCommand::Scaling(args) => pool_scaling::run(context, &args.pool).await,
         PoolCommand::Pause(args) => pause(context, &args.pool, Some(&args.reason)).await,
         PoolCommand::Resume(args) => pause(context, &args.pool, None).await,
     }

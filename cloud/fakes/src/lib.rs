@@ -6,9 +6,11 @@
 mod aws;
 mod azure;
 mod gcp;
+mod groups;
 mod server;
 
 pub use aws::{Aws, AwsMachine};
 pub use azure::{Azure, AzureEvent, AzureMachine};
 pub use gcp::{Gcp, GcpMachine};
+pub use groups::{Group, Groups, Kind as GroupKind};
 pub use server::{Answer, Asked, Fake};

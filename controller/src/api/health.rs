@@ -64,6 +64,7 @@ pub(super) async fn metrics(State(api): State<Api>) -> Result<Response, Problem>
         let count = live.iter().filter(|name| **name == state).count();
         metrics::gauge!("longshore_attempts", "state" => state).set(number(count as u64));
     }
+    api.1.set(&api.engine.scaling_of_all().await?);
     api.metrics.run_upkeep();
     let kind = [(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")];
     Ok((kind, api.metrics.render()).into_response())

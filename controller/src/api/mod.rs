@@ -20,6 +20,7 @@ mod libraries;
 mod logs;
 mod operations;
 mod packages;
+mod pool_metrics;
 mod pools;
 mod problem;
 mod projects;
@@ -55,6 +56,8 @@ use crate::store::Store;
 use crate::tasks::Tasks;
 use crate::trace::Traces;
 
+use pool_metrics::PoolMetrics;
+
 pub use problem::Problem;
 pub use rules::{Over, RULES, Rule};
 pub use serve::serve;
@@ -67,7 +70,7 @@ pub const OPEN: [&str; 5] = ["/healthz", "/readyz", "/metrics", "/openapi.json",
 
 /// What handlers work with. A cheap handle.
 #[derive(Clone)]
-pub struct Api(Arc<Parts>);
+pub struct Api(Arc<Parts>, Arc<PoolMetrics>);
 
 /// What an [`Api`] is made of.
 pub struct Parts {
@@ -115,7 +118,7 @@ impl Api {
     /// Puts the parts together.
     #[must_use]
     pub fn new(parts: Parts) -> Self {
-        Self(Arc::new(parts))
+        Self(Arc::new(parts), Arc::default())
     }
 }
 
@@ -160,6 +163,7 @@ fn described() -> OpenApiRouter<Api> {
         .routes(routes!(libraries::set))
         .routes(routes!(pools::list))
         .routes(routes!(pools::show, pools::set))
+        .routes(routes!(pools::scaling))
         .routes(routes!(packages::list))
         .routes(routes!(packages::make))
         .routes(routes!(packages::head, packages::put))

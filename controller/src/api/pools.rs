@@ -12,7 +12,7 @@ use super::Api;
 use super::auth::Actor;
 use super::extract::{Asked, Strict};
 use super::problem::{Problem, ProblemView};
-use crate::engine::PoolView;
+use crate::engine::{PoolView, ScalingView};
 
 /// How the settings of a pool are replaced.
 #[derive(Debug, Deserialize, IntoParams)]
@@ -56,4 +56,12 @@ pub(super) async fn set(
     Strict(settings): Strict<Pool>,
 ) -> Result<Json<PoolView>, Problem> {
     Ok(Json(api.engine.set_pool(&pool, settings, query.if_revision, &by).await?))
+}
+
+/// What is seen of a pool: how many jobs wait for what, what its agents have, and what the scaler makes of it.
+#[utoipa::path(get, path = "/pools/{pool}/scaling", tag = "agents", operation_id = "show_pool_scaling", security(("token" = [])),
+    params(("pool" = String, Path, description = "Name of the pool")),
+    responses((status = 200, body = ScalingView), (status = 403, body = ProblemView), (status = 422, body = ProblemView)))]
+pub(super) async fn scaling(State(api): State<Api>, Path(pool): Path<String>) -> Result<Json<ScalingView>, Problem> {
+    Ok(Json(api.engine.scaling(&pool).await?))
 }

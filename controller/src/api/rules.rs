@@ -132,6 +132,7 @@ pub const RULES: &[Rule] = &[
     rule(("POST", "/api/v1/agents/{id}/release"), ("agent.release", "agent/{id}"), (Administer, Server)),
     rule(("GET", "/api/v1/pools"), ("pool.list", "pool"), (View, Server)),
     rule(("GET", "/api/v1/pools/{pool}"), ("pool.show", "pool/{pool}"), (View, Server)),
+    rule(("GET", "/api/v1/pools/{pool}/scaling"), ("pool.show", "pool/{pool}"), (View, Server)),
     rule(("PUT", "/api/v1/pools/{pool}"), ("pool.set", "pool/{pool}"), (Administer, Server)),
     rule(("POST", "/api/v1/agents/{id}/readmit"), ("agent.readmit", "agent/{id}"), (Administer, Server)),
     rule(("GET", "/api/v1/locks"), ("lock.list", "lock"), (View, Somewhere)),

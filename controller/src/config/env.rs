@@ -72,6 +72,12 @@ fn set(file: &mut File, key: &str, value: &str) -> Result<(), String> {
         "TRACING__SAMPLE" => file.tracing.sample = Some(parse(value, "a number from 0 to 1")?),
         "TRACING__HEADERS_FILE" => file.tracing.headers_file = Some(value.into()),
         "TRACING__CA_FILE" => file.tracing.ca_file = Some(value.into()),
+        "SCALING__INTERVAL" => file.scaling.interval = Some(value.parse()?),
+        "SCALING__COMMAND_TIMEOUT" => file.scaling.command_timeout = Some(value.parse()?),
+        "SCALING__AWS_ENDPOINT" => file.scaling.aws_endpoint = Some(value.to_owned()),
+        "SCALING__GCP_ENDPOINT" => file.scaling.gcp_endpoint = Some(value.to_owned()),
+        "SCALING__AZURE_ENDPOINT" => file.scaling.azure_endpoint = Some(value.to_owned()),
+        "SCALING__METADATA_ENDPOINT" => file.scaling.metadata_endpoint = Some(value.to_owned()),
         _ => return Err("no such field; see docs/controller-config.md for what can be set".to_owned()),
     }
     Ok(())

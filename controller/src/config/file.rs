@@ -48,6 +48,7 @@ pub(super) struct File {
     pub(super) sources: Sources,
     pub(super) tracing: Tracing,
     pub(super) join: Join,
+    pub(super) scaling: Scaling,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -142,4 +143,16 @@ pub(super) struct JoinGcp {
 pub(super) struct JoinAzure {
     pub(super) certificates: Vec<PathBuf>,
     pub(super) name: Option<String>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct Scaling {
+    pub(super) interval: Option<Span>,
+    pub(super) commands: Option<BTreeMap<String, Vec<String>>>,
+    pub(super) command_timeout: Option<Span>,
+    pub(super) aws_endpoint: Option<String>,
+    pub(super) gcp_endpoint: Option<String>,
+    pub(super) azure_endpoint: Option<String>,
+    pub(super) metadata_endpoint: Option<String>,
 }

@@ -16,6 +16,7 @@ use rustls_pki_types::ServerName;
 
 use crate::engine::{Settings, sources};
 use crate::identity;
+use crate::scaler;
 use crate::secrets;
 use crate::secrets::kek::Source;
 use crate::telemetry::Format;
@@ -97,6 +98,8 @@ pub struct Config {
     pub tracing: Option<trace::Settings>,
     /// What machines of clouds are verified against.
     pub join: identity::cloud::Settings,
+    /// What the scaler goes by.
+    pub scaling: scaler::Settings,
 }
 
 /// The API.
@@ -201,6 +204,7 @@ fn check(file: File) -> Result<Config, Error> {
     let engine = Settings { ephemeral_silence: silence, ..engine };
     let log = check_log(file.log)?;
     let secrets = check_secrets(file.secrets)?;
+    let scaling = check_scaling(file.scaling)?;
     Ok(Config {
         data_dir,
         max_package_bytes,
@@ -213,6 +217,7 @@ fn check(file: File) -> Result<Config, Error> {
         secrets,
         tracing,
         join: join::check(file.join)?,
+        scaling,
     })
 }
 
@@ -312,6 +317,31 @@ fn check_sources(file: file::Sources) -> Result<sources::Settings, Error> {
     let time = file.timeout.map_or(default.time, |d| d.0);
     check_range("sources.timeout", time, Duration::from_secs(1), Duration::from_secs(3_600))?;
     Ok(sources::Settings { protocols, bytes, time, at_once })
+}
+
+fn check_scaling(file: file::Scaling) -> Result<scaler::Settings, Error> {
+    let default = scaler::Settings::default();
+    let interval = file.interval.map_or(default.interval, |d| d.0);
+    check_range("scaling.interval", interval, Duration::from_secs(1), Duration::from_secs(600))?;
+    let command_timeout = file.command_timeout.map_or(default.command_timeout, |d| d.0);
+    check_range("scaling.command_timeout", command_timeout, Duration::from_secs(1), Duration::from_secs(3_600))?;
+    let commands = file.commands.unwrap_or_default();
+    if let Some((name, _)) = commands.iter().find(|(_, argv)| argv.first().is_none_or(String::is_empty)) {
+        return Err(field("scaling.commands", format!("`{name}` is empty: write program and arguments")));
+    }
+    let endpoint = |name, text: Option<String>| {
+        text.map(|text| text.parse().map_err(|error: longshore_cloud::InvalidEndpoint| field(name, error.to_string())))
+            .transpose()
+    };
+    Ok(scaler::Settings {
+        interval,
+        commands,
+        command_timeout,
+        aws_endpoint: endpoint("scaling.aws_endpoint", file.aws_endpoint)?,
+        gcp_endpoint: endpoint("scaling.gcp_endpoint", file.gcp_endpoint)?,
+        azure_endpoint: endpoint("scaling.azure_endpoint", file.azure_endpoint)?,
+        metadata_endpoint: endpoint("scaling.metadata_endpoint", file.metadata_endpoint)?,
+    })
 }
 
 fn check_range(name: &'static str, value: Duration, least: Duration, most: Duration) -> Result<(), Error> {

@@ -230,3 +230,23 @@ fn what_machines_are_verified_against_is_read_at_the_start() {
         assert!(error.contains(word), "{error}");
     }
 }
+
+#[test]
+fn the_scaler_has_programs_and_endpoints_and_wrong_ones_are_named() {
+    let text = format!(
+        "{SMALL}[scaling]\ninterval = \"5s\"\naws_endpoint = \"http://127.0.0.1:4566\"\n[scaling.commands]\nrack = [\"/bin/true\", \"-q\"]\n"
+    );
+    let scaling = load(&text, &[("LONGSHORE_CONTROLLER__SCALING__COMMAND_TIMEOUT", "2m")]).unwrap().scaling;
+    assert_eq!((scaling.interval, scaling.command_timeout), (Duration::from_secs(5), Duration::from_secs(120)));
+    assert_eq!(scaling.commands["rack"], ["/bin/true", "-q"]);
+    assert_eq!(scaling.aws_endpoint.unwrap().to_string(), "http://127.0.0.1:4566");
+    for (section, words) in [
+        ("interval = \"0s\"", "`scaling.interval`"),
+        ("gcp_endpoint = \"compute\"", "`scaling.gcp_endpoint`"),
+        ("[scaling.commands]\nrack = []", "`rack` is empty"),
+        ("[scaling.commands]\nrack = \"true\"", "line 4"),
+    ] {
+        let error = load(&format!("{SMALL}[scaling]\n{section}\n"), &[]).unwrap_err();
+        assert!(error.contains(words), "{error}");
+    }
+}

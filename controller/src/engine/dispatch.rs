@@ -48,6 +48,9 @@ impl Engine {
             // At the same time, so that they are committed together.
             let jobs = plan.into_iter().map(|(row, agent)| async move {
                 let done = self.assign(row.clone(), agent).await;
+                if done.is_ok() {
+                    self.0.scaling.worked(agent, self.clock().elapsed());
+                }
                 (row, done)
             });
             let mut again = true;
@@ -129,6 +132,10 @@ impl Engine {
                     cancel_asked: None,
                     cancel_cause: None,
                 };
+                // Its machine goes since it was picked.
+                if tx.scaled_in(agent).await? {
+                    return Err(stale(&agent));
+                }
                 take_locks(tx, cx, &row).await?;
                 let decision = job::decide(&row.job, &job::Event::Assign { attempt: id }, cx.now)
                     .map_err(|rejected| Error::Internal(rejected.to_string()))?;

@@ -49,6 +49,8 @@ mod quarantine;
 mod read;
 mod releases;
 mod rotate;
+mod scale_in;
+mod scaling;
 mod sessions;
 mod ship;
 pub mod sources;
@@ -111,6 +113,8 @@ pub use pools::PoolView;
 pub use promote::{Promoted, PromotedTo, RolledBack};
 pub use releases::NewRelease;
 pub use rotate::{DataKeyView, RotationView, SecretsView};
+pub(crate) use scaling::{Decided, Scaled};
+pub use scaling::{LeavingView, PoolAgentsView, ScalerView, ScalingEventView, ScalingView, SlotsView};
 pub use sources::MadeView;
 pub use tokens::NewToken;
 pub use view::{
@@ -265,6 +269,7 @@ struct Inner {
     began_at: Timestamp,
     sessions: Sessions,
     live: Live,
+    scaling: scaling::Memory,
     /// There may be a job to hand out.
     dispatch: Notify,
     desk: Desk,
@@ -312,6 +317,7 @@ impl Engine {
             began_at,
             sessions,
             live,
+            scaling: scaling::Memory::default(),
             dispatch,
             desk: Desk::new(began_at),
             timers,
@@ -323,6 +329,7 @@ impl Engine {
             resealing: AtomicBool::new(false),
             vanish_at: Mutex::default(),
         }));
+        engine.hold_again().await?;
         let tasks = &engine.0.parts.tasks;
         tasks.spawn_until_stop("dispatcher", OnError::Stop, engine.clone().dispatch_forever());
         tasks.spawn_until_stop("timers", OnError::Stop, engine.clone().time_forever());

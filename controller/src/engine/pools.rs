@@ -125,7 +125,7 @@ async fn agents(tx: &mut dyn Tx) -> Result<Vec<(AgentId, String)>> {
     Ok(rows.map(|row| (row.id, row.pool)).collect())
 }
 
-fn check_name(name: &str) -> Result<()> {
+pub(super) fn check_name(name: &str) -> Result<()> {
     if names::is_name(name) {
         return Ok(());
     }

@@ -23,6 +23,9 @@ const ALERT: Duration = Duration::from_secs(10 * 60);
 /// Messages that may wait for a slow stream; when there are more it is cut and says hello again.
 const QUEUE: usize = 256;
 
+/// Why an agent whose machine the scaler lets go drains, for people.
+const SCALED_IN: &str = "its machine is idle and is scaled in";
+
 /// What an agent is and can, as far as it said.
 #[derive(Debug, Clone)]
 pub(super) struct Ability {
@@ -128,6 +131,8 @@ struct State {
     cutoffs: HashMap<AgentId, CancellationToken>,
     /// Since when each agent says that it drains.
     draining: HashMap<AgentId, Timestamp>,
+    /// Their machines go: nothing is offered to them. The rows are the truth; see `scale_in`.
+    held: HashSet<AgentId>,
     next: u64,
 }
 
@@ -326,8 +331,19 @@ impl Sessions {
         }
     }
 
+    /// Nothing is offered to the agent from here on.
+    pub(super) fn hold(&self, agent: AgentId) {
+        self.lock().held.insert(agent);
+    }
+
+    /// The agent may be offered jobs again.
+    pub(super) fn let_go(&self, agent: AgentId) {
+        self.lock().held.remove(&agent);
+    }
+
     /// Connected agents as placement sees them.
     pub(super) fn candidates(&self, fleet: &Fleet) -> Vec<Candidate> {
+        let state = self.lock();
         let candidate = |(id, session): (&AgentId, &Session)| {
             // Not the facts, which are the larger part and of no use here.
             let ability = &session.ability;
@@ -337,7 +353,7 @@ impl Sessions {
                 pool: ability.pool.clone(),
                 labels: ability.labels.clone(),
                 connected: true,
-                draining: ability.drains(),
+                draining: ability.drains().or_else(|| state.held.contains(id).then(|| SCALED_IN.to_owned())),
                 ahead: ability.ahead.clone(),
                 slots: ability.slots,
                 busy: busy.max(ability.slots.saturating_sub(ability.free)),
@@ -354,10 +370,15 @@ impl Sessions {
                 kept_for: None,
             }
         };
-        self.lock().sessions.iter().map(candidate).collect()
+        state.sessions.iter().map(candidate).collect()
     }
 
     pub(super) fn ability(&self, agent: AgentId) -> Option<Ability> {
-        self.lock().sessions.get(&agent).map(|session| session.ability.clone())
+        let state = self.lock();
+        let mut ability = state.sessions.get(&agent).map(|session| session.ability.clone())?;
+        if state.held.contains(&agent) {
+            ability.draining.get_or_insert_with(|| Draining { reason: SCALED_IN.to_owned(), until: None });
+        }
+        Some(ability)
     }
 }

@@ -14,6 +14,7 @@ mod measured;
 pub mod people;
 pub mod pools;
 pub mod rows;
+pub mod scaling;
 mod sealed;
 pub mod sqlite;
 #[cfg(test)]
@@ -32,6 +33,7 @@ pub use joins::{JoinRuleRow, Joins};
 pub use libraries::{Libraries, LibraryRow};
 pub use measured::Measured;
 pub use pools::{PoolRow, Pools};
+pub use scaling::{ScaleInRow, Scaling, ScalingRow};
 pub use sealed::{DataKeyRow, SealedRow, Seals};
 pub use traces::Traces;
 pub use tx::Tx;

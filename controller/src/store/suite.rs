@@ -23,6 +23,7 @@ use super::rows::{
     MetaRow, OutboxRow, Outcome, OutputRow, Owner, ProjectRow, ReleaseRow, RevisionRow, StepAttemptRow, StepRow,
     ToAgent, TokenRow, VariableRow, VariableValue,
 };
+use super::scaling::{Action, ScaleInRow, ScalingRow};
 use super::{Error, Store};
 
 fn at(micros: i64) -> Timestamp {
@@ -243,6 +244,7 @@ pub(crate) async fn run(mut make: impl AsyncFnMut() -> Arc<dyn Store>) {
     a_join_token_is_used_as_often_as_it_says(&make().await).await;
     joins::a_machine_is_one_agent(&make().await).await;
     a_pools_settings_are_replaced(&make().await).await;
+    what_the_scaler_did_is_kept_and_a_machine_goes_once(&make().await).await;
     lists_are_in_order(&make().await).await;
     the_timeline_is_read_on_from_where_it_was_sent(&make().await).await;
     files_of_steps_are_kept_once_and_counted(&make().await).await;
@@ -552,6 +554,45 @@ async fn a_join_token_is_used_as_often_as_it_says(store: &Arc<dyn Store>) {
     .unwrap();
 }
 
+async fn what_the_scaler_did_is_kept_and_a_machine_goes_once(store: &Arc<dyn Store>) {
+    filled(store).await;
+    let did = |pool: &str, n: u32, action| ScalingRow {
+        pool: pool.to_owned(),
+        at: at(i64::from(n)),
+        action,
+        from: n,
+        to: n + 1,
+        message: "for 1 job".to_owned(),
+    };
+    let goes = |told_at| ScaleInRow {
+        agent: agent_id(1),
+        pool: "blue".to_owned(),
+        instance: "i-1".to_owned(),
+        since: at(7),
+        told_at,
+    };
+    write!(store, tx => {
+        for row in [did("blue", 1, Action::Grow), did("blue", 2, Action::Refused), did("red", 3, Action::Grow)] {
+            tx.insert_scaling(&row).await?;
+        }
+        assert_eq!(tx.scalings("blue", 9).await?, [did("blue", 2, Action::Refused), did("blue", 1, Action::Grow)]);
+        assert_eq!(tx.scalings("blue", 1).await?, [did("blue", 2, Action::Refused)]);
+        assert_eq!(tx.last_scaling("blue", Action::Grow).await?, Some(did("blue", 1, Action::Grow)));
+        assert_eq!(tx.last_scaling("blue", Action::Shrink).await?, None);
+        for n in 10..600 {
+            tx.insert_scaling(&did("blue", n, Action::Failed)).await?;
+        }
+        assert_eq!((tx.scalings("blue", 1_000).await?.len(), tx.scalings("red", 9).await?.len()), (500, 1));
+        assert!(tx.insert_scale_in(&goes(None)).await? && !tx.insert_scale_in(&goes(None)).await?);
+        assert!(tx.scaled_in(agent_id(1)).await? && !tx.scaled_in(agent_id(2)).await?);
+        tx.told_scale_in(agent_id(1), at(9)).await?;
+        assert_eq!(tx.scale_ins().await?, [goes(Some(at(9)))]);
+        assert!(tx.remove_scale_in(agent_id(1)).await? && !tx.remove_scale_in(agent_id(1)).await?);
+        Ok(())
+    })
+    .unwrap();
+}
+
 async fn a_pools_settings_are_replaced(store: &Arc<dyn Store>) {
     let row = |revision, reason: &str| PoolRow {
         name: "blue".to_owned(),
@@ -575,6 +616,10 @@ async fn lists_are_in_order(store: &Arc<dyn Store>) {
     write!(store, tx => {
         let jobs: Vec<_> = tx.queued_jobs().await?.into_iter().map(|row| row.job.id).collect();
         assert_eq!(jobs, [job_id(1), job_id(2), job_id(3)]);
+        assert_eq!(tx.queued_by_pool().await?, BTreeMap::from([("default".to_owned(), 3)]));
+        let jobs: Vec<_> = tx.first_queued("default", 2).await?.into_iter().map(|row| row.job.id).collect();
+        assert_eq!(jobs, [job_id(1), job_id(2)]);
+        assert_eq!(tx.first_queued("other", 2).await?, []);
         let mut filter = DeploymentFilter { environment: Some("live".to_owned()), ..Default::default() };
         let ids = |rows: Vec<DeploymentRow>| rows.into_iter().map(|row| row.deployment.id).collect::<Vec<_>>();
         assert_eq!(ids(tx.deployments(&filter).await?), [deployment_id(3), deployment_id(1)]);

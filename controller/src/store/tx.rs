@@ -21,6 +21,7 @@ use super::rows::{
     JobRow, JoinTokenRow, LockRow, MetaRow, OutboxRow, PackageRow, PlanRow, ProjectRow, ReleaseFilter, ReleaseRow,
     ReservationRow, RevisionRow, StepAttemptRow, StepRow, TokenRow, VariableRow, VoteRow,
 };
+use super::scaling::Scaling;
 use super::sealed::Seals;
 use super::traces::Traces;
 use super::waits::Waits;
@@ -29,7 +30,9 @@ type Result<T> = std::result::Result<T, Error>;
 
 /// A transaction. `insert_*` fails when a constraint does; `update_*` and the like say with `false` that no row matched.
 #[async_trait]
-pub trait Tx: Artifacts + Joins + Libraries + People + Pools + Seals + Traces + Waits + Send {
+pub trait Tx:
+    Artifacts + Joins + Libraries + People + Pools + Scaling + Seals + Traces + Waits + Send
+{
     /// The installation; `None` before the first start.
     async fn meta(&mut self) -> Result<Option<MetaRow>>;
     /// Makes the installation.

@@ -1,6 +1,7 @@
 //! Pools over the API.
 
-use axum::http::Method;
+use axum::body::Body;
+use axum::http::{Method, Request};
 use serde_json::json;
 
 use crate::harness::Server;
@@ -32,4 +33,32 @@ async fn a_pool_is_there_without_being_made_and_is_set_as_a_whole() {
     server.get("/pools/no%20name").await.problem(422, "invalid");
     let audit = server.get("/audit").await.ok(200).to_string();
     assert_eq!(audit.matches("pool.set").count(), 2, "{audit}");
+}
+
+#[tokio::test]
+async fn what_a_pool_waits_for_is_shown_and_measured() {
+    let server = Server::start().await;
+    let scaling = json!({ "max": 3, "warm": 0, "target": { "command": { "name": "rack" } } });
+    let set = |settings: serde_json::Value| server.call(Method::PUT, "/pools/scaled", settings.to_string());
+    let stored = set(json!({ "scaling": scaling })).await.ok(200);
+    assert_eq!(
+        (&stored["settings"]["scaling"]["max"], &stored["settings"]["scaling"]["idle"]),
+        (&json!(3), &json!("2m"))
+    );
+    let view = server.get("/pools/scaled/scaling").await.ok(200);
+    assert_eq!((&view["queued"], &view["waiting"], &view["events"]), (&json!(0), &json!({}), &json!([])));
+    assert_eq!((&view["scaler"]["kind"], &view["scaler"]["group"]), (&json!("command"), &json!("rack")));
+    assert_eq!(server.get("/pools/red/scaling").await.ok(200)["scaler"], json!(null));
+    server.get("/pools/no%20name/scaling").await.problem(422, "invalid");
+    let bad = set(json!({ "scaling": { "max": 0, "target": { "command": { "name": "rack" } } } })).await;
+    assert!(bad.problem(422, "invalid")["detail"].as_str().unwrap().contains("`scaling.max`"));
+
+    let metrics = async || {
+        String::from_utf8(server.send(Request::get("/metrics").body(Body::empty()).unwrap()).await.body).unwrap()
+    };
+    let text = metrics().await;
+    assert!(text.contains("longshore_pool_machines{pool=\"scaled\",bound=\"max\"} 3"), "{text}");
+    set(json!({})).await.ok(200);
+    let text = metrics().await;
+    assert!(text.contains("longshore_pool_machines{pool=\"scaled\",bound=\"max\"} 0"), "what is gone is 0: {text}");
 }

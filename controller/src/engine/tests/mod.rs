@@ -24,6 +24,7 @@ mod plans;
 mod releases;
 mod restarts;
 mod rotation;
+mod scaling;
 mod schedule;
 mod scopes;
 mod traces;
@@ -212,11 +213,15 @@ impl World {
     }
 
     async fn enroll(&self, pool: &str) -> AgentId {
+        self.enroll_with(pool, BTreeMap::new()).await
+    }
+
+    async fn enroll_with(&self, pool: &str, labels: BTreeMap<String, String>) -> AgentId {
         let id = self.clock.agent_id();
         let row = AgentRow {
             id,
             pool: pool.to_owned(),
-            labels: BTreeMap::new(),
+            labels,
             hostname: "host".to_owned(),
             version: "1".to_owned(),
             serial: "ab".to_owned(),

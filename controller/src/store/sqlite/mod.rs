@@ -18,6 +18,7 @@ mod plans;
 mod pools;
 mod projects;
 mod releases;
+mod scaling;
 mod sealed;
 mod steps;
 mod traces;
