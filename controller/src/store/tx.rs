@@ -30,9 +30,7 @@ type Result<T> = std::result::Result<T, Error>;
 
 /// A transaction. `insert_*` fails when a constraint does; `update_*` and the like say with `false` that no row matched.
 #[async_trait]
-pub trait Tx:
-    Artifacts + Joins + Libraries + People + Pools + Scaling + Seals + Traces + Waits + Send
-{
+pub trait Tx: Artifacts + Joins + Libraries + People + Pools + Scaling + Seals + Traces + Waits + Send {
     /// The installation; `None` before the first start.
     async fn meta(&mut self) -> Result<Option<MetaRow>>;
     /// Makes the installation.

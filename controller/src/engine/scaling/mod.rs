@@ -97,6 +97,8 @@ struct Rows {
     locks: Vec<LockRow>,
     live: Vec<AttemptRow>,
     agents: Vec<AgentRow>,
+    /// What each agent's machine is, where it was proven.
+    machines: HashMap<AgentId, String>,
     pools: BTreeMap<String, Pool>,
     leaving: Vec<ScaleInRow>,
     fleet: Fleet,
@@ -115,6 +117,7 @@ async fn rows(tx: &mut dyn Tx, pool: impl Fn(&str, Option<&Pool>) -> bool + Send
         locks: tx.locks().await?,
         live: tx.live_attempts().await?,
         agents: tx.agents().await?.into_iter().filter(|row| row.revoked_at.is_none()).collect(),
+        machines: tx.origins().await?.into_iter().filter_map(|row| Some((row.agent, row.machine?))).collect(),
         pools,
         leaving: tx.scale_ins().await?,
         fleet: Fleet::read(tx).await?,
@@ -272,7 +275,7 @@ impl Engine {
         for (pool, (grown, shrunk, last_set)) in past {
             let Some(settings) = rows.pools.get(&pool).and_then(|set| set.scaling.clone()) else { continue };
             let view = self.counted(&rows, &pool, now);
-            let instances = instances(self.there(&rows, &pool), &settings);
+            let instances = instances(self.there(&rows, &pool), &rows.machines, &settings);
             let mut signals = self.signals(&pool, &rows, &instances);
             (signals.helped, signals.doubt) = (view.helped, self.doubt(&pool, &rows));
             let history = History { grown: grown.map(|row| row.at), shrunk: shrunk.map(|row| row.at) };
@@ -357,14 +360,27 @@ impl Engine {
 }
 
 /// The machine of each agent, by the group's own name for it. A name that two agents have says nothing of either.
-fn instances<'a>(agents: impl Iterator<Item = &'a AgentRow>, set: &Settings) -> BTreeMap<AgentId, String> {
-    let mut found: BTreeMap<AgentId, String> = agents.filter_map(|row| Some((row.id, instance(row, set)?))).collect();
+fn instances<'a>(
+    agents: impl Iterator<Item = &'a AgentRow>,
+    machines: &HashMap<AgentId, String>,
+    set: &Settings,
+) -> BTreeMap<AgentId, String> {
+    let known = |row: &AgentRow| machines.get(&row.id).and_then(|machine| proven(machine, set));
+    let mut found: BTreeMap<AgentId, String> =
+        agents.filter_map(|row| Some((row.id, known(row).or_else(|| instance(row, set))?))).collect();
     let mut times: HashMap<String, u32> = HashMap::new();
     for name in found.values() {
         *times.entry(name.clone()).or_insert(0) += 1;
     }
     found.retain(|_, name| times.get(name) == Some(&1));
     found
+}
+
+/// By what its machine has proven to be, as in `aws/111122223333/i-0123456789abcdef0`. The groups of the other clouds know their
+/// machines by other names than the documents of these have.
+fn proven(machine: &str, set: &Settings) -> Option<String> {
+    let instance = machine.strip_prefix("aws/")?.rsplit('/').next()?;
+    (set.target.kind() == "aws").then(|| instance.to_owned())
 }
 
 /// By its label `instance-id`, which its join token gave it; else by its host name where that is the machine's name in the group.
