@@ -42,6 +42,8 @@ pub mod offer;
 #[cfg(feature = "domain")]
 pub mod placement;
 #[cfg(feature = "domain")]
+pub mod plugins;
+#[cfg(feature = "domain")]
 pub mod pool;
 #[cfg(feature = "domain")]
 pub mod problem;

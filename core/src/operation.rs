@@ -148,6 +148,7 @@ fn bare(name: String, action: Action) -> Step {
         timeout: None,
         network: crate::spec::Network::default(),
         profile: crate::spec::Profile::default(),
+        pull: crate::offer::Pull::default(),
         needs: None,
         group: None,
         when: None,

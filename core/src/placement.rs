@@ -28,6 +28,8 @@ pub struct Candidate {
     pub weakest_profile: Profile,
     /// Container engine answers.
     pub engine: bool,
+    /// Why it has not the pool's plugins ready; none: it has.
+    pub plugins: Option<String>,
     /// Why it declined the last offer; it is asked again when it has said how it is since.
     pub declined: Option<String>,
 }
@@ -46,7 +48,7 @@ pub struct Request<'a> {
 /// Why an agent does not get a job: the predicate's name and the words for people.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Rejection {
-    /// `pool`, `label`, `connected`, `draining`, `engine`, `mount`, `profile`, `slots` or `declined`.
+    /// `pool`, `label`, `connected`, `draining`, `engine`, `mount`, `profile`, `plugins`, `slots` or `declined`.
     pub predicate: &'static str,
     /// For people.
     pub message: String,
@@ -75,6 +77,9 @@ pub fn rejections(agent: &Candidate, request: &Request<'_>) -> Vec<Rejection> {
     }
     if agent.connected && !agent.engine {
         reject("engine", "its container engine does not answer".to_owned());
+    }
+    if let Some(why) = &agent.plugins {
+        reject("plugins", why.clone());
     }
     for step in request.steps {
         for mount in step.mounts.iter().filter(|mount| !agent.mounts.contains(*mount)) {
@@ -128,6 +133,7 @@ mod tests {
             mounts: BTreeSet::from(["state".to_owned()]),
             weakest_profile: Profile::Standard,
             engine: true,
+            plugins: None,
             declined: None,
         }
     }
@@ -141,6 +147,8 @@ mod tests {
             network: Network::None,
             mounts: vec!["state".to_owned()],
             pulumi: false,
+            pull: crate::offer::Pull::default(),
+            digest: None,
         }
     }
 
@@ -150,13 +158,14 @@ mod tests {
         let labels = BTreeMap::from([("zone".to_owned(), "a".to_owned())]);
         let request = Request { pool: "default", labels: &labels, steps: &steps };
         type Break = fn(&mut Candidate);
-        let cases: [(&str, Break); 10] = [
+        let cases: [(&str, Break); 11] = [
             ("label", |a| a.labels.clear()),
             ("label", |a| drop(a.labels.insert("zone".to_owned(), "b".to_owned()))),
             ("pool", |a| a.pool = "gpu".to_owned()),
             ("connected", |a| a.connected = false),
             ("draining", |a| a.draining = true),
             ("engine", |a| a.engine = false),
+            ("plugins", |a| a.plugins = Some("has not all plugins of the pool: 1 of 2".to_owned())),
             ("mount", |a| a.mounts.clear()),
             ("profile", |a| a.weakest_profile = Profile::Locked),
             ("slots", |a| a.busy = 2),

@@ -4,6 +4,9 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::offer::Pull;
+use crate::plugins::{self, Plugin};
+
 /// Longest text for people, in characters.
 const MAX_TEXT: usize = 500;
 
@@ -17,6 +20,12 @@ pub struct Pool {
     /// Why no job starts there; what runs goes on. Absent: jobs start.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub paused: Option<String>,
+    /// When images are asked of their registries; a step that says `always` has that anyway.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub pull: Option<Pull>,
+    /// Plugins that every agent has ready before it is given a job.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub plugins: Vec<Plugin>,
 }
 
 /// A setting that cannot be.
@@ -45,7 +54,8 @@ impl Pool {
                 return bad(format!("has more than {MAX_TEXT} characters"));
             }
         }
-        Ok(())
+        plugins::check(&self.plugins)
+            .map_err(|(field, message)| BadSetting { field: "plugins", message: format!("{field}: {message}") })
     }
 }
 
@@ -59,6 +69,18 @@ mod tests {
         assert_eq!(serde_json::to_string(&Pool::default()).unwrap(), "{}");
         let error = serde_json::from_str::<Pool>(r#"{"pause": "x"}"#).unwrap_err().to_string();
         assert!(error.contains("unknown field `pause`"), "{error}");
+    }
+
+    #[test]
+    fn plugins_are_looked_at_one_by_one() {
+        let text = r#"{"pull": "always", "plugins": [{"name": "random", "version": "4.16.7", "checksum": "sha256:0", "from": {"folder": "/p"}}]}"#;
+        let pool: Pool = serde_json::from_str(text).unwrap();
+        assert_eq!(pool.pull, Some(Pull::Always));
+        let bad = pool.check().unwrap_err().to_string();
+        assert!(bad.contains("`plugins`: plugins[0].checksum") && bad.contains("64 hex digits"), "{bad}");
+        let unknown =
+            r#"{"plugins": [{"name": "random", "version": "4.16.7", "checksum": "sha256:0", "from": {"url": "/p"}}]}"#;
+        assert!(serde_json::from_str::<Pool>(unknown).is_err());
     }
 
     #[test]

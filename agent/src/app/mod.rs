@@ -120,7 +120,12 @@ async fn run_until(
         manager: Manager,
     };
     let executor = move |config: &Config| {
-        runtime.reconfigure(config.mounts.clone(), config.limits.clone(), config.weakest_profile);
+        runtime.reconfigure(
+            config.mounts.clone(),
+            config.limits.clone(),
+            config.weakest_profile,
+            config.registries.clone(),
+        );
     };
     let told = Told { executor, about: about_tx, drain_timeout: drain_tx };
     tasks.spawn("reload", reload::follow(hangups, config, reread, told));
@@ -158,5 +163,6 @@ fn settings_of_executor(config: &Config, agent: AgentId, controller: &str) -> ex
         mounts: config.mounts.clone(),
         limits: config.limits.clone(),
         weakest_profile: config.weakest_profile,
+        registries: config.registries.clone(),
     }
 }

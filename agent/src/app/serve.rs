@@ -16,7 +16,7 @@ use crate::lifecycle::Manager;
 use crate::retry::Policy;
 use crate::session::{self, About, Client, Contact, Dialer, Link, Setup};
 use crate::status::{self, Facts};
-use crate::supervisor::{Board, Runtime, Shared, Stop, Supervisor};
+use crate::supervisor::{Board, Runtime, Shared, Stop, Supervisor, keep_ready, wanted_before};
 use crate::tasks::Tasks;
 
 /// What a running agent is made of.
@@ -98,13 +98,15 @@ pub async fn serve<R: Runtime>(
         contact: link.contact,
         retry: settings.retry,
         boot_id,
+        plugins: watch::Sender::new(wanted_before(&settings.state_dir)),
     });
-    let mut supervisor = Supervisor::new(shared, tasks.clone());
+    let mut supervisor = Supervisor::new(Arc::clone(&shared), tasks.clone());
     let inventory = tokio::select! {
         inventory = supervisor.take_stock() => inventory.map_err(Error::system("read the ledger"))?,
         _ = stop.wait_for(|stop| *stop != Stop::Run) => return Ok(()),
     };
     supervisor.resume(inventory).await;
+    tasks.spawn("plugins", keep_ready(shared, settings.state_dir.clone()));
 
     let token = CancellationToken::new();
     let setup = Setup {

@@ -31,6 +31,10 @@ impl Config {
             maybe(&mut taken, &format!("labels.{name}"), self.labels.get(name), next.labels.get(name));
         }
         mounts(&mut taken, &self.mounts, &next.mounts);
+        // Never with its values, although no password stands in them.
+        if self.registries != next.registries {
+            taken.push("`registries`".to_owned());
+        }
         limits(&mut taken, &self.limits, &next.limits);
         differ(&mut later, "controller", &self.controller.to_string(), &next.controller.to_string());
         differ(&mut later, "ca_file", &self.ca_file, &next.ca_file);
@@ -50,6 +54,7 @@ impl Config {
             weakest_profile: next.weakest_profile,
             drain_timeout: next.drain_timeout,
             mounts: next.mounts.clone(),
+            registries: next.registries.clone(),
             limits: Limits { package_cache_bytes: cache, ..next.limits.clone() },
             ..self.clone()
         };
@@ -92,6 +97,7 @@ fn limits(lines: &mut Vec<String>, old: &Limits, new: &Limits) {
     maybe(lines, "limits.cpus", old.cpus.as_ref(), new.cpus.as_ref());
     differ(lines, "limits.disk_reserve_bytes", &old.disk_reserve_bytes, &new.disk_reserve_bytes);
     differ(lines, "limits.package_bytes", &old.package_bytes, &new.package_bytes);
+    differ(lines, "limits.image_cache_bytes", &old.image_cache_bytes, &new.image_cache_bytes);
 }
 
 #[cfg(test)]
@@ -117,6 +123,7 @@ mod tests {
             docker_socket: "/d".into(),
             metadata: Metadata::Blocked,
             mounts: vec![mount("state", "/a"), mount("old", "/b")],
+            registries: vec![],
             limits: Limits::default(),
         }
     }
@@ -138,6 +145,7 @@ mod tests {
         next.labels = [("disk".to_owned(), "ssd".to_owned())].into();
         next.mounts = vec![mount("state", "/c"), mount("new", "/d")];
         next.weakest_profile = Profile::Locked;
+        next.registries = vec![toml::from_str("host = \"a\"\nhelper = [\"b\"]").unwrap()];
         let change = config().change_to(&next);
         assert_eq!(change.config, next);
         assert_eq!(
@@ -151,6 +159,7 @@ mod tests {
                 "mount `state` is another one",
                 "mount `old` is gone",
                 "mount `new` is new",
+                "`registries`",
                 "`limits.cpus` from nothing to 1.5",
             ]
         );

@@ -10,6 +10,7 @@ use serde::Deserialize;
 use super::span::Span;
 use super::{Address, Config, Error, Metadata};
 use crate::executor::{Limits, Mount};
+use crate::registry::Registry;
 
 /// Most jobs at once.
 const MAX_SLOTS: u32 = 256;
@@ -51,6 +52,7 @@ pub(super) struct File {
     docker: Docker,
     metadata: Option<Metadata>,
     mounts: Option<Vec<Mount>>,
+    registries: Option<Vec<Registry>>,
     limits: PartLimits,
 }
 
@@ -70,6 +72,7 @@ struct PartLimits {
     disk_reserve_bytes: Option<u64>,
     package_bytes: Option<u64>,
     package_cache_bytes: Option<u64>,
+    image_cache_bytes: Option<u64>,
 }
 
 impl File {
@@ -94,6 +97,7 @@ impl File {
             docker: Docker { socket: self.docker.socket.or(weaker.docker.socket) },
             metadata: self.metadata.or(weaker.metadata),
             mounts: self.mounts.or(weaker.mounts),
+            registries: self.registries.or(weaker.registries),
             limits: PartLimits {
                 pids: self.limits.pids.or(weaker.limits.pids),
                 memory_bytes: self.limits.memory_bytes.or(weaker.limits.memory_bytes),
@@ -101,6 +105,7 @@ impl File {
                 disk_reserve_bytes: self.limits.disk_reserve_bytes.or(weaker.limits.disk_reserve_bytes),
                 package_bytes: self.limits.package_bytes.or(weaker.limits.package_bytes),
                 package_cache_bytes: self.limits.package_cache_bytes.or(weaker.limits.package_cache_bytes),
+                image_cache_bytes: self.limits.image_cache_bytes.or(weaker.limits.image_cache_bytes),
             },
         }
     }
@@ -140,6 +145,10 @@ impl File {
         let limits = self.limits.check().map_err(|(field, message)| fault(field, message))?;
         let mounts = self.mounts.unwrap_or_default();
         check_mounts(&mounts).map_err(|(field, message)| fault(field, message))?;
+        let registries = self.registries.unwrap_or_default();
+        for registry in &registries {
+            registry.check().map_err(|(field, message)| fault(field, message))?;
+        }
         Ok(Config {
             controller,
             ca_file: absolute("ca_file", self.ca_file.ok_or_else(|| missing("ca_file"))?)?,
@@ -156,6 +165,7 @@ impl File {
             )?,
             metadata: self.metadata.unwrap_or_default(),
             mounts,
+            registries,
             limits,
         })
     }
@@ -182,6 +192,7 @@ impl PartLimits {
             disk_reserve_bytes: self.disk_reserve_bytes.unwrap_or(default.disk_reserve_bytes),
             package_bytes: self.package_bytes.unwrap_or(default.package_bytes),
             package_cache_bytes: self.package_cache_bytes.unwrap_or(default.package_cache_bytes),
+            image_cache_bytes: self.image_cache_bytes.unwrap_or(default.image_cache_bytes),
         })
     }
 }

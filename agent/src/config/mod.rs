@@ -49,6 +49,8 @@ pub struct Config {
     pub metadata: Metadata,
     /// Host directories that jobs may ask for by name.
     pub mounts: Vec<Mount>,
+    /// Logins at image registries, the first that is for a host counts.
+    pub registries: Vec<crate::registry::Registry>,
     /// Bounds of one step's container and of the host.
     pub limits: Limits,
 }
@@ -205,10 +207,13 @@ mod tests {
             ("[[mounts]]\nname = \"a\"\nsource = \"/a\"\ntarget = \"/longshore\"\n", &["mounts.target", "/longshore"]),
             ("[[mounts]]\nname = \"a\"\nsource = \"/a\"\n", &["target"]),
             ("[limits]\ncpus = -1.0\n", &["limits.cpus"]),
+            ("[[registries]]\nhost = \"ghcr.io\"\n", &["registries", "ghcr.io", "exactly one"]),
+            ("[[registries]]\nhost = \"ghcr.io\"\npassword = \"hunter2\"\n", &["line 6", "password_file"]),
         ];
         for (more, words) in cases {
             let err = load(&format!("{GOOD}{more}"), &[], Flags::default()).unwrap_err();
             for word in words {
+                assert!(!err.contains("hunter2"), "{err}");
                 assert!(err.contains(word), "{more:?}: `{word}` is not in: {err}");
             }
         }

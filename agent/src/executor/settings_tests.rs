@@ -20,6 +20,7 @@ fn config() -> Config {
         }],
         limits: Limits::default(),
         weakest_profile: Profile::Standard,
+        registries: vec![],
     }
 }
 
@@ -35,6 +36,8 @@ fn step(profile: Profile, network: Network, mounts: &[&str]) -> Step {
             network,
             mounts: mounts.iter().map(|&name| name.to_owned()).collect(),
             pulumi: false,
+            pull: longshore_core::offer::Pull::default(),
+            digest: None,
         },
     }
 }

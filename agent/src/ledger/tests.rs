@@ -17,6 +17,8 @@ fn offer(fill: u8) -> Offer {
         network: Network::None,
         mounts: vec![],
         pulumi: false,
+        pull: longshore_core::offer::Pull::default(),
+        digest: None,
     };
     Offer {
         fence: Fence { attempt: AttemptId::new(at, [fill; 10]), epoch: 1, incarnation: 1 },

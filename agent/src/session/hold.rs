@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use longshore_core::plugins::Readiness;
 use longshore_proto::v1;
 use longshore_proto::v1::session_request::Message as Up;
 use longshore_proto::v1::session_response::Message as Down;
@@ -50,6 +51,8 @@ struct Stream {
     said_draining: bool,
     /// Free slots as the controller knows them.
     said_free: u32,
+    /// How far the agent is with plugins, as the controller knows it.
+    said_plugins: Readiness,
 }
 
 /// Opens a stream and holds it to its end.
@@ -87,7 +90,8 @@ async fn open(setup: &mut Setup, ends: &Ends) -> Result<Stream, String> {
     if ends.events.send(event).is_err() {
         return Err("the agent is ending".to_owned());
     }
-    Ok(Stream { up, down, terms, sequence: 0, heard: Instant::now(), said_draining, said_free })
+    let said_plugins = snapshot.plugins;
+    Ok(Stream { up, down, terms, sequence: 0, heard: Instant::now(), said_draining, said_free, said_plugins })
 }
 
 fn heard(ends: &Ends, terms: Terms) {
@@ -157,10 +161,14 @@ impl Stream {
     /// Says at once that the agent drains, and when its free slots are others than the controller knows of: the next job
     /// waits for a slot, and is offered in vain to one that is still being cleared.
     fn announce(&mut self, setup: &mut Setup) -> Result<(), String> {
-        let (draining, free) = {
+        let (draining, free, plugins) = {
             let snapshot = setup.snapshot.borrow_and_update();
-            (snapshot.draining.clone(), snapshot.free_slots)
+            (snapshot.draining.clone(), snapshot.free_slots, snapshot.plugins.clone())
         };
+        if plugins != self.said_plugins {
+            self.said_plugins = plugins.clone();
+            self.say(Up::Plugins(plugins.into()))?;
+        }
         if let Some(reason) = draining.filter(|_| !self.said_draining) {
             self.said_draining = true;
             self.say(Up::Draining(v1::Draining { reason }))?;

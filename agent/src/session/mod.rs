@@ -20,7 +20,8 @@ use std::time::Duration;
 
 use longshore_core::fence::Fence;
 use longshore_core::id::AttemptId;
-use longshore_core::offer::{Offer, Profile};
+use longshore_core::offer::{Offer, Profile, Pull};
+use longshore_core::plugins::{Plugin, Readiness};
 
 pub use call::{Client, Ending, Error, PackageStream, Report, Start, Verdict};
 pub use enroll::{Enrolled, Introduction, enroll};
@@ -30,7 +31,7 @@ pub use log::{LogAcks, LogSender};
 pub use proxy::Error as ProxyError;
 pub use tls::{DialError, Dialer, Error as TlsError};
 
-use crate::executor::Engine;
+use crate::executor::{Engine, KeptImages};
 
 /// What the agent says of itself in each hello.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -60,6 +61,10 @@ pub struct Snapshot {
     pub draining: Option<String>,
     /// The container engine, as far as known.
     pub engine: Option<Engine>,
+    /// How far the agent is with its pool's plugins.
+    pub plugins: Readiness,
+    /// Images that are kept for later jobs, for `status`.
+    pub images: KeptImages,
 }
 
 /// One attempt that the agent holds.
@@ -82,7 +87,11 @@ pub enum Event {
     Welcome {
         /// In the order of the attempts that were reported.
         verdicts: Vec<HeldVerdict>,
+        /// The plugins of the agent's pool; `None`: the controller does not know of them.
+        plugins: Option<Vec<Plugin>>,
     },
+    /// The plugins of the agent's pool are others now.
+    Plugins(Vec<Plugin>),
     /// A job to claim.
     Offer(Box<Offer>),
     /// An offer that this agent cannot read.
@@ -105,6 +114,8 @@ pub enum Event {
         request: u64,
         /// The image.
         reference: String,
+        /// Whether its registry is to be asked.
+        pull: Pull,
     },
     /// The attempt is not the agent's any more.
     Revoke {
@@ -177,6 +188,8 @@ pub enum Phase {
     Running,
     /// It has ended, its log is on its way.
     Shipping,
+    /// Nothing that goes on: something for the deployment's timeline.
+    Note,
 }
 
 impl Phase {
@@ -189,6 +202,7 @@ impl Phase {
             Self::Creating => "creating",
             Self::Running => "running",
             Self::Shipping => "shipping",
+            Self::Note => "note",
         }
     }
 }

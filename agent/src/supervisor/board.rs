@@ -5,9 +5,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 
 use longshore_core::id::AttemptId;
+use longshore_core::plugins::Readiness;
 use tokio::sync::watch;
 
-use crate::executor::Engine;
+use crate::executor::{Engine, KeptImages};
 use crate::session::{Held, Phase, Snapshot};
 
 /// The board. Clones share it.
@@ -118,6 +119,24 @@ impl Board {
         if !self.inner.ending.load(Ordering::Relaxed) {
             self.inner.snapshot.send_modify(|snapshot| snapshot.draining = reason);
         }
+    }
+
+    /// So many images are kept for later jobs.
+    pub fn kept_images(&self, kept: KeptImages) {
+        self.inner.snapshot.send_if_modified(|snapshot| {
+            let differs = snapshot.images != kept;
+            snapshot.images = kept;
+            differs
+        });
+    }
+
+    /// The agent is so far with its pool's plugins.
+    pub fn plugins(&self, readiness: Readiness) {
+        self.inner.snapshot.send_if_modified(|snapshot| {
+            let differs = snapshot.plugins != readiness;
+            snapshot.plugins = readiness;
+            differs
+        });
     }
 
     /// The agent takes no more offers.

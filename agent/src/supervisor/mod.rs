@@ -12,6 +12,7 @@ mod board;
 mod deadlines;
 mod follow;
 mod package;
+mod plugins;
 mod prepare;
 mod recover;
 mod reporter;
@@ -24,13 +25,16 @@ use std::time::Duration;
 use longshore_core::fence::Fence;
 use longshore_core::id::AttemptId;
 use longshore_core::offer::Offer;
+use longshore_core::plugins::Plugin;
 use tokio::sync::{mpsc, watch};
 
 pub use board::{Board, Phases, Slot};
 pub use deadlines::{deadlines, refresh_every};
+pub use plugins::{keep_ready, wanted_before};
 pub use runtime::Runtime;
 
 use crate::cache::Packages;
+use crate::executor::{InUse, Wanted};
 use crate::ledger::{Entry, Ledger};
 use crate::retry::Policy;
 use crate::session::{Client, Contact, Event, HeldVerdict, Message, Outlet};
@@ -58,6 +62,8 @@ pub struct Shared<R> {
     pub retry: Policy,
     /// Boot id of the host.
     pub boot_id: String,
+    /// controller --plugins of the pool--> whoever makes them ready
+    pub plugins: watch::Sender<Vec<Plugin>>,
 }
 
 /// What the controller wants of an attempt.
@@ -135,7 +141,10 @@ impl<R: Runtime> Supervisor<R> {
                     Some(event) => self.handle(event),
                     None => return,
                 },
-                Some(attempt) = self.ended_rx.recv() => drop(self.handles.remove(&attempt)),
+                Some(attempt) = self.ended_rx.recv() => {
+                    self.handles.remove(&attempt);
+                    self.collect_images();
+                }
                 changed = stop.changed() => if changed.is_err() { return },
                 () = &mut give_up, if draining => {
                     tracing::warn!(attempts = self.handles.len(), "jobs still run; they go on in their containers, and the next agent takes them over");
@@ -147,22 +156,48 @@ impl<R: Runtime> Supervisor<R> {
 
     fn handle(&mut self, event: Event) {
         match event {
-            Event::Welcome { verdicts } => verdicts.into_iter().for_each(|verdict| self.verdict(verdict)),
+            Event::Welcome { verdicts, plugins } => {
+                verdicts.into_iter().for_each(|verdict| self.verdict(verdict));
+                if let Some(plugins) = plugins {
+                    self.want_plugins(plugins);
+                }
+            }
+            Event::Plugins(plugins) => self.want_plugins(plugins),
             Event::Offer(offer) => self.offer(*offer),
             Event::BadOffer { fence, reason } => self.decline(fence, format!("the offer cannot be read: {reason}")),
             Event::Cancel { fence, grace } => self.order(fence.attempt, |orders| orders.cancel = Some(grace)),
-            Event::ResolveImage { request, reference } => self.resolve_image(request, reference),
+            Event::ResolveImage { request, reference, pull } => {
+                self.resolve_image(request, Wanted { reference, pull, digest: None });
+            }
             Event::Revoke { fence, reason } => self.order(fence.attempt, |orders| orders.revoked = Some(reason)),
         }
     }
 
     /// Makes an image present and says which one it is.
-    fn resolve_image(&self, request: u64, reference: String) {
+    fn resolve_image(&self, request: u64, wanted: Wanted) {
         let shared = Arc::clone(&self.shared);
         self.tasks.spawn("image", async move {
-            let image = shared.runtime.prepare_image(&reference, |_| {}).await;
+            let image = shared.runtime.prepare_image(&wanted, |_| {}).await;
             let digest = image.map(|image| image.id).map_err(|error| error.full());
             shared.outlet.say(Message::Image { request, digest });
+        });
+    }
+
+    /// The pool's plugins are these from now on.
+    fn want_plugins(&self, plugins: Vec<Plugin>) {
+        self.shared.plugins.send_if_modified(|wanted| {
+            let differs = *wanted != plugins;
+            *wanted = plugins;
+            differs
+        });
+    }
+
+    /// Looks for images that can go: all over the budget when nothing runs, else only when the disk is short.
+    pub(super) fn collect_images(&self) {
+        let (shared, idle) = (Arc::clone(&self.shared), self.handles.is_empty());
+        self.tasks.spawn("images", async move {
+            let collected = shared.runtime.collect_images(idle).await;
+            shared.board.kept_images(collected.kept);
         });
     }
 
@@ -208,8 +243,9 @@ impl<R: Runtime> Supervisor<R> {
         let attempt = offer.fence.attempt;
         let (handle, orders) = watch::channel(Orders::default());
         self.handles.insert(attempt, handle);
+        let uses = self.shared.runtime.uses(&offer.steps);
         let task = Attempt::new(Arc::clone(&self.shared), offer, orders);
-        let end = EndOfAttempt { attempt, ended: self.ended_tx.clone(), _slot: slot };
+        let end = EndOfAttempt { attempt, ended: self.ended_tx.clone(), _slot: slot, _uses: uses };
         self.tasks.spawn("attempt", async move {
             let end = end;
             task.run(entry).await;
@@ -223,6 +259,7 @@ struct EndOfAttempt {
     attempt: AttemptId,
     ended: mpsc::UnboundedSender<AttemptId>,
     _slot: Slot,
+    _uses: InUse,
 }
 
 impl Drop for EndOfAttempt {

@@ -14,7 +14,7 @@ use super::attempt::{Attempt, Halt};
 use super::deadlines::{deadlines, micros};
 use super::package;
 use super::reporter::Reporter;
-use crate::executor::{Class, Created, Error as ExecutorError, Image, Step};
+use crate::executor::{Class, Created, Error as ExecutorError, Image, Step, Wanted};
 use crate::ledger::{Intent, Started};
 use crate::retry::Retry;
 use crate::session::{Ending, Error as CallError, Phase, Start, Verdict};
@@ -83,9 +83,12 @@ impl<R: Runtime> Attempt<R> {
         let reference = &step.offer.image;
         let image = async {
             let progress = |progress: crate::executor::PullProgress| {
+                if progress.note {
+                    return reporter.note(&progress.message);
+                }
                 reporter.say(Phase::Pulling, &progress.message, progress.current, progress.total);
             };
-            runtime.prepare_image(reference, progress).await.map_err(Fault::Executor)
+            runtime.prepare_image(&Wanted::from(&step.offer), progress).await.map_err(Fault::Executor)
         };
         let (image, package) = tokio::try_join!(image, self.fetch(step, reporter))?;
         reporter.say(Phase::Creating, &format!("container of image {reference}"), 0, 0);

@@ -9,6 +9,7 @@ mod controller;
 mod doctor;
 mod ends;
 mod engine;
+mod plugins;
 mod proxies;
 mod reload;
 mod restarts;

@@ -48,6 +48,8 @@ pub(crate) fn offer(fill: u8, steps: u32) -> Offer {
         network: Network::None,
         mounts: vec![],
         pulumi: false,
+        pull: longshore_core::offer::Pull::default(),
+        digest: None,
     };
     Offer {
         fence: Fence { attempt: AttemptId::new(at, [fill; 10]), epoch: 1, incarnation: 1 },

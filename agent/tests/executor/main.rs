@@ -6,9 +6,12 @@
 
 mod artifacts;
 mod bench;
+mod distribution;
 mod ends;
 mod engine;
+mod images;
 mod isolation;
 mod outputs;
+mod plugins;
 mod prepare;
 mod registry;

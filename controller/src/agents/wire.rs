@@ -4,7 +4,9 @@ use std::time::Duration;
 
 use longshore_core::fence::Fence;
 use longshore_proto::convert::{self, fence};
-use longshore_proto::{CAPABILITIES, CAPABILITY_IMAGES_V1, CAPABILITY_OPERATIONS_V1, CAPABILITY_PLANS_V1, v1};
+use longshore_proto::{
+    CAPABILITIES, CAPABILITY_IMAGES_V1, CAPABILITY_OPERATIONS_V1, CAPABILITY_PLANS_V1, CAPABILITY_PLUGINS_V1, v1,
+};
 use serde_json::json;
 use v1::session_response::Message as Down;
 
@@ -25,6 +27,7 @@ pub(super) fn hello(wire: v1::Hello) -> Result<Hello, convert::Error> {
         images: can(CAPABILITY_IMAGES_V1),
         plans: can(CAPABILITY_PLANS_V1),
         operations: can(CAPABILITY_OPERATIONS_V1),
+        plugins: can(CAPABILITY_PLUGINS_V1).then(|| wire.plugins.map(convert::state).unwrap_or_default()),
         boot_id: wire.boot_id,
         slots: wire.slots,
         held: wire.held.into_iter().map(|held| fence(held.fence)).collect::<Result<_, _>>()?,
@@ -59,6 +62,7 @@ pub(super) fn welcome(welcome: &Welcome) -> v1::SessionResponse {
         max_disconnected_seconds: seconds(welcome.max_disconnected),
         controller_id: welcome.controller.to_string(),
         held: welcome.verdicts.iter().map(verdict).collect(),
+        plugins: Some(convert::plugin_set(&welcome.plugins)),
     }))
 }
 
@@ -81,7 +85,10 @@ pub(super) fn to_agent(message: ToAgent) -> v1::SessionResponse {
     down(match message {
         ToAgent::Offer(offer) => Down::Offer((*offer).into()),
         ToAgent::Cancel { fence, grace_seconds } => Down::Cancel(cancel(fence, grace_seconds)),
-        ToAgent::ResolveImage { request, reference } => Down::ResolveImage(v1::ResolveImage { request, reference }),
+        ToAgent::ResolveImage { request, reference, pull } => {
+            Down::ResolveImage(v1::ResolveImage { request, reference, pull: pull.as_str().to_owned() })
+        }
+        ToAgent::Plugins(plugins) => Down::Plugins(convert::plugin_set(&plugins)),
         ToAgent::Revoke { fence, reason } => Down::Revoke(v1::Revoke { fence: Some(fence.into()), reason }),
     })
 }
@@ -126,6 +133,7 @@ pub(super) fn said(message: v1::SessionRequest) -> Result<Option<Said>, convert:
             told: if image.error.is_empty() { Ok(image.digest) } else { Err(image.error) },
         },
         Some(Up::Draining(_)) => Said::Draining,
+        Some(Up::Plugins(state)) => Said::Plugins(convert::state(state)),
     }))
 }
 

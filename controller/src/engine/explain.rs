@@ -266,6 +266,7 @@ fn disconnected(id: AgentId, pool: String, labels: BTreeMap<String, String>) -> 
         mounts: std::collections::BTreeSet::new(),
         weakest_profile: longshore_core::offer::Profile::Standard,
         engine: false,
+        plugins: None,
         declined: None,
     }
 }

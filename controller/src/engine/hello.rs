@@ -4,8 +4,10 @@ use std::collections::{BTreeMap, HashSet};
 
 use longshore_core::attempt::{Event, Proof, State};
 use longshore_core::fence::Fence;
-use longshore_core::id::AgentId;
+use longshore_core::id::{AgentId, AttemptId, DeploymentId};
+use longshore_core::plugins::{Plugin, digest};
 use longshore_core::step::index_of;
+use serde_json::json;
 
 use super::Engine;
 use super::cascade::{fence, on_attempt};
@@ -15,6 +17,11 @@ use super::sessions::{Ability, Line};
 use super::view::ProgressView;
 use crate::store::Tx;
 use crate::store::rows::AttemptRow;
+
+/// The phase of a progress that goes into the timeline.
+const NOTE: &str = "note";
+/// Longest note, in characters.
+const MAX_NOTE: usize = 1_000;
 
 type Result<T, E = Error> = std::result::Result<T, E>;
 
@@ -30,7 +37,7 @@ impl Engine {
         // And no timer may take what is given back for silent again.
         self.0.sessions.called(agent);
         let said = hello.clone();
-        let (pool, verdicts) = self
+        let ((pool, labels, plugins), verdicts) = self
             .change(&agent.to_string(), move |tx, cx| {
                 Box::pin(async move {
                     let mut row = tx.agent(agent).await?.ok_or(Error::Unknown)?;
@@ -53,26 +60,28 @@ impl Engine {
                             on_attempt(tx, cx, &row.attempt, &Event::Proven(proof)).await?;
                         }
                     }
-                    Ok::<_, Error>(((row.pool, row.labels), verdicts))
+                    let plugins = pool_plugins(tx, &row.pool).await?;
+                    Ok::<_, Error>(((row.pool, row.labels, plugins), verdicts))
                 })
             })
             .await?;
-        let line = self.open_line(agent, pool, hello).await?;
+        let (line, plugins) = self.open_line(agent, (pool, labels, plugins), hello).await?;
         let (heartbeat, max_disconnected) = (self.settings().heartbeat, self.settings().max_disconnected);
-        Ok(Welcome { verdicts, heartbeat, max_disconnected, controller: self.0.meta.controller, line })
+        Ok(Welcome { verdicts, heartbeat, max_disconnected, controller: self.0.meta.controller, plugins, line })
     }
 
     async fn open_line(
         &self,
         agent: AgentId,
-        (pool, labels): (String, BTreeMap<String, String>),
+        (pool, labels, wanted): (String, BTreeMap<String, String>, Vec<Plugin>),
         hello: Hello,
-    ) -> Result<Line> {
-        let Hello { slots, mounts, weakest, draining, engine, images, plans, operations, facts, held, .. } = hello;
+    ) -> Result<(Line, Vec<Plugin>)> {
+        let Hello { slots, mounts, weakest, draining, engine, images, plans, operations, plugins, facts, held, .. } =
+            hello;
         // What it still has may take more slots than it has.
         let free = slots.saturating_sub(u32::try_from(held.len()).unwrap_or(u32::MAX));
         let ability = Ability {
-            pool,
+            pool: pool.clone(),
             labels,
             slots,
             mounts,
@@ -82,14 +91,25 @@ impl Engine {
             images,
             plans,
             operations,
+            plugins,
+            wanted_plugins: digest(&wanted),
             facts,
             free,
             declined: None,
         };
         let line = self.0.sessions.open(agent, ability);
         // What was decided since the rows were compared.
-        let (rows, row) =
-            self.read(move |tx| Box::pin(async move { Ok((tx.outbox().await?, tx.agent(agent).await?)) })).await?;
+        let of = pool.clone();
+        let (rows, row, now) = self
+            .read(move |tx| {
+                Box::pin(async move {
+                    Ok((tx.outbox().await?, tx.agent(agent).await?, super::pools::plugins(tx, &of).await?))
+                })
+            })
+            .await?;
+        if now != wanted {
+            self.0.sessions.want_plugins(&pool, &now);
+        }
         if row.is_none_or(|row| row.revoked_at.is_some()) {
             self.0.sessions.cut(agent);
             return Err(Error::Unknown);
@@ -101,7 +121,7 @@ impl Engine {
         }
         self.0.dispatch.notify_one();
         self.0.timers.notify_one();
-        Ok(line)
+        Ok((line, wanted))
     }
 
     /// The stream ended. Its lease runs on.
@@ -127,6 +147,10 @@ impl Engine {
                 }
             }
             Said::Draining => ability.draining = true,
+            Said::Plugins(readiness) => {
+                wake = readiness.ready;
+                ability.plugins = Some(readiness.clone());
+            }
             // Before the job is back in the queue.
             Said::Answer { accepted: false, reason, .. } => ability.declined = Some(reason.clone()),
             Said::Answer { .. } | Said::Progress { .. } | Said::Image { .. } => {}
@@ -138,7 +162,7 @@ impl Engine {
             self.0.dispatch.notify_one();
         }
         match said {
-            Said::Heartbeat { .. } | Said::Draining => Ok(()),
+            Said::Heartbeat { .. } | Said::Draining | Said::Plugins(_) => Ok(()),
             Said::Image { request, told } => {
                 self.0.questions.answer(agent, request, told);
                 Ok(())
@@ -154,6 +178,23 @@ impl Engine {
                 .await
             }
         }
+    }
+
+    /// Writes what an agent noted of a step into the timeline.
+    async fn noted(
+        &self,
+        agent: AgentId,
+        (attempt, deployment, step): (AttemptId, DeploymentId, String),
+        message: &str,
+    ) -> Result<()> {
+        let message: String = message.chars().take(MAX_NOTE).collect();
+        self.change(&agent.to_string(), move |tx, cx| {
+            Box::pin(async move {
+                let detail = json!({ "attempt": attempt, "step": step, "message": message });
+                Ok(cx.event(tx, "step.note", Some(deployment), detail).await?)
+            })
+        })
+        .await
     }
 
     async fn answered(&self, agent: AgentId, said: Fence, accepted: bool, reason: String) -> Result<()> {
@@ -188,12 +229,19 @@ impl Engine {
                 })
             })
             .await?;
-        if let Some((deployment, name)) = found {
-            view.step = name;
-            self.0.live.progressed(deployment, view);
+        let Some((deployment, name)) = found else { return Ok(()) };
+        if view.phase == NOTE {
+            return self.noted(agent, (said.attempt, deployment, name), &view.message).await;
         }
+        view.step = name;
+        self.0.live.progressed(deployment, view);
         Ok(())
     }
+}
+
+/// The plugins of a pool.
+async fn pool_plugins(tx: &mut dyn Tx, pool: &str) -> Result<Vec<Plugin>> {
+    Ok(super::pools::plugins(tx, pool).await?)
 }
 
 /// The caller's attempt, whatever its state.

@@ -39,6 +39,8 @@ fn offer_step(step: &Step, index: u32, row: &DeploymentRow) -> Result<OfferStep>
         },
         mounts: step.mounts.clone(),
         pulumi: step.pulumi_stack_template().is_some(),
+        pull: step.pull,
+        digest: None,
     })
 }
 

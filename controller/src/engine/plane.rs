@@ -6,6 +6,7 @@ use std::time::Duration;
 use longshore_core::fence::Fence;
 use longshore_core::id::{AgentId, AttemptId, ControllerId};
 use longshore_core::offer::{Grant, Profile};
+use longshore_core::plugins::{Plugin, Readiness};
 use serde_json::Value;
 
 pub use super::sessions::Line;
@@ -89,6 +90,8 @@ pub struct Hello {
     pub plans: bool,
     /// It can check for drift and unlock stacks.
     pub operations: bool,
+    /// How far it is with its pool's plugins; `None`: it does not know of them.
+    pub plugins: Option<Readiness>,
 }
 
 /// What becomes of an attempt that an agent still has.
@@ -113,6 +116,8 @@ pub struct Welcome {
     pub max_disconnected: Duration,
     /// This installation.
     pub controller: ControllerId,
+    /// The plugins of its pool.
+    pub plugins: Vec<Plugin>,
     /// The stream.
     pub line: Line,
 }
@@ -162,6 +167,8 @@ pub enum Said {
     },
     /// It takes no more jobs.
     Draining,
+    /// How far it is with its pool's plugins.
+    Plugins(Readiness),
 }
 
 /// A wish to start a step.

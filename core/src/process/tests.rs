@@ -19,6 +19,7 @@ fn step(name: usize, needs: Option<Vec<usize>>, container: bool) -> Step {
         timeout: None,
         network: crate::spec::Network::default(),
         profile: crate::spec::Profile::default(),
+        pull: Default::default(),
         needs: needs.map(|needs| needs.into_iter().map(|index| format!("s{index}")).collect()),
         group: None,
         when: None,

@@ -243,6 +243,9 @@ pub struct Step {
     /// What it may do on its host.
     #[serde(default)]
     pub profile: Profile,
+    /// When its image is asked of the registry.
+    #[serde(default)]
+    pub pull: crate::offer::Pull,
     /// Steps that have to be over before this one, by name; `None`: those before it in the file (see [`Step::group`]).
     #[serde(default)]
     pub needs: Option<Vec<String>>,

@@ -121,6 +121,7 @@ mod tests {
             timeout: None,
             network: Default::default(),
             profile: Default::default(),
+            pull: Default::default(),
             needs: needs.map(|needs| needs.split_whitespace().map(str::to_owned).collect()),
             group,
             when: None,

@@ -11,11 +11,13 @@ use super::scope::{Kind, Place, Scope};
 use super::tree::{At, Errors, Fields, Value};
 use super::{action, known};
 use crate::expression::Condition;
+use crate::offer::Pull;
 
 /// Every field of a step or of a group.
-pub(super) const FIELDS: [&str; 18] = [
+pub(super) const FIELDS: [&str; 19] = [
     "name",
     "image",
+    "pull",
     "run",
     "pulumi",
     "approval",
@@ -35,6 +37,7 @@ pub(super) const FIELDS: [&str; 18] = [
 ];
 pub(super) const RETRIES: [&str; 2] = ["max", "backoff"];
 pub(super) const NETWORKS: [(&str, Network); 2] = [("longshore", Network::Longshore), ("none", Network::None)];
+pub(super) const PULLS: [(&str, Pull); 2] = [("if-not-present", Pull::IfNotPresent), ("always", Pull::Always)];
 pub(super) const PROFILES: [(&str, Profile); 2] = [("standard", Profile::Standard), ("locked", Profile::Locked)];
 /// Shortest and longest time limit of a step.
 const TIMEOUT: RangeInclusive<Duration> = Duration::from_secs(1)..=Duration::from_secs(7 * 24 * 60 * 60);
@@ -124,6 +127,7 @@ impl<'a> Outline<'a> {
             timeout,
             network: container.network,
             profile: container.profile,
+            pull: container.pull,
             needs: standing.needs,
             group: standing.group,
             when,
@@ -142,6 +146,7 @@ struct Container {
     accounts: Vec<String>,
     network: Network,
     profile: Profile,
+    pull: Pull,
 }
 
 fn fields_of_container(
@@ -165,6 +170,7 @@ fn fields_of_container(
         env,
         network: fields.get("network").and_then(|at| at.choice(&NETWORKS, errors)).unwrap_or_default(),
         profile: fields.get("profile").and_then(|at| at.choice(&PROFILES, errors)).unwrap_or_default(),
+        pull: fields.get("pull").and_then(|at| at.choice(&PULLS, errors)).unwrap_or_default(),
     }
 }
 
@@ -203,7 +209,7 @@ impl Kind {
 
     /// Why a step of this kind cannot have a field.
     pub(super) fn refuses(self, field: &str) -> Option<&'static str> {
-        let container = ["image", "mounts", "env", "accounts", "network", "profile"].contains(&field);
+        let container = ["image", "pull", "mounts", "env", "accounts", "network", "profile"].contains(&field);
         match (self, field) {
             (Self::Approval, _) if container => Some("an approval runs no container"),
             (Self::Http, _) if container => Some("an http check runs no container, the controller asks the address"),

@@ -3,8 +3,11 @@
 mod complete;
 mod grant;
 mod offer;
+mod plugins;
 
 pub use complete::{Completion, Ending};
+pub use offer::pull;
+pub use plugins::{plugin_set, plugins, state};
 
 use std::time::Duration;
 

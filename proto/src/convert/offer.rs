@@ -1,6 +1,6 @@
 //! [`Offer`] and what it is made of.
 
-use longshore_core::offer::{Network, Offer, OfferStep, PackageRef, Profile};
+use longshore_core::offer::{Network, Offer, OfferStep, PackageRef, Profile, Pull};
 
 use super::{Error, fence, id};
 use crate::v1;
@@ -19,6 +19,18 @@ fn network(text: &str) -> Result<Network, Error> {
         "longshore" => Ok(Network::Longshore),
         "none" => Ok(Network::None),
         other => Err(Error::value("network", other)),
+    }
+}
+
+/// When an image is pulled, from its word; an older controller says nothing.
+///
+/// # Errors
+/// [`Error::Value`] when it is none of the known ones.
+pub fn pull(text: &str) -> Result<Pull, Error> {
+    match text {
+        "" | "if-not-present" => Ok(Pull::IfNotPresent),
+        "always" => Ok(Pull::Always),
+        other => Err(Error::value("pull", other)),
     }
 }
 
@@ -90,6 +102,8 @@ impl From<OfferStep> for v1::OfferStep {
             network: step.network.as_str().to_owned(),
             mounts: step.mounts,
             pulumi: step.pulumi,
+            pull: step.pull.as_str().to_owned(),
+            image_digest: step.digest.unwrap_or_default(),
         }
     }
 }
@@ -106,6 +120,8 @@ impl TryFrom<v1::OfferStep> for OfferStep {
             image: wire.image,
             mounts: wire.mounts,
             pulumi: wire.pulumi,
+            pull: pull(&wire.pull)?,
+            digest: Some(wire.image_digest).filter(|digest| !digest.is_empty()),
         })
     }
 }

@@ -5,6 +5,7 @@
 mod agent;
 mod deploy;
 mod figure;
+mod plugins;
 mod scale;
 
 use std::io::Write as _;
@@ -21,7 +22,7 @@ const RUNS: usize = 10;
 type Measure = fn(&Bench) -> anyhow::Result<Figure>;
 
 /// Every figure by its name.
-const FIGURES: [(&str, Measure); 12] = [
+const FIGURES: [(&str, Measure); 13] = [
     ("job_wall", deploy::job_wall),
     ("first_log_byte", deploy::first_log_byte),
     ("log_throughput", deploy::log_throughput),
@@ -31,6 +32,7 @@ const FIGURES: [(&str, Measure); 12] = [
     ("scale_deploy", scale::deploy),
     ("scale_explain", scale::explain),
     ("scale_list", scale::list),
+    ("baked_plugins", plugins::baked),
     ("agent_rss_mib", agent::rss),
     ("agent_binary_mib", agent::binary),
     ("agent_idle_cpu_percent", agent::idle_cpu),

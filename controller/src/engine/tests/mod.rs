@@ -18,6 +18,7 @@ mod local;
 mod operations;
 mod people;
 mod plans;
+mod plugins;
 mod releases;
 mod restarts;
 mod rotation;
@@ -258,13 +259,25 @@ struct Sim {
     line: Option<plane::Line>,
     /// It tells digests of images.
     images: bool,
+    /// How far it says that it is with plugins.
+    plugins: Option<longshore_core::plugins::Readiness>,
 }
 
 impl Sim {
     /// One that can do everything but tell digests of images.
     fn new(id: AgentId, slots: u32) -> Self {
         let (boot, plan) = ("boot-1".to_owned(), plans::TEXT.into());
-        Self { id, boot, slots, plans: true, operations: true, plan, line: None, images: false }
+        Self {
+            id,
+            boot,
+            slots,
+            plans: true,
+            operations: true,
+            plan,
+            line: None,
+            images: false,
+            plugins: Some(Default::default()),
+        }
     }
 
     async fn hello(&mut self, engine: &Engine, held: &[Fence]) -> Vec<Verdict> {
@@ -282,6 +295,7 @@ impl Sim {
             images: self.images,
             plans: self.plans,
             operations: self.operations,
+            plugins: self.plugins.clone(),
         };
         let welcome = engine.hello(self.id, hello).await.unwrap();
         self.line = Some(welcome.line);

@@ -44,6 +44,7 @@ fn the_example_of_the_contract_means_what_its_comments_say() {
         timeout: Some(Duration::from_secs(1800)),
         network: Network::Longshore,
         profile: Profile::Standard,
+        pull: Default::default(),
         needs: None,
         group: None,
         when: None,
