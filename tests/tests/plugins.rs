@@ -24,7 +24,11 @@ impl Bare {
         );
         let image = format!("longshore-test/pulumi-bare:{}", std::process::id());
         let baked = format!("{PLUGINS}/{PLUGIN}");
-        let id = docker(&["create", "--entrypoint", "rm", BAKED, "-r", &baked]).ok().text().trim().to_owned();
+        let id = docker(&["create", "--network", "none", "--entrypoint", "rm", BAKED, "-r", &baked])
+            .ok()
+            .text()
+            .trim()
+            .to_owned();
         let _removed = docker(&["start", "-a", &id]).ok();
         let _made = docker(&["commit", "--change", "ENTRYPOINT []", "--change", "CMD [\"pulumi\"]", &id, &image]).ok();
         let _gone = docker(&["rm", &id]).ok();

@@ -1,6 +1,7 @@
-//! What a pool's plugins cost a Pulumi step: against a step whose program needs no plugin at all, turn about.
+//! What a pool's plugins cost a Pulumi step: against the same program in an image that has its provider, in a pool without plugins,
+//! turn about. Nothing is fetched in either, so the difference is the overlay.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use anyhow::Context as _;
 
@@ -34,31 +35,32 @@ pub(super) fn baked(bench: &Bench) -> anyhow::Result<Figure> {
 fn measure(bench: &Bench, folder: &Path) -> anyhow::Result<Figure> {
     let pool = folder.join("pool.toml");
     std::fs::write(&pool, pool_settings()?)?;
-    sh::output(bench.dev.command(&["pool", "apply", "default", "--file", &pool.to_string_lossy()]))?;
-    let berth = "resources:\n  one:\n    type: dock:Berth\n    properties: {name: one, content: x}\nconfig:\n  dock:yard: {value: /longshore/workspace/yard}\n";
-    let with = project(bench, folder, "plugin", berth)?;
-    let without = project(bench, folder, "no-plugin", "outputs: {answer: 42}\n")?;
-    // The first deployment waits until the agent has the plugins.
-    let deploy = |(project, package): &(String, PathBuf)| {
-        let package = package.to_string_lossy().into_owned();
-        wall(bench.dev.command(&["deploy", project, "--env", "dev", "--package", &package, "--wait"]))
+    let (pool, none) = (pool.to_string_lossy().into_owned(), empty(folder)?);
+    let package = program(folder)?;
+    let cached = project(bench, folder, "from-the-pool", BARE)?;
+    let baked = project(bench, folder, "from-the-image", BAKED)?;
+    let deploy = |settings: &str, project: &str| {
+        sh::output(bench.dev.command(&["pool", "apply", "default", "--file", settings]))?;
+        let deploy = || bench.dev.command(&["deploy", project, "--env", "dev", "--package", &package, "--wait"]);
+        // The first one waits until the agent has what the pool says.
+        wall(deploy())?;
+        wall(deploy())
     };
-    deploy(&with)?;
-    let (ours, reference) = in_turn(bench.runs, || deploy(&with), || deploy(&without))?;
+    let (ours, reference) = in_turn(bench.runs, || deploy(&pool, &cached), || deploy(&none, &baked))?;
     Ok(Figure {
         name: "baked_plugins",
         ours,
         reference,
         unit: "ms",
         runs: bench.runs,
-        against: "a Pulumi step whose program needs no plugin",
+        against: "the same program in an image with its provider, in a pool without plugins",
     })
 }
 
 /// An image that has Pulumi and no provider.
 fn bare_image() -> anyhow::Result<()> {
     let made = format!(
-        "set -e; id=$(docker create --entrypoint rm {BAKED} -r {PLUGINS}/{PLUGIN}); docker start -a $id; \
+        "set -e; id=$(docker create --network none --entrypoint rm {BAKED} -r {PLUGINS}/{PLUGIN}); docker start -a $id; \
          docker commit --change 'ENTRYPOINT []' --change 'CMD [\"pulumi\"]' $id {BARE}; docker rm $id"
     );
     sh::output(sh::command("sh", &["-c", &made])).map(drop)
@@ -85,18 +87,25 @@ fn empty(folder: &Path) -> anyhow::Result<String> {
     Ok(path.to_string_lossy().into_owned())
 }
 
-/// Applies a project with one preview, and writes its program.
-fn project(bench: &Bench, folder: &Path, name: &str, program: &str) -> anyhow::Result<(String, PathBuf)> {
-    let package = folder.join(name);
+/// Writes a program with one resource.
+fn program(folder: &Path) -> anyhow::Result<String> {
+    let package = folder.join("program");
     std::fs::create_dir_all(package.join("state"))?;
     std::fs::write(package.join("state/.keep"), "")?;
-    std::fs::write(package.join("Pulumi.yaml"), format!("name: {name}\nruntime: yaml\n{program}"))?;
+    let text = "name: berth\nruntime: yaml\nresources:\n  one:\n    type: dock:Berth\n    properties: {name: one, content: x}\n\
+                config:\n  dock:yard: {value: /longshore/workspace/yard}\n";
+    std::fs::write(package.join("Pulumi.yaml"), text)?;
+    Ok(package.to_string_lossy().into_owned())
+}
+
+/// Applies a project with one preview in an image.
+fn project(bench: &Bench, folder: &Path, name: &str, image: &str) -> anyhow::Result<String> {
     let spec = folder.join(format!("{name}.yaml"));
     let text = format!(
-        "version: 1\nproject: {name}\nenvironments:\n  - name: dev\nsteps:\n  - name: one\n    image: {BARE}\n    network: none\n    \
+        "version: 1\nproject: {name}\nenvironments:\n  - name: dev\nsteps:\n  - name: one\n    image: {image}\n    network: none\n    \
          env: {{PULUMI_CONFIG_PASSPHRASE: bench}}\n    pulumi: {{operation: preview, backend: \"file:///longshore/workspace/state\"}}\n"
     );
     std::fs::write(&spec, text)?;
     sh::output(bench.dev.command(&["apply", "-f", &spec.to_string_lossy()]))?;
-    Ok((name.to_owned(), package))
+    Ok(name.to_owned())
 }
