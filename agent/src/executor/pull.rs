@@ -196,7 +196,7 @@ fn classify(error: &Bollard) -> Failure {
         ("is no image reference; it reads like `name:tag`", Class::Permanent, false)
     } else {
         (
-            "is not on the agent's host and its registry cannot be reached; check the host's network, or load the image there",
+            "was not pulled: its registry cannot be reached; check the host's network, or load the image there",
             Class::Permanent,
             true,
         )

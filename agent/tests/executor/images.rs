@@ -194,7 +194,7 @@ async fn without_the_registry_the_copy_that_the_release_holds_is_used_and_no_oth
     assert_eq!(get(&bench, &held).await.unwrap().0.id, id);
     remove(&bench, &format!("longshore-test/kept:{kept_as}")).await;
     let error = get(&bench, &held).await.unwrap_err().to_string();
-    assert!(error.contains("is not on the agent's host and its registry cannot be reached"), "{error}");
+    assert!(error.contains("was not pulled: its registry cannot be reached"), "{error}");
 }
 
 #[tokio::test]

@@ -116,20 +116,22 @@ async fn from_folder(folder: &Path, plugin: &Plugin, to: &Path) -> Result<Found,
 async fn from_mirror(mirror: &str, plugin: &Plugin, to: &Path) -> Result<Found, String> {
     let url = format!("{}/{}", mirror.trim_end_matches('/'), archive_name(plugin));
     let client = reqwest::Client::builder().connect_timeout(SILENCE).build().map_err(|error| error.to_string())?;
-    let answer = client.get(&url).send().await.map_err(|error| unfetched(&url, &error))?;
+    let answer = client.get(&url).send().await.map_err(|error| unfetched(&url, error))?;
     if !answer.status().is_success() {
         return Err(format!("`{url}` was not fetched: the mirror answered {}", answer.status()));
     }
     let file = to.with_file_name("download.tar.gz");
-    save(answer.bytes_stream().map(|chunk| chunk.map_err(|error| unfetched(&url, &error))), &file).await?;
+    save(answer.bytes_stream().map(|chunk| chunk.map_err(|error| unfetched(&url, error))), &file).await?;
     let found = of_archive(&file, to).await?;
     tasks::blocking(move || std::fs::remove_file(file)).await.map_err(|error| error.to_string())?;
     Ok(found)
 }
 
-fn unfetched(url: &str, error: &reqwest::Error) -> String {
+fn unfetched(url: &str, error: reqwest::Error) -> String {
+    // It would repeat the address.
+    let error = error.without_url();
     let mut text = format!("`{url}` was not fetched");
-    let mut cause: Option<&dyn std::error::Error> = Some(error);
+    let mut cause: Option<&dyn std::error::Error> = Some(&error);
     while let Some(error) = cause {
         text.push_str(": ");
         text.push_str(&error.to_string());
