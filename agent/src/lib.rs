@@ -19,6 +19,7 @@ pub mod host;
 pub mod identity;
 pub mod ledger;
 pub mod lifecycle;
+pub mod registry;
 pub mod retry;
 pub mod session;
 pub mod shipper;

@@ -32,6 +32,8 @@ pub const NOT_STARTED: u8 = 125;
 pub const MAX_HANDOVER: u64 = 24 << 20;
 /// The descriptor number a command finds its event pipe at.
 pub const EVENT_FD: i32 = 3;
+/// Where a pool's plugins are in a container that has them: in an overlay of the step's own, mounted at the parent.
+pub const PLUGINS: &str = "/longshore/pulumi/plugins";
 /// What stands in a log where a secret was.
 pub const MASK: &str = "[secret]";
 
@@ -119,6 +121,9 @@ pub enum Prepare {
         sources: Vec<String>,
         /// Absolute path, made when missing.
         target: String,
+        /// When this directory is there, `target` becomes a link to it, and what it lacks of `sources` is added to it.
+        #[serde(default)]
+        shared: Option<String>,
     },
 }
 

@@ -46,6 +46,8 @@ pub mod lease;
 pub mod offer;
 #[cfg(feature = "domain")]
 pub mod placement;
+#[cfg(feature = "domain")]
+pub mod plugins;
 #[cfg(feature = "spec")]
 pub mod pool;
 #[cfg(feature = "domain")]

@@ -58,6 +58,34 @@ pub struct OfferStep {
     /// What its container may take of the host.
     #[serde(default, skip_serializing_if = "Resources::is_none")]
     pub resources: Resources,
+    /// When the image is asked of its registry.
+    #[serde(default)]
+    pub pull: Pull,
+    /// Digest of the image that the release holds, as an agent's engine has it; `None`: it holds none yet.
+    #[serde(default)]
+    pub digest: Option<String>,
+}
+
+/// When an image is asked of its registry. A reference by digest never is once it is there: it cannot be another image.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Pull {
+    /// Only when the agent's host does not have it.
+    #[default]
+    IfNotPresent,
+    /// Each time, so that a tag that moved is seen and the registry says each time that this agent may have it.
+    Always,
+}
+
+impl Pull {
+    /// The word in files and on the wire.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::IfNotPresent => "if-not-present",
+            Self::Always => "always",
+        }
+    }
 }
 
 /// Executor profile (DESIGN section 5).

@@ -149,6 +149,7 @@ fn bare(name: String, action: Action) -> Step {
         network: crate::spec::Network::default(),
         profile: crate::spec::Profile::default(),
         resources: crate::resources::Resources::default(),
+        pull: crate::offer::Pull::default(),
         needs: None,
         group: None,
         when: None,

@@ -87,6 +87,8 @@ pub struct Candidate {
     pub weakest_profile: Profile,
     /// Container engine answers.
     pub engine: bool,
+    /// Why it has not the pool's plugins ready; none: it has.
+    pub plugins: Option<String>,
     /// Why it declined the last offer; it is asked again when it has said how it is since.
     pub declined: Option<String>,
     /// What it has for all its jobs together.
@@ -121,8 +123,8 @@ pub struct Request<'a> {
 /// Why an agent does not get a job: the predicate's name and the words for people.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Rejection {
-    /// `pool`, `label`, `connected`, `draining`, `version`, `engine`, `quarantined`, `mount`, `profile`, `slots`, `cpus`, `memory`,
-    /// `disk`, `inodes`, `kept` or `declined`.
+    /// `pool`, `label`, `connected`, `draining`, `version`, `engine`, `quarantined`, `mount`, `profile`, `plugins`, `slots`, `cpus`,
+    /// `memory`, `disk`, `inodes`, `kept` or `declined`.
     pub predicate: &'static str,
     /// For people.
     pub message: String,
@@ -158,6 +160,9 @@ pub fn rejections(agent: &Candidate, request: &Request<'_>) -> Vec<Rejection> {
     }
     if let Some(why) = &agent.quarantined {
         found.add("quarantined", why.clone());
+    }
+    if let Some(why) = &agent.plugins {
+        found.add("plugins", why.clone());
     }
     steps(agent, request, &mut found);
     if agent.busy >= agent.slots {

@@ -17,6 +17,7 @@ fn agent(n: u8) -> Candidate {
         mounts: BTreeSet::from(["state".to_owned()]),
         weakest_profile: Profile::Standard,
         engine: true,
+        plugins: None,
         declined: None,
         room: Resources { cpus: Cpus(4_000), memory: Bytes(8 * GIB), disk: Bytes(100 * GIB) },
         reserved: Resources::default(),
@@ -37,6 +38,8 @@ fn step() -> OfferStep {
         network: Network::None,
         mounts: vec!["state".to_owned()],
         pulumi: false,
+        pull: crate::offer::Pull::default(),
+        digest: None,
         resources: Resources::default(),
     }
 }
@@ -56,12 +59,13 @@ fn each_predicate_rejects_alone() {
     type Break = fn(&mut Candidate);
     let low = |what| vec![LowWater { what, left: 1, low: 2, again: 3 }];
     let scarce: [(&str, Scarce); 2] = [("disk", Scarce::Disk), ("inodes", Scarce::Inodes)];
-    let cases: [(&str, Break); 20] = [
+    let cases: [(&str, Break); 21] = [
         ("label", |a| a.labels.clear()),
         ("label", |a| drop(a.labels.insert("zone".to_owned(), "b".to_owned()))),
         ("pool", |a| a.pool = "gpu".to_owned()),
         ("connected", |a| a.connected = false),
         ("draining", |a| a.draining = Some("spot notice".to_owned())),
+        ("plugins", |a| a.plugins = Some("has not all plugins of the pool: 1 of 2".to_owned())),
         ("version", |a| a.ahead = crate::compat::ahead("2.0.0", "1.0.0")),
         ("engine", |a| a.engine = false),
         ("quarantined", |a| a.quarantined = Some("is quarantined".to_owned())),

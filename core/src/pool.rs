@@ -4,7 +4,9 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::offer::Pull;
 use crate::placement::{Placement, Strategy};
+use crate::plugins::{self, Plugin};
 use crate::quarantine;
 use crate::scaling::Settings;
 
@@ -21,6 +23,12 @@ pub struct Pool {
     /// Why no job starts there; what runs goes on. Absent: jobs start.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub paused: Option<String>,
+    /// When images are asked of their registries; a step that says `always` has that anyway.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub pull: Option<Pull>,
+    /// Plugins that every agent has ready before it is given a job.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub plugins: Vec<Plugin>,
     /// How many machines it has is the controller's affair; see `docs/scaling.md`. Absent: nobody's, or somebody else's.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub scaling: Option<Settings>,
@@ -72,7 +80,8 @@ impl Pool {
             let message = "0 would let no job start: leave it out, or pause the pool".to_owned();
             return Err(BadSetting { field: "max_per_project", message });
         }
-        Ok(())
+        plugins::check(&self.plugins)
+            .map_err(|(field, message)| BadSetting { field: "plugins", message: format!("{field}: {message}") })
     }
 
     /// What it says about its jobs' places.
@@ -109,6 +118,18 @@ mod tests {
         assert!(serde_json::from_str::<Pool>(r#"{"placement": "random"}"#).is_err());
         let none = Pool { max_per_project: Some(0), ..Pool::default() };
         assert_eq!(none.check().unwrap_err().field, "max_per_project");
+    }
+
+    #[test]
+    fn plugins_are_looked_at_one_by_one() {
+        let text = r#"{"pull": "always", "plugins": [{"name": "random", "version": "4.16.7", "checksum": "sha256:0", "from": {"folder": "/p"}}]}"#;
+        let pool: Pool = serde_json::from_str(text).unwrap();
+        assert_eq!(pool.pull, Some(Pull::Always));
+        let bad = pool.check().unwrap_err().to_string();
+        assert!(bad.contains("`plugins`: plugins[0].checksum") && bad.contains("64 hex digits"), "{bad}");
+        let unknown =
+            r#"{"plugins": [{"name": "random", "version": "4.16.7", "checksum": "sha256:0", "from": {"url": "/p"}}]}"#;
+        assert!(serde_json::from_str::<Pool>(unknown).is_err());
     }
 
     #[test]

@@ -35,12 +35,14 @@ pub const CAPABILITY_PLANS_V1: &str = "plans-v1";
 pub const CAPABILITY_OPERATIONS_V1: &str = "operations-v1";
 /// What a step leaves as files is kept (`ShipArtifact`).
 pub const CAPABILITY_ARTIFACTS_V1: &str = "artifacts-v1";
+/// A pool's plugins are made ready before jobs are taken (`PluginSet`).
+pub const CAPABILITY_PLUGINS_V1: &str = "plugins-v1";
 /// Runs a container of its own when it is asked to (`Probe`).
 pub const CAPABILITY_PROBE_V1: &str = "probe-v1";
 /// Why and until when an agent drains; `Canceling` and `Drain`.
 pub const CAPABILITY_LEAVING_V1: &str = "leaving-v1";
 /// Every capability of this version, of agent and controller alike.
-pub const CAPABILITIES: [&str; 7] = [
+pub const CAPABILITIES: [&str; 8] = [
     CAPABILITY_STEPS_V1,
     CAPABILITY_IMAGES_V1,
     CAPABILITY_PLANS_V1,
@@ -48,6 +50,7 @@ pub const CAPABILITIES: [&str; 7] = [
     CAPABILITY_ARTIFACTS_V1,
     CAPABILITY_PROBE_V1,
     CAPABILITY_LEAVING_V1,
+    CAPABILITY_PLUGINS_V1,
 ];
 /// Server name in the controller's certificate on the agent plane; agents verify it whatever address they dial.
 pub const SERVER_NAME: &str = "longshore-controller";

@@ -151,7 +151,12 @@ async fn run_as(
         rejoin: config.join.map(|cloud| Rejoin { config: Box::new(config.clone()), cloud }),
     };
     let executor = move |config: &Config| {
-        runtime.reconfigure(config.mounts.clone(), config.limits.clone(), config.weakest_profile);
+        runtime.reconfigure(
+            config.mounts.clone(),
+            config.limits.clone(),
+            config.weakest_profile,
+            config.registries.clone(),
+        );
     };
     let told = Told { executor, about: about_tx, drain_timeout: drain_tx };
     tasks.spawn("reload", reload::follow(hangups, config, reread, told));
@@ -189,5 +194,6 @@ fn settings_of_executor(config: &Config, agent: AgentId, controller: &str) -> ex
         mounts: config.mounts.clone(),
         limits: config.limits.clone(),
         weakest_profile: config.weakest_profile,
+        registries: config.registries.clone(),
     }
 }

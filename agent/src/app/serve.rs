@@ -19,7 +19,7 @@ use crate::lifecycle::scalein::{Leaving, Watcher};
 use crate::retry::Policy;
 use crate::session::{self, About, Client, Contact, Dialer, Link, Setup};
 use crate::status::{self, Facts};
-use crate::supervisor::{Board, Runtime, Shared, Stop, Supervisor};
+use crate::supervisor::{Board, Runtime, Shared, Stop, Supervisor, keep_ready, wanted_before};
 use crate::tasks::Tasks;
 
 /// Leaving may take this long.
@@ -120,13 +120,15 @@ pub async fn serve<R: Runtime>(
         contact: link.contact,
         retry: settings.retry,
         boot_id,
+        plugins: watch::Sender::new(wanted_before(&settings.state_dir)),
     });
-    let mut supervisor = Supervisor::new(shared, tasks.clone(), settings.cancel_grace);
+    let mut supervisor = Supervisor::new(Arc::clone(&shared), tasks.clone(), settings.cancel_grace);
     let inventory = tokio::select! {
         inventory = supervisor.take_stock() => inventory.map_err(Error::system("read the ledger"))?,
         _ = stop.wait_for(|stop| *stop != Stop::Run) => return Ok(()),
     };
     supervisor.resume(inventory).await;
+    tasks.spawn("plugins", keep_ready(shared, settings.state_dir.clone()));
 
     let token = CancellationToken::new();
     let setup = Setup {

@@ -31,6 +31,10 @@ impl Config {
             maybe(&mut taken, &format!("labels.{name}"), self.labels.get(name), next.labels.get(name));
         }
         mounts(&mut taken, &self.mounts, &next.mounts);
+        // Never with its values, although no password stands in them.
+        if self.registries != next.registries {
+            taken.push("`registries`".to_owned());
+        }
         limits(&mut taken, &self.limits, &next.limits);
         differ(&mut later, "controller", &self.controller.to_string(), &next.controller.to_string());
         differ(&mut later, "ca_file", &self.ca_file, &next.ca_file);
@@ -56,6 +60,7 @@ impl Config {
             weakest_profile: next.weakest_profile,
             drain_timeout: next.drain_timeout,
             mounts: next.mounts.clone(),
+            registries: next.registries.clone(),
             limits: Limits { package_cache_bytes: cache, ..next.limits.clone() },
             ..self.clone()
         };
@@ -103,6 +108,7 @@ fn limits(lines: &mut Vec<String>, old: &Limits, new: &Limits) {
     maybe(lines, "limits.reserve_memory_bytes", old_memory, new_memory);
     differ(lines, "limits.disk_low_water_bytes", &old.disk_low_water_bytes, &new.disk_low_water_bytes);
     differ(lines, "limits.inode_low_water", &old.inode_low_water, &new.inode_low_water);
+    differ(lines, "limits.image_cache_bytes", &old.image_cache_bytes, &new.image_cache_bytes);
 }
 
 #[cfg(test)]
@@ -134,6 +140,7 @@ mod tests {
             join: None,
             join_endpoint: None,
             mounts: vec![mount("state", "/a"), mount("old", "/b")],
+            registries: vec![],
             limits: Limits::default(),
         }
     }
@@ -155,6 +162,7 @@ mod tests {
         next.labels = [("disk".to_owned(), "ssd".to_owned())].into();
         next.mounts = vec![mount("state", "/c"), mount("new", "/d")];
         next.weakest_profile = Profile::Locked;
+        next.registries = vec![toml::from_str("host = \"a\"\nhelper = [\"b\"]").unwrap()];
         let change = config().change_to(&next);
         assert_eq!(change.config, next);
         assert_eq!(
@@ -168,6 +176,7 @@ mod tests {
                 "mount `state` is another one",
                 "mount `old` is gone",
                 "mount `new` is new",
+                "`registries`",
                 "`limits.cpus` from nothing to 1.5",
             ]
         );

@@ -13,6 +13,7 @@ use super::span::Span;
 use super::{Address, Config, Error, Metadata};
 use crate::attest::Cloud;
 use crate::executor::{Limits, Mount};
+use crate::registry::Registry;
 
 /// Most jobs at once.
 const MAX_SLOTS: u32 = 256;
@@ -58,6 +59,7 @@ pub(super) struct File {
     join: Option<Cloud>,
     join_endpoint: Option<String>,
     mounts: Option<Vec<Mount>>,
+    registries: Option<Vec<Registry>>,
     limits: PartLimits,
     log: Log,
 }
@@ -89,6 +91,7 @@ struct PartLimits {
     reserve_memory_bytes: Option<u64>,
     disk_low_water_bytes: Option<u64>,
     inode_low_water: Option<u64>,
+    image_cache_bytes: Option<u64>,
 }
 
 impl File {
@@ -121,6 +124,7 @@ impl File {
             join: self.join.or(weaker.join),
             join_endpoint: self.join_endpoint.or(weaker.join_endpoint),
             mounts: self.mounts.or(weaker.mounts),
+            registries: self.registries.or(weaker.registries),
             limits: PartLimits {
                 pids: self.limits.pids.or(weaker.limits.pids),
                 memory_bytes: self.limits.memory_bytes.or(weaker.limits.memory_bytes),
@@ -132,6 +136,7 @@ impl File {
                 reserve_memory_bytes: self.limits.reserve_memory_bytes.or(weaker.limits.reserve_memory_bytes),
                 disk_low_water_bytes: self.limits.disk_low_water_bytes.or(weaker.limits.disk_low_water_bytes),
                 inode_low_water: self.limits.inode_low_water.or(weaker.limits.inode_low_water),
+                image_cache_bytes: self.limits.image_cache_bytes.or(weaker.limits.image_cache_bytes),
             },
         }
     }
@@ -178,6 +183,10 @@ impl File {
         check_mounts(&mounts).map_err(|(field, message)| fault(field, message))?;
         let endpoint = self.join_endpoint.map(|url| url.parse::<longshore_cloud::Endpoint>());
         let join_endpoint = endpoint.transpose().map_err(|error| fault("join_endpoint", error.to_string()))?;
+        let registries = self.registries.unwrap_or_default();
+        for registry in &registries {
+            registry.check().map_err(|(field, message)| fault(field, message))?;
+        }
         Ok(Config {
             controller,
             ca_file: absolute("ca_file", self.ca_file.ok_or_else(|| missing("ca_file"))?)?,
@@ -200,6 +209,7 @@ impl File {
             join: self.join,
             join_endpoint,
             mounts,
+            registries,
             limits,
         })
     }
@@ -233,6 +243,7 @@ impl PartLimits {
             reserve_memory_bytes: self.reserve_memory_bytes,
             disk_low_water_bytes: self.disk_low_water_bytes.unwrap_or(default.disk_low_water_bytes),
             inode_low_water: self.inode_low_water.unwrap_or(default.inode_low_water),
+            image_cache_bytes: self.image_cache_bytes.unwrap_or(default.image_cache_bytes),
         })
     }
 }

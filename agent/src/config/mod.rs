@@ -64,6 +64,8 @@ pub struct Config {
     pub join_endpoint: Option<longshore_cloud::Endpoint>,
     /// Host directories that jobs may ask for by name.
     pub mounts: Vec<Mount>,
+    /// Logins at image registries, the first that is for a host counts.
+    pub registries: Vec<crate::registry::Registry>,
     /// Bounds of one step's container and of the host.
     pub limits: Limits,
 }
@@ -237,10 +239,13 @@ mod tests {
                 &["metadata_endpoint", "http://"],
             ),
             ("[cloud]\nprovider = \"gcp\"\npoll_interval = \"0s\"\n", &["line 6", "cloud.poll_interval"]),
+            ("[[registries]]\nhost = \"ghcr.io\"\n", &["registries", "ghcr.io", "exactly one"]),
+            ("[[registries]]\nhost = \"ghcr.io\"\npassword = \"hunter2\"\n", &["line 6", "password_file"]),
         ];
         for (more, words) in cases {
             let err = load(&format!("{GOOD}{more}"), &[], Flags::default()).unwrap_err();
             for word in words {
+                assert!(!err.contains("hunter2"), "{err}");
                 assert!(err.contains(word), "{more:?}: `{word}` is not in: {err}");
             }
         }

@@ -44,7 +44,10 @@ impl Executor {
             Network::None => None,
         };
         let mnt = self.step_dir(step.fence.attempt, step.offer.index).mnt();
-        let body = settings::step_container(&self.current(), inner.host, step, image, &mnt, network.as_deref())?;
+        let mut body = settings::step_container(&self.current(), inner.host, step, image, &mnt, network.as_deref())?;
+        if let Some(mount) = self.plugins_mount(step).await? {
+            body.host_config.get_or_insert_default().mounts.get_or_insert_default().push(mount);
+        }
         self.create_container(&settings::name(step.fence.attempt, step.offer.index), body, &image.reference).await
     }
 

@@ -1,8 +1,8 @@
 //! What is done to a container that is there: signals, removal, finding it again.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 
-use bollard::models::{ContainerSummary, ContainerSummaryStateEnum};
+use bollard::models::{ContainerSummary, ContainerSummaryStateEnum, Volume};
 use bollard::query_parameters::{
     KillContainerOptionsBuilder, ListContainersOptionsBuilder, ListVolumesOptionsBuilder,
     RemoveContainerOptionsBuilder, RemoveVolumeOptions,
@@ -11,6 +11,9 @@ use longshore_core::id::{AttemptId, JobId};
 
 use super::engine::{is_missing, status};
 use super::{Error, Executor, settings};
+
+/// Label of what belongs to an attempt.
+const ATTEMPT: &str = "longshore.attempt";
 
 /// Whether a signal reached a running container.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -97,8 +100,19 @@ impl Executor {
     /// # Errors
     /// When the engine does not answer or refuses, such as while a container has the volume.
     pub async fn remove_volume(&self, attempt: AttemptId) -> Result<(), Error> {
-        let name = settings::volume(attempt);
-        match self.inner.docker.remove_volume(&name, None::<RemoveVolumeOptions>).await {
+        self.remove_named_volume(&settings::volume(attempt)).await?;
+        // Those of its steps' plugins.
+        for volume in self.volumes().await? {
+            if volume.labels.get(ATTEMPT).is_some_and(|label| *label == attempt.to_string()) {
+                self.remove_named_volume(&volume.name).await?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Removes a volume. One that is gone already is fine.
+    pub(super) async fn remove_named_volume(&self, name: &str) -> Result<(), Error> {
+        match self.inner.docker.remove_volume(name, None::<RemoveVolumeOptions>).await {
             Ok(()) => Ok(()),
             Err(error) if is_missing(&error) => Ok(()),
             Err(error) => Err(self.failed(format!("remove volume `{name}`"), error)),
@@ -121,10 +135,16 @@ impl Executor {
     /// # Errors
     /// When the engine does not answer.
     pub async fn list_volumes(&self) -> Result<Vec<AttemptId>, Error> {
+        let found = self.volumes().await?;
+        let attempts: BTreeSet<AttemptId> =
+            found.iter().filter_map(|volume| volume.labels.get(ATTEMPT)?.parse().ok()).collect();
+        Ok(attempts.into_iter().collect())
+    }
+
+    async fn volumes(&self) -> Result<Vec<Volume>, Error> {
         let options = ListVolumesOptionsBuilder::new().filters(&self.own()).build();
         let found = self.inner.docker.list_volumes(Some(options)).await;
-        let found = found.map_err(|error| self.failed("list its volumes", error))?.volumes.unwrap_or_default();
-        Ok(found.iter().filter_map(|volume| volume.labels.get("longshore.attempt")?.parse().ok()).collect())
+        Ok(found.map_err(|error| self.failed("list its volumes", error))?.volumes.unwrap_or_default())
     }
 
     fn own(&self) -> HashMap<&'static str, Vec<String>> {

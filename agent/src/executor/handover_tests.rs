@@ -22,6 +22,8 @@ fn offer(network: Network) -> Offer {
             mounts: vec![],
             pulumi: true,
             resources: longshore_core::resources::Resources::default(),
+            pull: longshore_core::offer::Pull::default(),
+            digest: None,
         }],
         package: None,
     }
@@ -226,9 +228,10 @@ fn plugins_are_looked_for_where_the_image_says() {
     let orders =
         handover(&Step::of(&offer, 0).unwrap(), &offer, &grant(pulumi_action(Operation::Up, "."), &[]), &image)
             .unwrap();
-    let Prepare::LinkFarm { sources, target } = &orders.prepare[2] else { panic!("{:?}", orders.prepare) };
+    let Prepare::LinkFarm { sources, target, shared } = &orders.prepare[2] else { panic!("{:?}", orders.prepare) };
     assert_eq!(sources, &["/opt/pulumi/plugins", "/root/.pulumi/plugins", "/home/pulumi/.pulumi/plugins"]);
     assert_eq!(target, "/longshore/home/.pulumi/plugins");
+    assert_eq!(shared.as_deref(), Some("/longshore/pulumi/plugins"));
     assert_eq!(
         (value(&orders, "USER"), value(&orders, "PULUMI_DISABLE_AUTOMATIC_PLUGIN_ACQUISITION")),
         (None, Some("true"))

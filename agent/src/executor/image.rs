@@ -1,23 +1,14 @@
-//! Images: a local one is used as it is, else it is pulled, once at a time a reference.
+//! Images: a local one is used as it is, else it is pulled, once at a time a reference; or it is asked of its registry each time.
+//!
+//! Invariants: an image that is not what the release holds is not used in place of one that is; when the registry does not answer,
+//! the copy on this host is used only if its digest is the one that the release holds, and that is said.
 
-use std::collections::HashMap;
-use std::time::Duration;
+use futures_util::future::FutureExt as _;
+use longshore_core::offer::{OfferStep, Pull as Policy};
 
-use bollard::Docker;
-use bollard::errors::Error as Bollard;
-use bollard::query_parameters::CreateImageOptionsBuilder;
-use futures_util::StreamExt as _;
-use futures_util::future::{BoxFuture, FutureExt as _, Shared};
-use tokio::sync::watch;
-
-use super::engine::{detail, is_missing};
+use super::engine::is_missing;
+use super::pull::{self, Failure, Pull};
 use super::{Class, Error, Executor};
-use crate::retry::{Policy, Retry};
-
-/// Tries of one pull. What lasts longer is for a person.
-const TRIES: u32 = 3;
-/// Waits between them.
-const WAITS: Policy = Policy { first: Duration::from_secs(1), most: Duration::from_secs(8) };
 
 /// What the executor knows of an image.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -32,6 +23,29 @@ pub struct Image {
     pub env: Vec<(String, String)>,
 }
 
+/// An image that is needed.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Wanted {
+    /// Reference as the user wrote it.
+    pub reference: String,
+    /// When its registry is asked.
+    pub pull: Policy,
+    /// Digest that the release holds, if it holds one.
+    pub digest: Option<String>,
+}
+
+impl From<&str> for Wanted {
+    fn from(reference: &str) -> Self {
+        Self { reference: reference.to_owned(), ..Self::default() }
+    }
+}
+
+impl From<&OfferStep> for Wanted {
+    fn from(step: &OfferStep) -> Self {
+        Self { reference: step.image.clone(), pull: step.pull, digest: step.digest.clone() }
+    }
+}
+
 /// How far a pull is.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct PullProgress {
@@ -41,24 +55,19 @@ pub struct PullProgress {
     pub current: u64,
     /// Bytes to download, as far as known.
     pub total: u64,
+    /// Something that should be known later too, and not only how far it is.
+    pub note: bool,
 }
 
-/// A pull that everyone who needs the image waits for; whoever is polled drives it.
-#[derive(Clone)]
-pub(super) struct Pull {
-    done: Shared<BoxFuture<'static, Result<(), Failure>>>,
-    progress: watch::Receiver<PullProgress>,
-}
-
-#[derive(Debug, Clone, PartialEq, Eq)]
-struct Failure {
-    cause: String,
-    class: Class,
-    again: bool,
+impl PullProgress {
+    fn note(message: String) -> Self {
+        Self { message, note: true, ..Self::default() }
+    }
 }
 
 impl Executor {
-    /// Makes the step's image present: a local one is used as it is, else it is pulled (once at a time a reference).
+    /// Makes the step's image present: a local one is used as it is unless its registry is to be asked each time, else it is
+    /// pulled (once at a time a reference).
     ///
     /// `progress` is called from this future while a pull runs.
     ///
@@ -66,18 +75,58 @@ impl Executor {
     /// [`Error::Image`] names the reference and why it could not be had; others when the engine does not answer.
     pub async fn prepare_image(
         &self,
-        reference: &str,
+        wanted: &Wanted,
         mut progress: impl FnMut(PullProgress) + Send,
     ) -> Result<Image, Error> {
+        let reference = wanted.reference.as_str();
         let failed =
             |failure: Failure| Error::Image { image: reference.to_owned(), cause: failure.cause, class: failure.class };
         if !is_reference(reference) {
             let cause = "is no image reference; it reads like `name:tag`".to_owned();
-            return Err(failed(Failure { cause, class: Class::Permanent, again: false }));
+            return Err(failed(Failure { cause, class: Class::Permanent, again: false, denied: false }));
         }
-        if let Some(image) = self.local_image(reference).await? {
-            return Ok(image);
+        self.settled().await;
+        let local = self.local_image(reference).await?;
+        let by_digest = reference.contains("@sha256:");
+        if let Some(image) = &local
+            && (wanted.pull == Policy::IfNotPresent || by_digest)
+        {
+            self.used_image(&image.id).await;
+            return Ok(image.clone());
         }
+        match self.pulled(reference, &mut progress).await {
+            Ok(bytes) => {
+                let image = self.local_image(reference).await?.ok_or_else(|| {
+                    let cause = "was pulled and is not there; something removes images on the agent's host".to_owned();
+                    failed(Failure { cause, class: Class::AgentFault, again: false, denied: false })
+                })?;
+                if bytes > 0 {
+                    progress(PullProgress::note(format!(
+                        "pulled image `{reference}`: {} MiB",
+                        bytes.div_ceil(1 << 20)
+                    )));
+                }
+                self.used_image(&image.id).await;
+                Ok(image)
+            }
+            Err(failure) if failure.again => match self.held_image(wanted).await? {
+                Some(image) => {
+                    progress(PullProgress::note(format!(
+                        "the registry of image `{reference}` cannot be reached, so the copy on the agent's host is used: its digest {} is \
+                         the one that the release holds ({})",
+                        image.id, failure.cause
+                    )));
+                    self.used_image(&image.id).await;
+                    Ok(image)
+                }
+                None => Err(failed(without_copy(failure, wanted, local.is_some()))),
+            },
+            Err(failure) => Err(failed(failure)),
+        }
+    }
+
+    /// Waits for the pull of a reference; the bytes that came.
+    async fn pulled(&self, reference: &str, progress: &mut (impl FnMut(PullProgress) + Send)) -> Result<u64, Failure> {
         let Pull { mut done, progress: mut reports } = self.pull(reference).await;
         let ended = loop {
             tokio::select! {
@@ -86,14 +135,18 @@ impl Executor {
             }
         };
         self.inner.pulls.lock().await.retain(|_, pull| pull.done.peek().is_none());
-        ended.map_err(failed)?;
-        self.local_image(reference).await?.ok_or_else(|| {
-            let cause = "was pulled and is not there; something removes images on the agent's host".to_owned();
-            failed(Failure { cause, class: Class::AgentFault, again: false })
-        })
+        ended
     }
 
-    async fn local_image(&self, reference: &str) -> Result<Option<Image>, Error> {
+    /// The copy of this host that has the digest that the release holds.
+    async fn held_image(&self, wanted: &Wanted) -> Result<Option<Image>, Error> {
+        let Some(digest) = wanted.digest.as_deref().filter(|digest| is_digest(digest)) else { return Ok(None) };
+        let found = self.local_image(digest).await?;
+        // The engine looks up what begins with these digits, too.
+        Ok(found.filter(|found| found.id == digest).map(|found| Image { reference: wanted.reference.clone(), ..found }))
+    }
+
+    pub(super) async fn local_image(&self, reference: &str) -> Result<Option<Image>, Error> {
         let found = match self.inner.docker.inspect_image(reference).await {
             Ok(found) => found,
             Err(error) if is_missing(&error) => return Ok(None),
@@ -116,86 +169,30 @@ impl Executor {
         if let Some(running) = pulls.get(reference).filter(|pull| pull.done.peek().is_none()) {
             return running.clone();
         }
-        let (report, progress) = watch::channel(PullProgress::default());
-        let done = pull(self.inner.docker.clone(), reference.to_owned(), report).boxed().shared();
+        let (report, progress) = tokio::sync::watch::channel(PullProgress::default());
+        let done = pull::pull(self.clone(), reference.to_owned(), report).boxed().shared();
         let started = Pull { done, progress };
         pulls.insert(reference.to_owned(), started.clone());
         started
     }
 }
 
-async fn pull(docker: Docker, reference: String, report: watch::Sender<PullProgress>) -> Result<(), Failure> {
-    let mut retry = Retry::new(WAITS);
-    for left in (0..TRIES).rev() {
-        let Err(failure) = pull_once(&docker, &reference, &report).await else {
-            return Ok(());
-        };
-        if !failure.again || left == 0 {
-            return Err(failure);
-        }
-        report.send_replace(PullProgress {
-            message: format!("{}; trying again", failure.cause),
-            ..PullProgress::default()
-        });
-        retry.pause().await;
+/// Says why a copy that may be there is not used.
+fn without_copy(failure: Failure, wanted: &Wanted, local: bool) -> Failure {
+    let why = match (local, &wanted.digest) {
+        (false, _) => return failure,
+        (true, None) => "the release does not hold a digest for it yet".to_owned(),
+        (true, Some(digest)) => format!("it is not the one that the release holds ({digest})"),
+    };
+    Failure {
+        cause: format!("{}; a copy is on the agent's host and is not used, because {why}", failure.cause),
+        ..failure
     }
-    Ok(())
 }
 
-async fn pull_once(docker: &Docker, reference: &str, report: &watch::Sender<PullProgress>) -> Result<(), Failure> {
-    // Without a tag the engine would pull every tag there is.
-    let tagged = reference.contains('@') || reference.rsplit('/').next().is_some_and(|name| name.contains(':'));
-    let from = if tagged { reference.to_owned() } else { format!("{reference}:latest") };
-    let options = CreateImageOptionsBuilder::new().from_image(&from).build();
-    let mut stream = std::pin::pin!(docker.create_image(Some(options), None, None));
-    let mut layers: HashMap<String, (u64, u64)> = HashMap::new();
-    while let Some(info) = stream.next().await {
-        let info = info.map_err(|error| classify(&error))?;
-        if let Some(error) = info.error_detail {
-            return Err(classify(&Bollard::DockerStreamError { error: error.message.unwrap_or_default() }));
-        }
-        let status = info.status.unwrap_or_default();
-        if let (Some(layer), Some(detail), "Downloading") = (&info.id, &info.progress_detail, status.as_str()) {
-            let bytes = |number: Option<i64>| number.and_then(|number| u64::try_from(number).ok()).unwrap_or(0);
-            layers.insert(layer.clone(), (bytes(detail.current), bytes(detail.total)));
-        }
-        let sum = |pick: fn(&(u64, u64)) -> u64| layers.values().map(pick).sum();
-        let (current, total) = (sum(|layer| layer.0), sum(|layer| layer.1));
-        report.send_replace(PullProgress { message: status, current, total });
-    }
-    Ok(())
-}
-
-/// The engine's words for a failed pull, sorted by who can do something about it.
-///
-/// A registry that cannot be reached stays a failure of the step (after the tries here): it is said at once and plainly, instead
-/// of the job going round among agents that mostly share their way to the registry.
-fn classify(error: &Bollard) -> Failure {
-    let Some(text) = detail(error) else {
-        let cause = format!("was not pulled, the container engine broke off: {error}");
-        return Failure { cause, class: Class::AgentFault, again: true };
-    };
-    let has = |words: &[&str]| words.iter().any(|word| text.to_lowercase().contains(word));
-    let (cause, class, again) = if has(&["no space left"]) {
-        ("does not fit: full disk on the agent's host; free some space there", Class::AgentFault, false)
-    } else if has(&["access denied", "unauthorized", "denied", "forbidden", "no basic auth"]) {
-        (
-            "was not found, or the registry denies access to it; check the name and the engine's registry login",
-            Class::Permanent,
-            false,
-        )
-    } else if has(&["not found", "manifest unknown", "does not exist", "no matching manifest"]) {
-        ("was not found, neither on the agent's host nor in the registry; check name and tag", Class::Permanent, false)
-    } else if has(&["invalid reference", "invalid argument"]) {
-        ("is no image reference; it reads like `name:tag`", Class::Permanent, false)
-    } else {
-        (
-            "is not on the agent's host and its registry cannot be reached; check the host's network, or load the image there",
-            Class::Permanent,
-            true,
-        )
-    };
-    Failure { cause: format!("{cause} ({text})"), class, again }
+fn is_digest(text: &str) -> bool {
+    let hex = |hex: &str| hex.len() == 64 && hex.bytes().all(|b| b.is_ascii_hexdigit());
+    text.strip_prefix("sha256:").is_some_and(hex)
 }
 
 /// Whether the text can be sent to the engine as part of a path.
@@ -212,36 +209,6 @@ fn is_reference(text: &str) -> bool {
 mod tests {
     use super::*;
 
-    fn said(message: &str) -> Failure {
-        classify(&Bollard::DockerResponseServerError { status_code: 500, message: message.to_owned() })
-    }
-
-    #[test]
-    fn failures_are_sorted_by_who_can_do_something() {
-        for (message, says, class, again) in [
-            (
-                "pull access denied for x, repository does not exist or may require 'docker login'",
-                "denies access",
-                Class::Permanent,
-                false,
-            ),
-            ("manifest for x:1 not found: manifest unknown", "not found", Class::Permanent, false),
-            (
-                "Get https://registry/v2/: dial tcp: lookup registry: no such host",
-                "cannot be reached",
-                Class::Permanent,
-                true,
-            ),
-            ("toomanyrequests: rate limit", "cannot be reached", Class::Permanent, true),
-            ("write /var/lib/docker/tmp/x: no space left on device", "full disk", Class::AgentFault, false),
-        ] {
-            let failure = said(message);
-            assert!(failure.cause.contains(says) && failure.cause.contains(message), "{failure:?}");
-            assert_eq!((failure.class, failure.again), (class, again), "{message}");
-        }
-        assert_eq!(classify(&Bollard::RequestTimeoutError).class, Class::AgentFault);
-    }
-
     #[test]
     fn references_cannot_reach_other_paths_of_the_engine() {
         for good in ["longshore/tiny:1", "host:5000/a/b@sha256:0", "busybox"] {
@@ -250,5 +217,16 @@ mod tests {
         for bad in ["", "../containers", "a/../b", "a b", "a?x=1", "a#b", "-a", "a%2f", "a//b"] {
             assert!(!is_reference(bad), "{bad}");
         }
+    }
+
+    #[test]
+    fn a_copy_that_is_not_used_is_explained() {
+        let failure = || Failure { cause: "away".to_owned(), class: Class::Permanent, again: true, denied: false };
+        let wanted = |digest: Option<&str>| Wanted { digest: digest.map(str::to_owned), ..Wanted::from("a:1") };
+        assert_eq!(without_copy(failure(), &wanted(None), false).cause, "away");
+        assert!(without_copy(failure(), &wanted(None), true).cause.contains("hold a digest"));
+        assert!(without_copy(failure(), &wanted(Some("sha256:0")), true).cause.contains("(sha256:0)"));
+        assert!(is_digest(&format!("sha256:{}", "a".repeat(64))));
+        assert!(!is_digest("sha256:aa") && !is_digest(&"a".repeat(71)));
     }
 }

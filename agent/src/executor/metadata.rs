@@ -71,19 +71,49 @@ impl Executor {
     async fn run_probe(&self, kind: &str, places: &[SocketAddr]) -> Result<(String, i64), Error> {
         let agent = self.inner.config.agent;
         let (name, image) = (format!("{kind}-{agent}"), format!("{kind}:{agent}"));
+        // One probe at a time: they share an image.
+        let _probing = self.inner.probing.lock().await;
         // Left by a try that was killed.
         self.remove(&name).await?;
         self.import_probe(&image).await?;
         let probed = self.probe(&name, &image, places).await;
         let removed = self.remove(&name).await;
-        match self.inner.docker.remove_image(&image, None::<RemoveImageOptions>, None).await {
+        self.remove_probe(&image).await;
+        let code = probed?;
+        removed?;
+        Ok((name, code))
+    }
+
+    /// Starts a container with a mount, which does nothing and ends; so the engine has mounted it.
+    pub(super) async fn probe_mount(&self, name: &str, mount: bollard::models::Mount) -> Result<(), Error> {
+        let image = format!("{IMAGE}:{}", self.inner.config.agent);
+        let _probing = self.inner.probing.lock().await;
+        self.import_probe(&image).await?;
+        let tried = async {
+            let mut body = settings::probe_container(&self.current(), self.inner.host, &image, "none", &[]);
+            let host = body.host_config.get_or_insert_default();
+            host.mounts = Some(vec![mount]);
+            let id = self.create_container(name, body, &image).await?;
+            let what = format!("run `{name}`");
+            match tokio::time::timeout(WITHIN, self.run_helper(&id)).await {
+                // How it ended says nothing of the mount.
+                Ok(Ok(_)) => Ok(()),
+                Ok(Err(error)) => Err(self.failed(what, error)),
+                Err(_) => Err(Error::Engine { what, detail: format!("it did not end within {} s", WITHIN.as_secs()) }),
+            }
+        }
+        .await;
+        let removed = self.remove(name).await;
+        self.remove_probe(&image).await;
+        tried.and(removed)
+    }
+
+    async fn remove_probe(&self, image: &str) {
+        match self.inner.docker.remove_image(image, None::<RemoveImageOptions>, None).await {
             Ok(_) => {}
             Err(error) if is_missing(&error) => {}
             Err(error) => tracing::warn!(%error, image, "the probe's image was left behind"),
         }
-        let code = probed?;
-        removed?;
-        Ok((name, code))
     }
 
     async fn probe(&self, name: &str, image: &str, places: &[SocketAddr]) -> Result<i64, Error> {

@@ -22,10 +22,13 @@ mod files;
 mod handover;
 mod image;
 mod initbin;
+mod kept;
 pub mod metadata;
 mod network;
 mod owner;
+mod plugins;
 pub mod probe;
+mod pull;
 mod pulumi;
 mod settings;
 mod start;
@@ -43,14 +46,18 @@ use longshore_core::offer::{Offer, OfferStep, Profile};
 use longshore_core::resources::Resources;
 use tokio::sync::Mutex;
 
+use crate::registry::{Logins, Registry};
+
 pub use artifacts::Piece;
 pub use control::{Found, FoundState, Signalled};
 pub use end::End;
 pub use error::{Class, Error};
 pub use files::StepDir;
 pub use handover::handover;
-pub use image::{Image, PullProgress};
+pub use image::{Image, PullProgress, Wanted};
+pub use kept::{Collected, InUse, KeptImages};
 pub use owner::Owner;
+pub use plugins::NotReady;
 pub use watch::SpoolWatch;
 
 /// Longest that the engine may take to begin an answer.
@@ -75,6 +82,8 @@ pub struct Config {
     pub limits: Limits,
     /// Weakest profile a step may ask for.
     pub weakest_profile: Profile,
+    /// Logins at image registries; the first that is for a host counts.
+    pub registries: Vec<Registry>,
 }
 
 /// A host directory that steps may mount by its name.
@@ -116,6 +125,8 @@ pub struct Limits {
     pub disk_low_water_bytes: u64,
     /// Below so many free inodes no more jobs are taken; 0: it is not looked at.
     pub inode_low_water: u64,
+    /// Most bytes of images that this agent has pulled and keeps for later jobs; 0: none is kept.
+    pub image_cache_bytes: u64,
 }
 
 impl Default for Limits {
@@ -131,6 +142,7 @@ impl Default for Limits {
             reserve_memory_bytes: None,
             disk_low_water_bytes: 512 << 20,
             inode_low_water: 1_000,
+            image_cache_bytes: 20 << 30,
         }
     }
 }
@@ -205,7 +217,17 @@ struct Inner {
     /// Id of the network `longshore`, once known.
     network: Mutex<Option<String>>,
     /// Pulls that go on, by reference.
-    pulls: Mutex<HashMap<String, image::Pull>>,
+    pulls: Mutex<HashMap<String, pull::Pull>>,
+    /// Logins at registries, as long as they may be used.
+    logins: Logins,
+    /// Images that this agent has pulled.
+    kept: Mutex<kept::Record>,
+    /// Images that jobs here need.
+    in_use: kept::Uses,
+    /// The pool's plugins, once they are ready.
+    plugins: RwLock<Option<plugins::Set>>,
+    /// Held while a probe's image is there.
+    probing: Mutex<()>,
     /// Who images run as, by image id.
     owners: Mutex<HashMap<String, Owner>>,
 }
@@ -223,6 +245,7 @@ impl Executor {
     /// [`Error::EngineUnreachable`], [`Error::EngineTooOld`], [`Error::File`].
     pub async fn connect(config: Config) -> Result<Self, Error> {
         let init = initbin::lay_out(&config.state_dir)?;
+        let kept = kept::Record::open(&config.state_dir);
         let socket = config.socket.to_string_lossy().into_owned();
         let failed = |error| engine::failed(&config.socket, "say its version".to_owned(), error);
         let docker =
@@ -248,6 +271,11 @@ impl Executor {
             init,
             network: Mutex::default(),
             pulls: Mutex::default(),
+            logins: Logins::default(),
+            kept: Mutex::new(kept),
+            in_use: kept::Uses::default(),
+            plugins: RwLock::default(),
+            probing: Mutex::default(),
             owners: Mutex::default(),
         };
         Ok(Self { inner: Arc::new(inner) })
@@ -259,9 +287,10 @@ impl Executor {
         self.inner.config.agent
     }
 
-    /// Uses other mounts and limits for what is created from now on; containers that are there stay as they are.
-    pub fn reconfigure(&self, mounts: Vec<Mount>, limits: Limits, weakest_profile: Profile) {
-        let next = Config { mounts, limits, weakest_profile, ..self.inner.config.clone() };
+    /// Uses other mounts, limits and registries for what is created from now on; containers that are there stay as they are.
+    pub fn reconfigure(&self, mounts: Vec<Mount>, limits: Limits, weakest_profile: Profile, registries: Vec<Registry>) {
+        let next = Config { mounts, limits, weakest_profile, registries, ..self.inner.config.clone() };
+        self.inner.logins.forget();
         *self.inner.current.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(next);
     }
 

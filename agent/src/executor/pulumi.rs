@@ -7,7 +7,7 @@
 //! other ciphertexts; the secrets in a plan are encrypted with a key from the salt in `Pulumi.STACK.yaml`, which the CLI makes
 //! anew in every workspace that has none.
 
-use longshore_core::init::{Command, EVENT_FD, PlanFile, Prepare, Stdout};
+use longshore_core::init::{Command, EVENT_FD, PLUGINS, PlanFile, Prepare, Stdout};
 use longshore_core::offer::{Network, Offer, Operation, Plan, PulumiAction};
 use longshore_core::stack_lock::NOBODY;
 
@@ -30,7 +30,11 @@ pub(super) fn orders(
 ) -> Result<Orders, Error> {
     let cwd = inside_workspace(&action.dir).map_err(|cause| Error::Step { step: step.offer.name.clone(), cause })?;
     Ok(Orders {
-        prepare: vec![Prepare::LinkFarm { sources: plugin_sources(image), target: format!("{PULUMI_HOME}/plugins") }],
+        prepare: vec![Prepare::LinkFarm {
+            sources: plugin_sources(image),
+            target: format!("{PULUMI_HOME}/plugins"),
+            shared: Some(PLUGINS.to_owned()),
+        }],
         commands: commands(action, keep_state),
         plan: plan(action, &cwd),
         over: action.over.clone(),

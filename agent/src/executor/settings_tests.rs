@@ -21,6 +21,7 @@ fn config() -> Config {
         }],
         limits: Limits::default(),
         weakest_profile: Profile::Standard,
+        registries: vec![],
     }
 }
 
@@ -37,6 +38,8 @@ fn step(profile: Profile, network: Network, mounts: &[&str]) -> Step {
             mounts: mounts.iter().map(|&name| name.to_owned()).collect(),
             pulumi: false,
             resources: Resources::default(),
+            pull: longshore_core::offer::Pull::default(),
+            digest: None,
         },
     }
 }

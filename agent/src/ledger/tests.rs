@@ -18,6 +18,8 @@ fn offer(fill: u8) -> Offer {
         mounts: vec![],
         pulumi: false,
         resources: longshore_core::resources::Resources::default(),
+        pull: longshore_core::offer::Pull::default(),
+        digest: None,
     };
     Offer {
         fence: Fence { attempt: AttemptId::new(at, [fill; 10]), epoch: 1, incarnation: 1 },

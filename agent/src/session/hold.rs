@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use longshore_core::placement::Scarce;
+use longshore_core::plugins::Readiness;
 use longshore_core::time::Timestamp;
 use longshore_proto::v1;
 use longshore_proto::v1::session_request::Message as Up;
@@ -56,6 +57,8 @@ struct Stream {
     said_free: u32,
     /// What there is too little of, as the controller knows it.
     said_low: Vec<Scarce>,
+    /// How far the agent is with plugins, as the controller knows it.
+    said_plugins: Readiness,
 }
 
 /// Opens a stream and holds it to its end.
@@ -94,7 +97,8 @@ async fn open(setup: &mut Setup, ends: &Ends) -> Result<Stream, String> {
     if ends.events.send(event).is_err() {
         return Err("the agent is ending".to_owned());
     }
-    Ok(Stream { up, down, terms, sequence: 0, heard: Instant::now(), said_draining, said_free, said_low })
+    let said_plugins = snapshot.plugins;
+    Ok(Stream { up, down, terms, sequence: 0, heard: Instant::now(), said_draining, said_free, said_low, said_plugins })
 }
 
 fn scarce(snapshot: &Snapshot) -> Vec<Scarce> {
@@ -174,10 +178,14 @@ impl Stream {
     /// Says at once that the agent drains, that there is too little disk, and when its free slots are others than the controller
     /// knows of: the next job waits for a slot, and is offered in vain to one that is still being cleared.
     fn announce(&mut self, setup: &mut Setup) -> Result<(), String> {
-        let (draining, free, low) = {
+        let (draining, free, low, plugins) = {
             let snapshot = setup.snapshot.borrow_and_update();
-            (draining(&snapshot), snapshot.free_slots, scarce(&snapshot))
+            (draining(&snapshot), snapshot.free_slots, scarce(&snapshot), snapshot.plugins.clone())
         };
+        if plugins != self.said_plugins {
+            self.said_plugins = plugins.clone();
+            self.say(Up::Plugins(plugins.into()))?;
+        }
         if draining != self.said_draining
             && let Some((reason, until)) = draining.clone()
         {

@@ -20,8 +20,9 @@ use std::time::Duration;
 
 use longshore_core::fence::Fence;
 use longshore_core::id::AttemptId;
-use longshore_core::offer::{Offer, Profile};
+use longshore_core::offer::{Offer, Profile, Pull};
 use longshore_core::placement::LowWater;
+use longshore_core::plugins::{Plugin, Readiness};
 use longshore_core::resources::{Bytes, Cpus, Resources};
 use longshore_core::time::Timestamp;
 
@@ -33,7 +34,7 @@ pub use log::{LogAcks, LogSender};
 pub use proxy::Error as ProxyError;
 pub use tls::{DialError, Dialer, Error as TlsError};
 
-use crate::executor::Engine;
+use crate::executor::{Engine, KeptImages};
 use crate::host::Facts;
 use crate::water::Marks;
 
@@ -86,6 +87,10 @@ pub struct Snapshot {
     pub engine: Option<Engine>,
     /// What the host has too little of, so that no more offers are taken.
     pub low: Vec<LowWater>,
+    /// How far the agent is with its pool's plugins.
+    pub plugins: Readiness,
+    /// Images that are kept for later jobs, for `status`.
+    pub images: KeptImages,
 }
 
 /// One attempt that the agent holds.
@@ -108,7 +113,11 @@ pub enum Event {
     Welcome {
         /// In the order of the attempts that were reported.
         verdicts: Vec<HeldVerdict>,
+        /// The plugins of the agent's pool; `None`: the controller does not know of them.
+        plugins: Option<Vec<Plugin>>,
     },
+    /// The plugins of the agent's pool are others now.
+    Plugins(Vec<Plugin>),
     /// A job to claim.
     Offer(Box<Offer>),
     /// An offer that this agent cannot read.
@@ -131,6 +140,8 @@ pub enum Event {
         request: u64,
         /// The image.
         reference: String,
+        /// Whether its registry is to be asked.
+        pull: Pull,
     },
     /// The controller wants to know whether a container can be run here.
     Probe {
@@ -224,6 +235,8 @@ pub enum Phase {
     Running,
     /// It has ended, its log is on its way.
     Shipping,
+    /// Nothing that goes on: something for the deployment's timeline.
+    Note,
 }
 
 impl Phase {
@@ -236,6 +249,7 @@ impl Phase {
             Self::Creating => "creating",
             Self::Running => "running",
             Self::Shipping => "shipping",
+            Self::Note => "note",
         }
     }
 }

@@ -33,6 +33,7 @@ pub(super) fn hello(about: &About, snapshot: &Snapshot, facts: Facts) -> Up {
         draining: snapshot.draining.is_some(),
         draining_reason: snapshot.draining.clone().unwrap_or_default(),
         draining_until_us: until(snapshot.until),
+        plugins: Some(snapshot.plugins.clone().into()),
     })
 }
 
@@ -126,7 +127,8 @@ pub(super) fn welcome(welcome: v1::Welcome) -> Result<(Terms, Event), convert::E
         leaving: welcome.capabilities.iter().any(|name| name == CAPABILITY_LEAVING_V1),
     };
     let verdicts = welcome.held.into_iter().map(verdict_on_held).collect::<Result<_, _>>()?;
-    Ok((terms, Event::Welcome { verdicts }))
+    let plugins = welcome.plugins.map(convert::plugins).transpose()?;
+    Ok((terms, Event::Welcome { verdicts, plugins }))
 }
 
 fn verdict_on_held(held: v1::HeldVerdict) -> Result<HeldVerdict, convert::Error> {
@@ -149,6 +151,7 @@ pub(super) fn down(message: Option<Down>) -> Result<Option<Event>, convert::Erro
     Ok(Some(match message {
         // Unknown to this agent: a newer controller's word that needs no answer.
         None | Some(Down::HeartbeatAck(_)) => return Ok(None),
+        Some(Down::Plugins(set)) => Event::Plugins(convert::plugins(set)?),
         Some(Down::Welcome(_)) => return Err(convert::Error::Missing("message: a second welcome came instead")),
         Some(Down::Offer(offer)) => {
             let fence = convert::fence(offer.fence.clone())?;
@@ -161,7 +164,11 @@ pub(super) fn down(message: Option<Down>) -> Result<Option<Event>, convert::Erro
             fence: convert::fence(cancel.fence)?,
             grace: Duration::from_secs(cancel.grace_seconds.into()),
         },
-        Some(Down::ResolveImage(image)) => Event::ResolveImage { request: image.request, reference: image.reference },
+        Some(Down::ResolveImage(image)) => Event::ResolveImage {
+            pull: convert::pull(&image.pull)?,
+            request: image.request,
+            reference: image.reference,
+        },
         Some(Down::Probe(probe)) => Event::Probe { request: probe.request },
         Some(Down::Drain(drain)) => Event::Drain(Some(drain.reason).filter(|reason| !reason.is_empty())),
         Some(Down::Revoke(revoke)) => Event::Revoke { fence: convert::fence(revoke.fence)?, reason: revoke.reason },

@@ -179,6 +179,13 @@ impl Status {
         writeln!(f, "controller    {state} {}{proxy} since {}", live.controller, at(live.since))?;
         writeln!(f, "last heard    {}", at(live.last_heard_at))?;
         writeln!(f, "slots         {}, {} free", live.slots, live.free_slots)?;
+        if live.images.images > 0 {
+            writeln!(f, "images        {} pulled and kept, {} MiB", live.images.images, live.images.bytes >> 20)?;
+        }
+        if !live.plugins.digest.is_empty() {
+            let state = if live.plugins.ready { "ready" } else { "not ready, so no job is taken" };
+            writeln!(f, "plugins       {state}: {}", live.plugins.message)?;
+        }
         if let Some(reason) = &live.draining {
             let until = live.until.map(|until| format!("; this host goes at {until}")).unwrap_or_default();
             writeln!(f, "draining      takes no more jobs: {reason}{until}")?;

@@ -7,6 +7,7 @@ mod keep;
 mod look;
 
 use longshore_core::id::AttemptId;
+use longshore_core::plugins::Readiness;
 use longshore_core::time::Timestamp;
 use serde::{Deserialize, Serialize};
 
@@ -14,6 +15,8 @@ pub use keep::{Facts, clear, keep};
 pub use look::{Left, Status, look, said};
 
 pub use crate::lifecycle::is_running;
+
+use crate::executor::KeptImages;
 
 /// Name of the file in the state directory.
 pub const FILE: &str = "status.json";
@@ -50,6 +53,10 @@ pub struct Live {
     pub free_slots: u32,
     /// Version of the container engine.
     pub engine: Option<String>,
+    /// How far it is with its pool's plugins.
+    pub plugins: Readiness,
+    /// Images that it has pulled and keeps for later jobs.
+    pub images: KeptImages,
     /// What it works on.
     pub jobs: Vec<Job>,
 }

@@ -6,10 +6,11 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use longshore_core::id::AttemptId;
 use longshore_core::placement::LowWater;
+use longshore_core::plugins::Readiness;
 use longshore_core::time::Timestamp;
 use tokio::sync::watch;
 
-use crate::executor::Engine;
+use crate::executor::{Engine, KeptImages};
 use crate::session::{Held, Phase, Snapshot};
 
 /// The board. Clones share it.
@@ -134,6 +135,24 @@ impl Board {
         self.inner.snapshot.send_if_modified(|snapshot| {
             let differs = snapshot.low != low;
             snapshot.low = low;
+            differs
+        });
+    }
+
+    /// So many images are kept for later jobs.
+    pub fn kept_images(&self, kept: KeptImages) {
+        self.inner.snapshot.send_if_modified(|snapshot| {
+            let differs = snapshot.images != kept;
+            snapshot.images = kept;
+            differs
+        });
+    }
+
+    /// The agent is so far with its pool's plugins.
+    pub fn plugins(&self, readiness: Readiness) {
+        self.inner.snapshot.send_if_modified(|snapshot| {
+            let differs = snapshot.plugins != readiness;
+            snapshot.plugins = readiness;
             differs
         });
     }

@@ -12,6 +12,7 @@ mod board;
 mod deadlines;
 mod follow;
 mod package;
+mod plugins;
 mod prepare;
 mod recover;
 mod reporter;
@@ -25,14 +26,17 @@ use std::time::Duration;
 use longshore_core::fence::Fence;
 use longshore_core::id::AttemptId;
 use longshore_core::offer::Offer;
+use longshore_core::plugins::Plugin;
 use tokio::sync::{mpsc, watch};
 use tracing::Instrument as _;
 
 pub use board::{Board, Phases, Slot};
 pub use deadlines::{deadlines, refresh_every};
+pub use plugins::{keep_ready, wanted_before};
 pub use runtime::Runtime;
 
 use crate::cache::Packages;
+use crate::executor::{InUse, Wanted};
 use crate::ledger::{Entry, Ledger};
 use crate::lifecycle::scalein::Leaving;
 use crate::retry::Policy;
@@ -61,6 +65,8 @@ pub struct Shared<R> {
     pub retry: Policy,
     /// Boot id of the host.
     pub boot_id: String,
+    /// controller --plugins of the pool--> whoever makes them ready
+    pub plugins: watch::Sender<Vec<Plugin>>,
 }
 
 /// What the controller wants of an attempt.
@@ -168,7 +174,10 @@ impl<R: Runtime> Supervisor<R> {
                     Some(event) => self.handle(event),
                     None => return,
                 },
-                Some(attempt) = self.ended_rx.recv() => drop(self.handles.remove(&attempt)),
+                Some(attempt) = self.ended_rx.recv() => {
+                    self.handles.remove(&attempt);
+                    self.collect_images();
+                }
                 changed = stop.changed() => if changed.is_err() { return },
                 () = crate::tasks::changed(&mut leaving) => {
                     let leaving = leaving.borrow_and_update().clone();
@@ -184,11 +193,15 @@ impl<R: Runtime> Supervisor<R> {
 
     fn handle(&mut self, event: Event) {
         match event {
-            Event::Welcome { verdicts } => {
+            Event::Welcome { verdicts, plugins } => {
                 // Said anew after it, if it still is so.
                 self.shared.board.told(None);
                 verdicts.into_iter().for_each(|verdict| self.verdict(verdict));
+                if let Some(plugins) = plugins {
+                    self.want_plugins(plugins);
+                }
             }
+            Event::Plugins(plugins) => self.want_plugins(plugins),
             Event::Offer(offer) => self.offer(*offer),
             Event::BadOffer { fence, reason } => self.decline(fence, format!("the offer cannot be read: {reason}")),
             Event::Cancel { fence, grace } => {
@@ -198,17 +211,19 @@ impl<R: Runtime> Supervisor<R> {
                 tracing::info!(reason, "told by the controller whether jobs are to be taken");
                 self.shared.board.told(reason);
             }
-            Event::ResolveImage { request, reference } => self.resolve_image(request, reference),
+            Event::ResolveImage { request, reference, pull } => {
+                self.resolve_image(request, Wanted { reference, pull, digest: None });
+            }
             Event::Probe { request } => self.probe(request),
             Event::Revoke { fence, reason } => self.order(fence.attempt, |orders| orders.revoked = Some(reason)),
         }
     }
 
     /// Makes an image present and says which one it is.
-    fn resolve_image(&self, request: u64, reference: String) {
+    fn resolve_image(&self, request: u64, wanted: Wanted) {
         let shared = Arc::clone(&self.shared);
         self.tasks.spawn("image", async move {
-            let image = shared.runtime.prepare_image(&reference, |_| {}).await;
+            let image = shared.runtime.prepare_image(&wanted, |_| {}).await;
             let digest = image.map(|image| image.id).map_err(|error| error.full());
             shared.outlet.say(Message::Image { request, digest });
         });
@@ -220,6 +235,24 @@ impl<R: Runtime> Supervisor<R> {
         self.tasks.spawn("probe", async move {
             let error = shared.runtime.probe().await.err().map(|error| error.full());
             shared.outlet.say(Message::Probed { request, error });
+        });
+    }
+
+    /// The pool's plugins are these from now on.
+    fn want_plugins(&self, plugins: Vec<Plugin>) {
+        self.shared.plugins.send_if_modified(|wanted| {
+            let differs = *wanted != plugins;
+            *wanted = plugins;
+            differs
+        });
+    }
+
+    /// Looks for images that can go: all over the budget when nothing runs, else only when the disk is short.
+    pub(super) fn collect_images(&self) {
+        let (shared, idle) = (Arc::clone(&self.shared), self.handles.is_empty());
+        self.tasks.spawn("images", async move {
+            let collected = shared.runtime.collect_images(idle).await;
+            shared.board.kept_images(collected.kept);
         });
     }
 
@@ -293,8 +326,9 @@ impl<R: Runtime> Supervisor<R> {
         let attempt = offer.fence.attempt;
         let (handle, orders) = watch::channel(Orders::default());
         self.handles.insert(attempt, handle);
+        let uses = self.shared.runtime.uses(&offer.steps);
         let task = Attempt::new(Arc::clone(&self.shared), offer, orders);
-        let end = EndOfAttempt { attempt, ended: self.ended_tx.clone(), _slot: slot };
+        let end = EndOfAttempt { attempt, ended: self.ended_tx.clone(), _slot: slot, _uses: uses };
         // Every line of it says what it is of. The step is the one that is worked on.
         let span = task.span();
         let work = async move {
@@ -320,6 +354,7 @@ struct EndOfAttempt {
     attempt: AttemptId,
     ended: mpsc::UnboundedSender<AttemptId>,
     _slot: Slot,
+    _uses: InUse,
 }
 
 impl Drop for EndOfAttempt {

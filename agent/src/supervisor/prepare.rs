@@ -14,7 +14,7 @@ use super::deadlines::{deadlines, micros};
 use super::package;
 use super::reporter::Reporter;
 use super::{Orders, Runtime};
-use crate::executor::{Class, Created, Error as ExecutorError, Image, Step};
+use crate::executor::{Class, Created, Error as ExecutorError, Image, Step, Wanted};
 use crate::ledger::{Intent, Started};
 use crate::retry::Retry;
 use crate::session::{Ending, Error as CallError, Phase, Start, Verdict};
@@ -100,9 +100,12 @@ impl<R: Runtime> Attempt<R> {
         let began = crate::clock::now();
         let image = async {
             let progress = |progress: crate::executor::PullProgress| {
+                if progress.note {
+                    return reporter.note(&progress.message);
+                }
                 reporter.say(Phase::Pulling, &progress.message, progress.current, progress.total);
             };
-            let image = runtime.prepare_image(reference, progress).await.map_err(Fault::Executor);
+            let image = runtime.prepare_image(&Wanted::from(&step.offer), progress).await.map_err(Fault::Executor);
             self.times.note("image", began);
             image
         };

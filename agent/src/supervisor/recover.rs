@@ -57,6 +57,7 @@ impl<R: Runtime> Supervisor<R> {
         let strays: Vec<_> = containers.into_iter().filter(|found| !known.contains(&found.attempt)).collect();
         self.stop_strays(&strays).await;
         self.remove_stray_volumes(&known).await;
+        self.collect_images();
     }
 
     /// Stops containers that the ledger knows nothing of: the state directory was lost or set aside, and with it their log

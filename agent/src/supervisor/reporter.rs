@@ -38,12 +38,21 @@ impl Reporter {
             *last = Some((phase, now));
         }
         self.board.reach(self.fence.attempt, phase);
-        let message = message.to_owned();
+        self.send(phase, message, current, total);
+    }
+
+    /// Says what should be known later too: it goes into the deployment's timeline.
+    pub(super) fn note(&self, message: &str) {
+        tracing::info!(attempt = %self.fence.attempt, step = self.step, message, "noted");
+        self.send(Phase::Note, message, 0, 0);
+    }
+
+    fn send(&self, phase: Phase, message: &str, current: u64, total: u64) {
         self.outlet.say(Message::Progress(Progress {
             fence: self.fence,
             step: self.step,
             phase,
-            message,
+            message: message.to_owned(),
             current,
             total,
         }));
@@ -66,6 +75,8 @@ mod tests {
         for current in 0..1_000 {
             reporter.say(Phase::Pulling, "layer", current, 1_000);
         }
+        reporter.note("said whenever it comes");
+        reporter.note("and again");
         reporter.say(Phase::Creating, "", 0, 0);
         tokio::time::advance(PACE).await;
         reporter.say(Phase::Creating, "", 0, 0);
@@ -76,6 +87,9 @@ mod tests {
         assert_eq!(board.phases().borrow().get(&fence.attempt), Some(&Phase::Creating));
         board.release(fence.attempt);
         assert!(board.phases().borrow().is_empty());
-        assert_eq!(phases, [(Phase::Pulling, 0), (Phase::Creating, 0), (Phase::Creating, 0)]);
+        assert_eq!(
+            phases,
+            [(Phase::Pulling, 0), (Phase::Note, 0), (Phase::Note, 0), (Phase::Creating, 0), (Phase::Creating, 0)]
+        );
     }
 }

@@ -6,12 +6,14 @@ use std::path::Path;
 
 use longshore_core::id::AttemptId;
 use longshore_core::init::control::Deadlines;
-use longshore_core::offer::{Grant, Offer};
+use longshore_core::offer::{Grant, Offer, OfferStep};
+use longshore_core::plugins::Plugin;
 
 use tokio::sync::mpsc;
 
 use crate::executor::{
-    self, Created, End, Engine, Error, Executor, Found, Image, Piece, PullProgress, Signalled, SpoolWatch, Step,
+    self, Collected, Created, End, Engine, Error, Executor, Found, Image, InUse, NotReady, Piece, PullProgress,
+    Signalled, SpoolWatch, Step, Wanted,
 };
 use crate::shipper::Growth;
 
@@ -31,9 +33,19 @@ pub trait Runtime: Clone + Send + Sync + 'static {
     /// Makes an image present.
     fn prepare_image(
         &self,
-        reference: &str,
+        wanted: &Wanted,
         progress: impl FnMut(PullProgress) + Send,
     ) -> impl Future<Output = Result<Image, Error>> + Send;
+    /// Keeps the images of these steps from being removed for as long as the answer is there.
+    fn uses(&self, steps: &[OfferStep]) -> InUse;
+    /// Removes images that are kept and not needed, as far as they take more room than they may.
+    fn collect_images(&self, idle: bool) -> impl Future<Output = Collected> + Send;
+    /// Makes a pool's plugins ready for steps that are created from now on.
+    fn warm_plugins(
+        &self,
+        plugins: &[Plugin],
+        report: impl Fn(String) + Send + Sync,
+    ) -> impl Future<Output = Result<(), NotReady>> + Send;
     /// Makes a step's container, not started, with its spool and control file.
     fn create(&self, step: &Step, image: &Image) -> impl Future<Output = Result<Created, Error>> + Send;
     /// Makes the workspace ready.
@@ -105,8 +117,17 @@ impl Runtime for Executor {
     async fn list_volumes(&self) -> Result<Vec<AttemptId>, Error> {
         Self::list_volumes(self).await
     }
-    async fn prepare_image(&self, reference: &str, progress: impl FnMut(PullProgress) + Send) -> Result<Image, Error> {
-        Self::prepare_image(self, reference, progress).await
+    async fn prepare_image(&self, wanted: &Wanted, progress: impl FnMut(PullProgress) + Send) -> Result<Image, Error> {
+        Self::prepare_image(self, wanted, progress).await
+    }
+    fn uses(&self, steps: &[OfferStep]) -> InUse {
+        Self::uses(self, steps)
+    }
+    async fn collect_images(&self, idle: bool) -> Collected {
+        Self::collect_images(self, idle).await
+    }
+    async fn warm_plugins(&self, plugins: &[Plugin], report: impl Fn(String) + Send + Sync) -> Result<(), NotReady> {
+        Self::warm_plugins(self, plugins, report).await
     }
     async fn create(&self, step: &Step, image: &Image) -> Result<Created, Error> {
         Self::create(self, step, image).await

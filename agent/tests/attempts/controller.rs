@@ -66,6 +66,8 @@ pub(crate) struct State {
     pub(crate) left: bool,
     /// Seconds between heartbeats; zero: one.
     pub(crate) heartbeat_seconds: u32,
+    /// Plugins of the pool, said in a welcome.
+    pub(crate) plugins: Vec<longshore_core::plugins::Plugin>,
 }
 
 pub(crate) struct Controller {
@@ -357,6 +359,7 @@ impl AgentPlane for Plane {
                 max_disconnected_seconds: 60,
                 controller_id: "ctl".to_owned(),
                 held: hello.held.iter().map(verdict).collect(),
+                plugins: Some(longshore_proto::convert::plugin_set(&state.plugins)),
             }
         };
         down_tx.try_send(Ok(v1::SessionResponse { message: Some(Down::Welcome(welcome)) })).unwrap();

@@ -11,6 +11,7 @@ mod ends;
 mod engine;
 mod leaving;
 mod log_lines;
+mod plugins;
 mod proxies;
 mod reload;
 mod restarts;

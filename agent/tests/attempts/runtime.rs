@@ -8,7 +8,8 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use longshore_agent::executor::{
-    Class, Created, End, Engine, Error, Found, FoundState, Image, Owner, Piece, PullProgress, Signalled, Step,
+    Class, Collected, Created, End, Engine, Error, Found, FoundState, Image, InUse, NotReady, Owner, Piece,
+    PullProgress, Signalled, Step, Wanted,
 };
 use longshore_agent::shipper::Growth;
 use longshore_agent::supervisor::Runtime;
@@ -17,7 +18,8 @@ use longshore_core::fence::Fence;
 use longshore_core::id::AttemptId;
 use longshore_core::init::ExitRecord;
 use longshore_core::init::control::Deadlines;
-use longshore_core::offer::{Grant, Offer};
+use longshore_core::offer::{Grant, Offer, OfferStep};
+use longshore_core::plugins::Plugin;
 use longshore_core::spool::{Header, Stream};
 use tokio::sync::{mpsc, watch};
 
@@ -48,6 +50,8 @@ pub(crate) struct FakeRuntime {
     pub(crate) images: watch::Sender<bool>,
     /// Why no container can be run, if so.
     pub(crate) ill: Arc<Mutex<Option<String>>>,
+    /// What becomes of plugins; nothing: it is not known yet.
+    pub(crate) plugins: watch::Sender<Option<Result<(), NotReady>>>,
 }
 
 impl FakeRuntime {
@@ -62,6 +66,7 @@ impl FakeRuntime {
             breaks: Arc::default(),
             images: watch::Sender::new(true),
             ill: Arc::default(),
+            plugins: watch::Sender::new(None),
         }
     }
 
@@ -190,9 +195,10 @@ impl Runtime for FakeRuntime {
     }
     async fn prepare_image(
         &self,
-        reference: &str,
+        wanted: &Wanted,
         mut progress: impl FnMut(PullProgress) + Send,
     ) -> Result<Image, Error> {
+        let reference = wanted.reference.as_str();
         progress(PullProgress::default());
         self.images.subscribe().wait_for(|there| *there).await.unwrap();
         if reference == "missing:1" {
@@ -203,6 +209,20 @@ impl Runtime for FakeRuntime {
             });
         }
         Ok(Image { reference: reference.to_owned(), id: "sha256:1".to_owned(), user: String::new(), env: vec![] })
+    }
+    fn uses(&self, _: &[OfferStep]) -> InUse {
+        InUse::default()
+    }
+    async fn collect_images(&self, _: bool) -> Collected {
+        Collected::default()
+    }
+    async fn warm_plugins(&self, plugins: &[Plugin], report: impl Fn(String) + Send + Sync) -> Result<(), NotReady> {
+        if plugins.is_empty() {
+            return Ok(());
+        }
+        report("on their way".to_owned());
+        let done = self.plugins.subscribe().wait_for(Option::is_some).await.unwrap().clone();
+        done.unwrap_or(Ok(()))
     }
     async fn create(&self, step: &Step, _: &Image) -> Result<Created, Error> {
         let id = name(step.fence.attempt, step.offer.index);

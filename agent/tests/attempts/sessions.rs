@@ -70,7 +70,7 @@ async fn the_digest_of_an_image_is_told_when_it_is_asked_for() {
     let mut world = World::new().await;
     let ask = |request, reference: &str| {
         let reference = reference.to_owned();
-        v1::session_response::Message::ResolveImage(v1::ResolveImage { request, reference })
+        v1::session_response::Message::ResolveImage(v1::ResolveImage { request, reference, pull: String::new() })
     };
     let told = |seen: &Seen| match seen {
         Seen::Said(v1::session_request::Message::ImageResolved(told)) => Some(told.clone()),

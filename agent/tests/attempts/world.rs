@@ -53,6 +53,8 @@ pub(crate) fn offer(fill: u8, steps: u32) -> Offer {
         mounts: vec![],
         pulumi: false,
         resources: Resources::default(),
+        pull: longshore_core::offer::Pull::default(),
+        digest: None,
     };
     Offer {
         fence: Fence { attempt: AttemptId::new(at, [fill; 10]), epoch: 1, incarnation: 1 },

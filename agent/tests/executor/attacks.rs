@@ -6,7 +6,7 @@ use std::path::Path;
 use std::process::Command;
 
 use bollard::query_parameters::ListContainersOptionsBuilder;
-use longshore_agent::executor::Limits;
+use longshore_agent::executor::{Limits, Wanted};
 use longshore_core::init::control::Deadlines;
 use longshore_core::offer::{Network, Profile};
 
@@ -109,7 +109,7 @@ async fn a_job_reaches_neither_the_engine_nor_the_host_nor_another_job() {
 async fn what_stands_in_names_images_and_variables_is_never_an_option() {
     let bench = Bench::new().await;
     for image in ["--privileged", "-v /:/host tiny", "tiny\n--pid=host", "tiny --network host", "../containers/x"] {
-        assert!(bench.executor.prepare_image(image, |_| ()).await.is_err(), "{image}");
+        assert!(bench.executor.prepare_image(&Wanted::from(image), |_| ()).await.is_err(), "{image}");
     }
     let odd = "a=b\n--privileged=true\nLD_AUDIT=/x";
     let mut one =

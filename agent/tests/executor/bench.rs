@@ -57,6 +57,8 @@ pub(crate) struct Plan {
     pub(crate) env: Vec<(&'static str, String)>,
     pub(crate) secrets: Vec<String>,
     pub(crate) package: Option<PathBuf>,
+    /// The step is one of Pulumi, which gets the pool's plugins.
+    pub(crate) pulumi: bool,
 }
 
 pub(crate) fn plan(image: &'static str, script: &str) -> Plan {
@@ -70,6 +72,7 @@ pub(crate) fn plan(image: &'static str, script: &str) -> Plan {
         env: vec![],
         secrets: vec![],
         package: None,
+        pulumi: false,
     }
 }
 
@@ -102,6 +105,7 @@ impl Bench {
             }],
             limits,
             weakest_profile: Profile::Standard,
+            registries: vec![],
         };
         let executor = Executor::connect(config.clone()).await;
         let executor = executor.unwrap_or_else(|error| panic!("these tests need a container engine: {}", error.full()));
@@ -147,11 +151,13 @@ impl Bench {
             profile: plan.profile,
             network: plan.network,
             mounts: plan.mounts.clone(),
-            pulumi: false,
+            pulumi: plan.pulumi,
             resources: longshore_core::resources::Resources::default(),
+            pull: longshore_core::offer::Pull::default(),
+            digest: None,
         });
         let step = Step::of(&attempt.offer, plan.index).unwrap();
-        let image = self.executor.prepare_image(plan.image, |_| ()).await?;
+        let image = self.executor.prepare_image(&plan.image.into(), |_| ()).await?;
         let created = self.executor.create(&step, &image).await?;
         self.executor.prepare_workspace(&step, &created, plan.package.as_deref()).await?;
         Ok((step, image, created))
@@ -237,6 +243,13 @@ impl Bench {
             })
             .await;
         }
+    }
+
+    /// An image that has a folder of the host at `/baked`.
+    pub(crate) async fn image_with(&self, folder: &Path) -> String {
+        let image = format!("longshore-test/baked:{}", clock::nonce());
+        self.import(&image, &["CMD x"], |tar| tar.append_dir_all("baked", folder).unwrap()).await;
+        image
     }
 
     async fn import(&self, name: &str, changes: &[&str], fill: impl Fn(&mut tar::Builder<Vec<u8>>)) {

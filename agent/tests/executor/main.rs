@@ -7,9 +7,12 @@
 mod artifacts;
 mod attacks;
 mod bench;
+mod distribution;
 mod ends;
 mod engine;
+mod images;
 mod isolation;
 mod outputs;
+mod plugins;
 mod prepare;
 mod registry;

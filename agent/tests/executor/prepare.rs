@@ -10,10 +10,10 @@ use crate::bench::{Bench, SCRATCH, TINY, TINY_1234, TINY_NAMED, add, package, pl
 #[tokio::test]
 async fn a_missing_image_is_an_error_that_names_it() {
     let bench = Bench::new().await;
-    let error = bench.executor.prepare_image("longshore-test/not-there:1", |_| ()).await.unwrap_err();
+    let error = bench.executor.prepare_image(&"longshore-test/not-there:1".into(), |_| ()).await.unwrap_err();
     assert_eq!(error.class(), Class::Permanent);
     assert!(error.to_string().contains("longshore-test/not-there:1") && !error.may_have_run(), "{error}");
-    let error = bench.executor.prepare_image("../containers/json", |_| ()).await.unwrap_err();
+    let error = bench.executor.prepare_image(&"../containers/json".into(), |_| ()).await.unwrap_err();
     assert!(error.to_string().contains("no image reference"), "{error}");
 }
 
@@ -28,6 +28,7 @@ async fn an_engine_that_is_not_there_is_named() {
         mounts: vec![],
         limits: Limits::default(),
         weakest_profile: Profile::Standard,
+        registries: vec![],
     };
     let error = longshore_agent::executor::Executor::connect(config).await.unwrap_err();
     assert!(matches!(error, Error::EngineUnreachable { .. }) && error.full().contains("none.sock"), "{}", error.full());
@@ -162,7 +163,7 @@ async fn other_mounts_and_limits_count_for_what_is_created_afterwards() {
     let mut plan = plan(TINY, "true");
     plan.mounts = vec!["state".to_owned()];
     bench.created(&mut bench.attempt(), &plan).await.unwrap();
-    bench.executor.reconfigure(vec![], Limits { pids: 77, ..Limits::default() }, Profile::Standard);
+    bench.executor.reconfigure(vec![], Limits { pids: 77, ..Limits::default() }, Profile::Standard, vec![]);
     let error = bench.created(&mut bench.attempt(), &plan).await.unwrap_err().to_string();
     assert!(error.contains("`state`") && error.contains("it has: none"), "{error}");
     plan.mounts = vec![];

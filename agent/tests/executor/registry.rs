@@ -62,7 +62,7 @@ fn answer(stream: &TcpStream, status: &str, code: &str, count: &AtomicUsize) {
 }
 
 async fn refused(bench: &Bench, image: &str) -> String {
-    let error = bench.executor.prepare_image(image, |_| ()).await.unwrap_err();
+    let error = bench.executor.prepare_image(&image.into(), |_| ()).await.unwrap_err();
     assert!(matches!(error, Error::Image { .. }) && error.class() == Class::Permanent, "{error}");
     assert!(error.to_string().contains(image), "{error}");
     error.to_string()
@@ -88,7 +88,11 @@ async fn a_registry_that_cannot_be_reached_is_tried_again_and_said() {
     let closed = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
     let mut reports = Vec::new();
     let image = format!("{closed}/longshore-test/away:1");
-    let error = bench.executor.prepare_image(&image, |progress| reports.push(progress.message)).await.unwrap_err();
+    let error = bench
+        .executor
+        .prepare_image(&image.as_str().into(), |progress| reports.push(progress.message))
+        .await
+        .unwrap_err();
     assert!(error.to_string().contains("cannot be reached") && error.to_string().contains(&image), "{error}");
     assert!(reports.iter().any(|report| report.contains("trying again")), "{reports:?}");
 }

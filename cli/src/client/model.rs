@@ -82,6 +82,9 @@ pub struct Step {
     pub resources: Option<Map<String, Value>>,
     /// Plugins its tool had to download.
     pub plugin_downloads: Option<u64>,
+    /// Providers that were used and had not to be fetched.
+    #[serde(default)]
+    pub plugin_hits: Option<u64>,
     /// The deployment that it began.
     pub child: Option<String>,
     /// What it left as files.

@@ -104,8 +104,11 @@ pub(super) fn details(deployment: &Deployment, paint: Paint) -> String {
         if let Some(child) = &step.child {
             let _never_fails = write!(text, "\n{}: is deployment {}", step.name, one_line(child));
         }
-        if let Some(downloads) = step.plugin_downloads.filter(|downloads| *downloads > 0) {
-            let _never_fails = write!(text, "\n{}: {downloads} plugins were downloaded", step.name);
+        let downloads = step.plugin_downloads.unwrap_or(0);
+        if downloads > 0 {
+            let found = step.plugin_hits.filter(|hits| *hits > 0).map(|hits| format!(", {hits} were there"));
+            let _never_fails =
+                write!(text, "\n{}: {downloads} plugins were downloaded{}", step.name, found.unwrap_or_default());
         }
         let files = step.artifacts.as_ref().filter(|files| files.kept + files.left_out > 0);
         if let Some(files) = files {

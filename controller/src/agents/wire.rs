@@ -8,7 +8,7 @@ use longshore_core::time::Timestamp;
 use longshore_proto::convert::{self, fence};
 use longshore_proto::{
     CAPABILITIES, CAPABILITY_IMAGES_V1, CAPABILITY_LEAVING_V1, CAPABILITY_OPERATIONS_V1, CAPABILITY_PLANS_V1,
-    CAPABILITY_PROBE_V1, v1,
+    CAPABILITY_PLUGINS_V1, CAPABILITY_PROBE_V1, v1,
 };
 use serde_json::json;
 use v1::session_response::Message as Down;
@@ -63,6 +63,7 @@ pub(super) fn hello(wire: v1::Hello) -> Result<Hello, convert::Error> {
         plans: can(CAPABILITY_PLANS_V1),
         operations: can(CAPABILITY_OPERATIONS_V1),
         probes: can(CAPABILITY_PROBE_V1),
+        plugins: can(CAPABILITY_PLUGINS_V1).then(|| wire.plugins.map(convert::state).unwrap_or_default()),
         boot_id: wire.boot_id,
         instance: wire.instance_id,
         slots: wire.slots,
@@ -126,6 +127,7 @@ pub(super) fn welcome(welcome: &Welcome) -> v1::SessionResponse {
         max_disconnected_seconds: seconds(welcome.max_disconnected),
         controller_id: welcome.controller.to_string(),
         held: welcome.verdicts.iter().map(verdict).collect(),
+        plugins: Some(convert::plugin_set(&welcome.plugins)),
     }))
 }
 
@@ -148,7 +150,10 @@ pub(super) fn to_agent(message: ToAgent) -> v1::SessionResponse {
     down(match message {
         ToAgent::Offer(offer) => Down::Offer((*offer).into()),
         ToAgent::Cancel { fence, grace_seconds } => Down::Cancel(cancel(fence, grace_seconds)),
-        ToAgent::ResolveImage { request, reference } => Down::ResolveImage(v1::ResolveImage { request, reference }),
+        ToAgent::ResolveImage { request, reference, pull } => {
+            Down::ResolveImage(v1::ResolveImage { request, reference, pull: pull.as_str().to_owned() })
+        }
+        ToAgent::Plugins(plugins) => Down::Plugins(convert::plugin_set(&plugins)),
         ToAgent::Probe { request } => Down::Probe(v1::Probe { request }),
         ToAgent::Drain { reason } => Down::Drain(v1::Drain { reason }),
         ToAgent::Revoke { fence, reason } => Down::Revoke(v1::Revoke { fence: Some(fence.into()), reason }),
@@ -199,6 +204,7 @@ pub(super) fn said(message: v1::SessionRequest) -> Result<Option<Said>, convert:
         }
         Some(Up::Draining(said)) => Said::Draining(draining(said.reason, said.until_us)),
         Some(Up::Canceling(said)) => Said::Canceling { fence: fence(said.fence)?, cause: said.reason },
+        Some(Up::Plugins(state)) => Said::Plugins(convert::state(state)),
     }))
 }
 

@@ -175,7 +175,7 @@ impl Engine {
         ended.files = Files::of(record);
         if let Some(summary) = summary {
             ended.step.resources = summary.changes().iter().map(|(op, count)| (word(op), *count)).collect();
-            ended.step.plugin_downloads = summary.plugin_downloads();
+            (ended.step.plugin_downloads, ended.step.plugin_hits) = (summary.plugin_downloads(), summary.plugin_hits());
         }
         match self.outputs(start, record) {
             Ok(outputs) => ended.step.outputs = outputs,
@@ -228,6 +228,7 @@ impl Engine {
     }
 
     async fn save(&self, agent: AgentId, said: Fence, ended: Ended, again: Again) -> Result<Option<u32>> {
+        let (downloads, hits) = (ended.step.plugin_downloads, ended.step.plugin_hits);
         let done = self
             .change(&agent.to_string(), move |tx, cx| {
                 Box::pin(async move {
@@ -281,6 +282,11 @@ impl Engine {
             .await;
         match done {
             Err(Error::Engine(EngineError::Attempt(rejected))) => Err(Error::Fenced(rejected.to_string())),
+            Ok(next) => {
+                metrics::counter!("longshore_plugin_downloads_total").increment(downloads);
+                metrics::counter!("longshore_plugin_hits_total").increment(hits);
+                Ok(next)
+            }
             other => other,
         }
     }

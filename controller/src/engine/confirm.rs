@@ -302,7 +302,7 @@ fn again(step: &mut StepRow, now: Timestamp) {
     (step.log_bytes, step.log_sha256, step.log_truncated) = (0, None, false);
     step.outputs.clear();
     step.resources.clear();
-    step.plugin_downloads = 0;
+    (step.plugin_downloads, step.plugin_hits) = (0, 0);
 }
 
 /// Refuses a slot that is not the one to go on with.

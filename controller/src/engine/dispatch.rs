@@ -9,7 +9,7 @@ use longshore_core::deployment;
 use longshore_core::gate::Denied;
 use longshore_core::id::AgentId;
 use longshore_core::job;
-use longshore_core::offer::{Offer, PackageRef};
+use longshore_core::offer::{Offer, OfferStep, PackageRef, Pull};
 use longshore_core::step::{SkippedBy, StepState};
 use longshore_core::time::Timestamp;
 use serde_json::json;
@@ -225,6 +225,15 @@ async fn offer(tx: &mut dyn Tx, row: &JobRow, attempt: &Attempt, url: &str) -> R
         }
         None => None,
     };
+    let always = tx.pool(&row.pool).await?.is_some_and(|pool| pool.settings.pull == Some(Pull::Always));
+    let images = tx.images(deployment.release).await?;
+    // By now: an earlier start may have pinned an image, and somebody may have set the pool's policy.
+    let steps = row.steps.iter().map(|step| OfferStep {
+        pull: if always { Pull::Always } else { step.pull },
+        digest: images.get(&step.image).cloned(),
+        ..step.clone()
+    });
+    let steps = steps.collect();
     let url = if url.is_empty() { String::new() } else { format!("{url}/deployments/{}", attempt.deployment) };
     Ok(Offer {
         fence: fence(attempt),
@@ -233,7 +242,7 @@ async fn offer(tx: &mut dyn Tx, row: &JobRow, attempt: &Attempt, url: &str) -> R
         project: deployment.project_name,
         environment: deployment.environment,
         url,
-        steps: row.steps.clone(),
+        steps,
         package,
     })
 }

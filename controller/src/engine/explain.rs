@@ -290,6 +290,7 @@ fn disconnected(id: AgentId, pool: String, labels: BTreeMap<String, String>) -> 
         mounts: BTreeSet::new(),
         weakest_profile: longshore_core::offer::Profile::Standard,
         engine: false,
+        plugins: None,
         declined: None,
         room: Resources::default(),
         reserved: Resources::default(),

@@ -5,7 +5,8 @@ use std::collections::{BTreeMap, HashSet};
 use longshore_core::attempt::{Event, Proof, State};
 use longshore_core::compat;
 use longshore_core::fence::Fence;
-use longshore_core::id::AgentId;
+use longshore_core::id::{AgentId, AttemptId, DeploymentId};
+use longshore_core::plugins::{Plugin, digest};
 use longshore_core::step::index_of;
 use serde_json::json;
 
@@ -17,6 +18,11 @@ use super::sessions::{Ability, Line, Rival};
 use super::view::ProgressView;
 use crate::store::Tx;
 use crate::store::rows::{AttemptRow, Drained};
+
+/// The phase of a progress that goes into the timeline.
+const NOTE: &str = "note";
+/// Longest note, in characters.
+const MAX_NOTE: usize = 1_000;
 
 type Result<T, E = Error> = std::result::Result<T, E>;
 
@@ -40,7 +46,7 @@ impl Engine {
         // And no timer may take what is given back for silent again.
         self.0.sessions.called(agent);
         let said = hello.clone();
-        let (pool, verdicts) = self
+        let (placed, verdicts) = self
             .change(&agent.to_string(), move |tx, cx| {
                 Box::pin(async move {
                     let mut row = tx.agent(agent).await?.ok_or(Error::Unknown)?;
@@ -67,31 +73,32 @@ impl Engine {
                             on_attempt(tx, cx, &row.attempt, &Event::Proven(proof)).await?;
                         }
                     }
-                    Ok::<_, Error>(((row.pool, row.labels, row.drained), verdicts))
+                    let plugins = pool_plugins(tx, &row.pool).await?;
+                    Ok::<_, Error>(((row.pool, row.labels, row.drained, plugins), verdicts))
                 })
             })
             .await?;
-        let line = self.open_line(agent, pool, hello).await?;
+        let (line, plugins) = self.open_line(agent, placed, hello).await?;
         let (heartbeat, max_disconnected) = (self.settings().heartbeat, self.settings().max_disconnected);
-        Ok(Welcome { verdicts, heartbeat, max_disconnected, controller: self.0.meta.controller, line })
+        Ok(Welcome { verdicts, heartbeat, max_disconnected, controller: self.0.meta.controller, plugins, line })
     }
 
     async fn open_line(
         &self,
         agent: AgentId,
-        (pool, labels, drained): (String, BTreeMap<String, String>, Option<Drained>),
+        (pool, labels, drained, wanted): (String, BTreeMap<String, String>, Option<Drained>, Vec<Plugin>),
         hello: Hello,
-    ) -> Result<Line> {
+    ) -> Result<(Line, Vec<Plugin>)> {
         let ahead = compat::ahead(&hello.version, env!("CARGO_PKG_VERSION"));
         if let Some(why) = &ahead {
             tracing::warn!(%agent, "the agent gets no new jobs: it {why}");
         }
         let Hello { slots, mounts, weakest, draining, engine, images, plans, operations, probes, leaving, .. } = hello;
-        let Hello { instance, facts, held, room, largest, disk, .. } = hello;
+        let Hello { instance, facts, held, room, largest, disk, plugins, .. } = hello;
         // What it still has may take more slots than it has.
         let free = slots.saturating_sub(u32::try_from(held.len()).unwrap_or(u32::MAX));
         let ability = Ability {
-            pool,
+            pool: pool.clone(),
             labels,
             slots,
             mounts,
@@ -104,6 +111,8 @@ impl Engine {
             operations,
             leaving,
             drained,
+            plugins,
+            wanted_plugins: digest(&wanted),
             facts,
             free,
             declined: None,
@@ -114,8 +123,17 @@ impl Engine {
         };
         let line = self.0.sessions.open(agent, instance, ability);
         // What was decided since the rows were compared.
-        let (rows, row) =
-            self.read(move |tx| Box::pin(async move { Ok((tx.outbox().await?, tx.agent(agent).await?)) })).await?;
+        let of = pool.clone();
+        let (rows, row, now) = self
+            .read(move |tx| {
+                Box::pin(async move {
+                    Ok((tx.outbox().await?, tx.agent(agent).await?, super::pools::plugins(tx, &of).await?))
+                })
+            })
+            .await?;
+        if now != wanted {
+            self.0.sessions.want_plugins(&pool, &now);
+        }
         let Some(row) = row.filter(|row| row.revoked_at.is_none()) else {
             self.0.sessions.cut(agent);
             return Err(Error::Unknown);
@@ -128,7 +146,7 @@ impl Engine {
         }
         self.0.dispatch.notify_one();
         self.0.timers.notify_one();
-        Ok(line)
+        Ok((line, wanted))
     }
 
     /// The stream ended. Its lease runs on.
@@ -155,6 +173,10 @@ impl Engine {
                 }
             }
             Said::Draining(draining) => ability.draining = Some(draining.clone()),
+            Said::Plugins(readiness) => {
+                wake = readiness.ready;
+                ability.plugins = Some(readiness.clone());
+            }
             // Before the job is back in the queue.
             Said::Answer { accepted: false, reason, .. } => ability.declined = Some(reason.clone()),
             Said::Answer { .. }
@@ -170,7 +192,7 @@ impl Engine {
             self.0.dispatch.notify_one();
         }
         match said {
-            Said::Heartbeat { .. } | Said::Draining(_) => Ok(()),
+            Said::Heartbeat { .. } | Said::Draining(_) | Said::Plugins(_) => Ok(()),
             Said::Probed { request, error } => Ok(self.probed(agent, request, error).await?),
             Said::Canceling { fence, cause } => self.cancels(agent, fence, cause).await,
             Said::Image { request, told } => {
@@ -203,6 +225,23 @@ impl Engine {
                 let detail =
                     json!({ "boot_id": boot_id, "second_boot_id": rival.boot_id, "second_instance": rival.instance });
                 Ok(cx.refused(tx, "agent.second_session", format!("agent/{agent}"), detail).await?)
+            })
+        })
+        .await
+    }
+
+    /// Writes what an agent noted of a step into the timeline.
+    async fn noted(
+        &self,
+        agent: AgentId,
+        (attempt, deployment, step): (AttemptId, DeploymentId, String),
+        message: &str,
+    ) -> Result<()> {
+        let message: String = message.chars().take(MAX_NOTE).collect();
+        self.change(&agent.to_string(), move |tx, cx| {
+            Box::pin(async move {
+                let detail = json!({ "attempt": attempt, "step": step, "message": message });
+                Ok(cx.event(tx, "step.note", Some(deployment), detail).await?)
             })
         })
         .await
@@ -263,10 +302,12 @@ impl Engine {
                 })
             })
             .await?;
-        if let Some((deployment, name)) = found {
-            view.step = name;
-            self.0.live.progressed(deployment, view);
+        let Some((deployment, name)) = found else { return Ok(()) };
+        if view.phase == NOTE {
+            return self.noted(agent, (said.attempt, deployment, name), &view.message).await;
         }
+        view.step = name;
+        self.0.live.progressed(deployment, view);
         Ok(())
     }
 }
@@ -276,6 +317,11 @@ fn eases(before: &Disk, now: &Disk) -> bool {
     const WORTH: u64 = 256 << 20;
     let left = |disk: &Disk| disk.left.unwrap_or(u64::MAX) / WORTH;
     now.low.len() < before.low.len() || left(now) > left(before)
+}
+
+/// The plugins of a pool.
+async fn pool_plugins(tx: &mut dyn Tx, pool: &str) -> Result<Vec<Plugin>> {
+    Ok(super::pools::plugins(tx, pool).await?)
 }
 
 /// The caller's attempt, whatever its state.

@@ -3,12 +3,13 @@
 //! The controller has no images and no way to a registry; agents do. A release whose images no agent could tell is pinned by the first
 //! start of a container of it, so that an answer that does not come holds nothing up.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, HashMap};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use longshore_core::expression::Template;
 use longshore_core::id::AgentId;
+use longshore_core::offer::Pull;
 use longshore_core::spec::{self, Project};
 use longshore_core::variables::{self, Place};
 use tokio::sync::oneshot;
@@ -67,7 +68,7 @@ impl Engine {
     /// Pins the images of a release that an agent of its pool can tell.
     pub(super) async fn pin_images(&self, release: &ReleaseRow) -> Result<()> {
         let row = release.clone();
-        let (spec, references) = self
+        let (spec, references, pools) = self
             .read(move |tx| {
                 Box::pin(async move {
                     let spec = held_spec(tx, &row).await?;
@@ -75,8 +76,8 @@ impl Engine {
                     let set: Vec<_> = rows.iter().filter_map(|row| set_value(&spec, row)).collect();
                     let known = tx.images(row.id).await?;
                     let mut references = references(&row, &spec, &set);
-                    references.retain(|reference| !known.contains_key(reference));
-                    Ok((spec, references))
+                    references.retain(|reference, _| !known.contains_key(reference));
+                    Ok((spec, references, super::pools::settings(tx).await?))
                 })
             })
             .await?;
@@ -84,10 +85,17 @@ impl Engine {
             return Ok(());
         }
         // Of the first pool in which somebody can tell: a release is for all of them.
-        let mut pools = spec.environments.iter().map(|environment| spec.pool_of(&environment.name));
-        let Some(agent) = pools.find_map(|pool| self.0.sessions.knows_images(pool)) else { return Ok(()) };
+        let mut names = spec.environments.iter().map(|environment| spec.pool_of(&environment.name));
+        let found = names.find_map(|pool| self.0.sessions.knows_images(pool).map(|agent| (agent, pool)));
+        let Some((agent, pool)) = found else { return Ok(()) };
+        let always = pools.get(pool).is_some_and(|pool| pool.pull == Some(Pull::Always));
         let until = self.clock().elapsed().saturating_add(PATIENCE);
-        let asked: Vec<_> = references.into_iter().map(|reference| self.digest_of(agent, reference, until)).collect();
+        let asked: Vec<_> = references
+            .into_iter()
+            .map(|(reference, pull)| {
+                self.digest_of(agent, (reference, if always { Pull::Always } else { pull }), until)
+            })
+            .collect();
         let told: Vec<(String, String)> = futures_util::future::join_all(asked).await.into_iter().flatten().collect();
         if told.is_empty() {
             return Ok(());
@@ -104,9 +112,14 @@ impl Engine {
         .await
     }
 
-    async fn digest_of(&self, agent: AgentId, reference: String, until: Duration) -> Option<(String, String)> {
+    async fn digest_of(
+        &self,
+        agent: AgentId,
+        (reference, pull): (String, Pull),
+        until: Duration,
+    ) -> Option<(String, String)> {
         let (request, answer) = self.0.questions.ask(agent);
-        let question = ToAgent::ResolveImage { request, reference: reference.clone() };
+        let question = ToAgent::ResolveImage { request, reference: reference.clone(), pull };
         let told = if self.0.sessions.tell(agent, question) {
             tokio::select! {
                 told = answer => told.ok(),
@@ -127,9 +140,9 @@ impl Engine {
     }
 }
 
-/// Names of the images that the steps of a release have, in any of its environments.
-fn references(release: &ReleaseRow, spec: &Project, set: &[variables::SetValue]) -> BTreeSet<String> {
-    let (mut found, given) = (BTreeSet::new(), BTreeMap::new());
+/// Names of the images that the steps of a release have, in any of its environments; and whether any step asks the registry for it.
+fn references(release: &ReleaseRow, spec: &Project, set: &[variables::SetValue]) -> BTreeMap<String, Pull> {
+    let (mut found, given) = (BTreeMap::new(), BTreeMap::new());
     for environment in &spec.environments {
         let place = Place { environment: &environment.name, channel: &release.channel, step: None, given: &given };
         let resolved = variables::resolve(spec, set, &place);
@@ -137,7 +150,12 @@ fn references(release: &ReleaseRow, spec: &Project, set: &[variables::SetValue])
             let name = &release.project_name;
             let values = Values::before_release(name, &environment.name, resolved.clone(), &step.name);
             let text = step.image.as_ref().and_then(|image: &Template| image.render(&values).ok());
-            found.extend(text.map(|image| image.text).filter(|image| spec::check_image(image).is_ok()));
+            if let Some(image) = text.map(|image| image.text).filter(|image| spec::check_image(image).is_ok()) {
+                let pull = found.entry(image).or_insert(step.pull);
+                if step.pull == Pull::Always {
+                    *pull = Pull::Always;
+                }
+            }
         }
     }
     found

@@ -40,6 +40,8 @@ fn offer_step(spec: &Project, step: &Step, index: u32, row: &DeploymentRow) -> R
         mounts: step.mounts.clone(),
         pulumi: step.pulumi_stack_template().is_some(),
         resources: spec.resources_of(step),
+        pull: step.pull,
+        digest: None,
     })
 }
 

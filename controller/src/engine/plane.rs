@@ -7,6 +7,7 @@ use longshore_core::fence::Fence;
 use longshore_core::id::{AgentId, AttemptId, ControllerId};
 use longshore_core::offer::{Grant, Profile};
 use longshore_core::placement::LowWater;
+use longshore_core::plugins::{Plugin, Readiness};
 use longshore_core::resources::Resources;
 use longshore_core::time::Timestamp;
 use longshore_core::trace::Took;
@@ -110,6 +111,8 @@ pub struct Hello {
     pub plans: bool,
     /// It can check for drift and unlock stacks.
     pub operations: bool,
+    /// How far it is with its pool's plugins; `None`: it does not know of them.
+    pub plugins: Option<Readiness>,
     /// It runs a container of its own when it is asked to.
     pub probes: bool,
     /// What it has for all jobs together.
@@ -162,6 +165,8 @@ pub struct Welcome {
     pub max_disconnected: Duration,
     /// This installation.
     pub controller: ControllerId,
+    /// The plugins of its pool.
+    pub plugins: Vec<Plugin>,
     /// The stream.
     pub line: Line,
 }
@@ -227,6 +232,8 @@ pub enum Said {
         /// For people.
         cause: String,
     },
+    /// How far it is with its pool's plugins.
+    Plugins(Readiness),
 }
 
 /// A wish to start a step.

@@ -6,6 +6,7 @@
 use std::collections::BTreeMap;
 
 use longshore_core::id::AgentId;
+use longshore_core::plugins::Plugin;
 use longshore_core::pool::Pool;
 use longshore_core::spec::names;
 use serde::Serialize;
@@ -99,6 +100,10 @@ impl Engine {
             })
         })
         .await?;
+        // After the change, and by what is there now: of two changes at once the later one counts.
+        let pool = name.to_owned();
+        let plugins = self.read(move |tx| Box::pin(async move { plugins(tx, &pool).await })).await?;
+        self.0.sessions.want_plugins(name, &plugins);
         self.pool(name).await
     }
 
@@ -111,6 +116,11 @@ impl Engine {
 /// Settings by the pool's name, of those that something was set for.
 pub(super) async fn settings(tx: &mut dyn Tx) -> Result<BTreeMap<String, Pool>> {
     Ok(tx.pools().await?.into_iter().map(|row| (row.name, row.settings)).collect())
+}
+
+/// The plugins of a pool.
+pub(super) async fn plugins(tx: &mut dyn Tx, pool: &str) -> Result<Vec<Plugin>> {
+    Ok(tx.pool(pool).await?.map(|row| row.settings.plugins).unwrap_or_default())
 }
 
 /// Why no job starts in a pool, for people.

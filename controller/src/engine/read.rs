@@ -325,6 +325,7 @@ impl Engine {
             outputs: step.outputs.into_iter().map(output).collect(),
             resources: step.resources,
             plugin_downloads: step.plugin_downloads,
+            plugin_hits: step.plugin_hits,
             child: None,
             artifacts: ArtifactCountView::default(),
             log: LogView {

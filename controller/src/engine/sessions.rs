@@ -7,6 +7,7 @@ use std::time::Duration;
 use longshore_core::id::AgentId;
 use longshore_core::offer::Profile;
 use longshore_core::placement::Candidate;
+use longshore_core::plugins::{self, Plugin, Readiness};
 use longshore_core::resources::Resources;
 use longshore_core::time::Timestamp;
 use serde_json::Value;
@@ -46,6 +47,10 @@ pub(super) struct Ability {
     pub(super) plans: bool,
     pub(super) operations: bool,
     pub(super) leaving: bool,
+    /// How far it is with its pool's plugins; `None`: it does not know of them.
+    pub(super) plugins: Option<Readiness>,
+    /// Digest of the plugins that its pool wants; empty for none.
+    pub(super) wanted_plugins: String,
     pub(super) facts: Value,
     /// Slots that the agent itself counts as free. A job's slot is taken there until its last trace is gone, which is after
     /// the rows count it as ended.
@@ -306,6 +311,20 @@ impl Sessions {
         self.lock().sessions.get(&agent).is_some_and(|session| session.messages.try_send(message).is_ok())
     }
 
+    /// The plugins of a pool are these from now on: its agents are told, and get no job before they have them.
+    pub(super) fn want_plugins(&self, pool: &str, set: &[Plugin]) {
+        let digest = plugins::digest(set);
+        let mut state = self.lock();
+        let of_pool = |session: &&mut Session| session.ability.pool == pool && session.ability.wanted_plugins != digest;
+        for session in state.sessions.values_mut().filter(of_pool) {
+            session.ability.wanted_plugins.clone_from(&digest);
+            if session.ability.plugins.is_some() && session.messages.try_send(ToAgent::Plugins(set.to_vec())).is_err() {
+                // It hears of them when it says hello again.
+                session.cut.cancel();
+            }
+        }
+    }
+
     /// An agent of the pool that tells digests of images, if one is connected.
     pub(super) fn knows_images(&self, pool: &str) -> Option<AgentId> {
         let fits = |ability: &Ability| ability.images && ability.engine && ability.pool == pool;
@@ -360,6 +379,7 @@ impl Sessions {
                 mounts: ability.mounts.clone(),
                 weakest_profile: ability.weakest,
                 engine: ability.engine,
+                plugins: plugins::objection(&ability.wanted_plugins, ability.plugins.as_ref()),
                 declined: ability.declined.clone(),
                 room: ability.room,
                 reserved,

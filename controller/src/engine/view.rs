@@ -290,6 +290,8 @@ pub struct StepView {
     pub resources: BTreeMap<String, u64>,
     /// Plugins that came over the network.
     pub plugin_downloads: u64,
+    /// Providers that were used and had not to be fetched.
+    pub plugin_hits: u64,
     /// `dep_...` of the deployment that a `deploy-release` step began.
     pub child: Option<String>,
     /// What its tries left as files.

@@ -10,8 +10,9 @@ use longshore_core::deployment::Deployment;
 use longshore_core::fence::Fence;
 use longshore_core::id::{AgentId, AttemptId, ControllerId, DeploymentId, JobId, ProjectId, ReleaseId, TokenId};
 use longshore_core::job::Job;
-use longshore_core::offer::{Offer, OfferStep};
+use longshore_core::offer::{Offer, OfferStep, Pull};
 use longshore_core::operation::StackOperation;
+use longshore_core::plugins::Plugin;
 use longshore_core::resources::Resources;
 use longshore_core::spec::Project;
 use longshore_core::step::{SkippedBy, StepState};
@@ -369,6 +370,8 @@ pub struct StepRow {
     pub resources: BTreeMap<String, u64>,
     /// Plugins that came over the network.
     pub plugin_downloads: u64,
+    /// Providers that were used and had not to be fetched.
+    pub plugin_hits: u64,
     /// Bytes of standard output and standard error.
     pub log_bytes: u64,
     /// SHA-256 in hex over them; `None` before the end.
@@ -404,6 +407,7 @@ impl StepRow {
             outputs: BTreeMap::new(),
             resources: BTreeMap::new(),
             plugin_downloads: 0,
+            plugin_hits: 0,
             log_bytes: 0,
             log_sha256: None,
             log_truncated: false,
@@ -487,6 +491,9 @@ pub enum ToAgent {
         request: u64,
         /// The image.
         reference: String,
+        /// Whether the registry is to be asked.
+        #[serde(default)]
+        pull: Pull,
     },
     /// Whether it can run a container. Never in the outbox: a probe that was not answered has failed.
     Probe {
@@ -498,6 +505,8 @@ pub enum ToAgent {
         /// Empty: jobs are taken again.
         reason: String,
     },
+    /// The plugins of its pool are others now. Never in the outbox: a welcome says them too.
+    Plugins(Vec<Plugin>),
     /// It is not the agent's any more.
     Revoke {
         /// What.

@@ -310,6 +310,7 @@ async fn rows_come_back_as_they_went_in(store: &Arc<dyn Store>) {
         row.outputs = BTreeMap::from([("a".to_owned(), OutputRow::Plain(serde_json::json!([1, "x"]))), ("b".to_owned(), OutputRow::Sealed("00".to_owned()))]);
         row.resources = BTreeMap::from([("create".to_owned(), 3)]);
         (row.plugin_downloads, row.log_bytes, row.log_sha256, row.log_truncated) = (1, 2, Some("s".to_owned()), true);
+        row.plugin_hits = 3;
         (row.started_at, row.ended_at) = (Some(at(4)), Some(at(5)));
         assert!(tx.update_step(&row).await?);
         assert_eq!(tx.steps(deployment_id(1)).await?, [row]);

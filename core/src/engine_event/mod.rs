@@ -129,6 +129,9 @@ pub struct Resource {
     /// Its type token.
     #[serde(rename = "type")]
     pub type_token: String,
+    /// Package of the provider that manages it; empty: none does, as for a component.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub provider: String,
     /// Whether this is a preview.
     pub planning: bool,
     /// Names of the properties that differ, at most [`MAX_DIFFS`].

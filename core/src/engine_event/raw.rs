@@ -77,6 +77,8 @@ struct Metadata {
     #[serde(rename = "type")]
     type_token: String,
     diffs: Option<Vec<String>>,
+    /// URN and id of the provider's own resource.
+    provider: Option<String>,
 }
 
 #[derive(Deserialize, Default)]
@@ -121,6 +123,12 @@ pub(super) fn parse(line: &[u8], mask: &mut dyn FnMut(&str) -> String) -> Result
 /// Masks whole texts, then cuts them: a text cut first could leave half a secret.
 struct Masked<'a>(&'a mut dyn FnMut(&str) -> String);
 
+/// The package in the reference to a provider, `urn:pulumi:STACK::PROJECT::pulumi:providers:PACKAGE::NAME::ID`.
+fn package(reference: &str) -> &str {
+    let behind = reference.rsplit_once("pulumi:providers:").map_or("", |(_, behind)| behind);
+    behind.split("::").next().unwrap_or_default()
+}
+
 impl Masked<'_> {
     fn message(&mut self, text: &str) -> String {
         self.text(text, MAX_MESSAGE)
@@ -137,11 +145,13 @@ impl Masked<'_> {
     }
 
     fn resource(&mut self, step: Step) -> Resource {
-        let Metadata { op, urn, type_token, diffs } = step.metadata;
+        let Metadata { op, urn, type_token, diffs, provider } = step.metadata;
+        let package = package(provider.as_deref().unwrap_or_default());
         Resource {
             op: Op::from_word(&op),
             urn: self.name(&urn),
             type_token: self.name(&type_token),
+            provider: self.name(package),
             planning: step.planning,
             diffs: diffs.unwrap_or_default().iter().take(MAX_DIFFS).map(|name| self.name(name)).collect(),
             values: Vec::new(),

@@ -61,12 +61,20 @@ pub struct Summary {
     pub(crate) planned_values: usize,
     /// Ids of the plugin downloads seen.
     pub(crate) downloads: BTreeSet<String>,
+    /// Packages of the providers that were used.
+    pub(crate) providers: BTreeSet<String>,
 }
 
 impl Summary {
     /// Adds one event.
     pub fn add(&mut self, event: &EngineEvent) {
         self.events += 1;
+        if let Kind::ResourceStart(Resource { provider, .. }) = &event.kind
+            && !provider.is_empty()
+            && self.providers.len() < MAX_DOWNLOADS
+        {
+            self.providers.insert(provider.clone());
+        }
         match &event.kind {
             Kind::Summary(totals) => self.totals = Some(totals.clone()),
             Kind::Diagnostic { severity: Severity::Error, message, .. } | Kind::Error { message } => {
@@ -140,6 +148,12 @@ impl Summary {
     #[must_use]
     pub fn plugin_downloads(&self) -> u64 {
         self.downloads.len() as u64
+    }
+
+    /// How many providers were used that had not to be fetched first.
+    #[must_use]
+    pub fn plugin_hits(&self) -> u64 {
+        (self.providers.len() as u64).saturating_sub(self.plugin_downloads())
     }
 }
 

@@ -45,6 +45,7 @@ fn inputs_and_outputs_of_resources_are_not_kept() {
         op: Op::Update,
         urn: "u".into(),
         type_token: "dock:index:Berth".into(),
+        provider: String::new(),
         planning: true,
         diffs: vec!["size".into()],
         values: vec![],
@@ -81,6 +82,17 @@ fn downloads_and_violations_are_counted() {
         summary.add(&read(&format!(r#"{{"policyEvent":{{"enforcementLevel":"{level}","message":"m"}}}}"#), &[]));
     }
     assert_eq!((summary.plugin_downloads(), summary.mandatory_violations, summary.other_violations), (2, 1, 2));
+}
+
+#[test]
+fn a_provider_that_was_used_and_not_fetched_is_a_hit() {
+    let recorded = include_str!("recorded/preview-3.259.0.jsonl");
+    let mut summary = Summary::default();
+    recorded.lines().for_each(|line| summary.add(&read(line, &[])));
+    // One provider of five resources, and the stack, which has none.
+    assert_eq!((summary.plugin_hits(), summary.plugin_downloads()), (1, 0));
+    summary.add(&read(r#"{"progressEvent":{"type":"plugin-download","id":"a"}}"#, &[]));
+    assert_eq!((summary.plugin_hits(), summary.plugin_downloads()), (0, 1));
 }
 
 #[test]

@@ -20,6 +20,7 @@ fn step(name: usize, needs: Option<Vec<usize>>, container: bool) -> Step {
         network: crate::spec::Network::default(),
         profile: crate::spec::Profile::default(),
         resources: crate::resources::Resources::default(),
+        pull: Default::default(),
         needs: needs.map(|needs| needs.into_iter().map(|index| format!("s{index}")).collect()),
         group: None,
         when: None,

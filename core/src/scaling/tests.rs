@@ -155,6 +155,7 @@ fn candidate(n: u8) -> Candidate {
         mounts: BTreeSet::new(),
         weakest_profile: Profile::Standard,
         engine: true,
+        plugins: None,
         declined: None,
         room: Resources::default(),
         reserved: Resources::default(),
@@ -176,6 +177,8 @@ fn a_job_waits_for_one_reason_and_only_some_are_helped_by_a_machine() {
         network: Network::None,
         mounts: Vec::new(),
         pulumi: false,
+        pull: crate::offer::Pull::default(),
+        digest: None,
         resources: Resources::default(),
     }];
     let none = BTreeMap::new();

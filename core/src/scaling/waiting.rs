@@ -25,7 +25,7 @@ pub enum Waits {
 
 /// Predicates that can be the reason, other than `pool` and `connected`: an agent for which one of those holds is not looked at.
 /// From what stands in the way for longest to what passes soonest.
-pub const PREDICATES: [&str; 14] = [
+pub const PREDICATES: [&str; 15] = [
     "label",
     "mount",
     "profile",
@@ -34,6 +34,7 @@ pub const PREDICATES: [&str; 14] = [
     "disk",
     "inodes",
     "version",
+    "plugins",
     "quarantined",
     "slots",
     "kept",

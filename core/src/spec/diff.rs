@@ -189,7 +189,11 @@ fn flatten(path: &str, value: Value, fields: &mut Fields) {
     let default = |text: &str| {
         matches!(
             (path, text),
-            ("network", "longshore") | ("profile", "standard") | ("mode", "manual") | ("require", "all")
+            ("network", "longshore")
+                | ("profile", "standard")
+                | ("pull", "if-not-present")
+                | ("mode", "manual")
+                | ("require", "all")
         )
     };
     match value {

@@ -259,6 +259,9 @@ pub struct Step {
     /// What it asks of its host; what it does not say, the project does.
     #[serde(default, skip_serializing_if = "Resources::is_none")]
     pub resources: Resources,
+    /// When its image is asked of the registry.
+    #[serde(default)]
+    pub pull: crate::offer::Pull,
     /// Steps that have to be over before this one, by name; `None`: those before it in the file (see [`Step::group`]).
     #[serde(default)]
     pub needs: Option<Vec<String>>,

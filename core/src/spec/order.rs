@@ -122,6 +122,7 @@ mod tests {
             network: Default::default(),
             profile: Default::default(),
             resources: Default::default(),
+            pull: Default::default(),
             needs: needs.map(|needs| needs.split_whitespace().map(str::to_owned).collect()),
             group,
             when: None,

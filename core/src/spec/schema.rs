@@ -353,6 +353,10 @@ fn common(field: &str) -> Value {
         "network" => words("What it can reach; `longshore` if left out.", &step::NETWORKS),
         "profile" => words("What it may do on its host; `standard` if left out.", &step::PROFILES),
         "resources" => resources("What it asks of its host; what is left out, the project says."),
+        "pull" => words(
+            "When its image is asked of the registry; `if-not-present` if left out. A reference by digest is never asked for again.",
+            &step::PULLS,
+        ),
         "needs" => described("Earlier steps or groups that it waits for; those before it if left out.", "needs"),
         "when" => described(
             "Whether it runs: `success()` (if left out), `failure()`, `always()`, or an expression.",

@@ -11,12 +11,14 @@ use super::scope::{Kind, Place, Scope};
 use super::tree::{At, Errors, Fields, Value};
 use super::{action, known, limits};
 use crate::expression::Condition;
+use crate::offer::Pull;
 use crate::resources::Resources;
 
 /// Every field of a step or of a group.
-pub(super) const FIELDS: [&str; 19] = [
+pub(super) const FIELDS: [&str; 20] = [
     "name",
     "image",
+    "pull",
     "run",
     "pulumi",
     "approval",
@@ -37,6 +39,7 @@ pub(super) const FIELDS: [&str; 19] = [
 ];
 pub(super) const RETRIES: [&str; 2] = ["max", "backoff"];
 pub(super) const NETWORKS: [(&str, Network); 2] = [("longshore", Network::Longshore), ("none", Network::None)];
+pub(super) const PULLS: [(&str, Pull); 2] = [("if-not-present", Pull::IfNotPresent), ("always", Pull::Always)];
 pub(super) const PROFILES: [(&str, Profile); 2] = [("standard", Profile::Standard), ("locked", Profile::Locked)];
 /// Shortest and longest time limit of a step.
 const TIMEOUT: RangeInclusive<Duration> = Duration::from_secs(1)..=Duration::from_secs(7 * 24 * 60 * 60);
@@ -127,6 +130,7 @@ impl<'a> Outline<'a> {
             network: container.network,
             profile: container.profile,
             resources: container.resources,
+            pull: container.pull,
             needs: standing.needs,
             group: standing.group,
             when,
@@ -146,6 +150,7 @@ struct Container {
     network: Network,
     profile: Profile,
     resources: Resources,
+    pull: Pull,
 }
 
 fn fields_of_container(
@@ -170,6 +175,7 @@ fn fields_of_container(
         network: fields.get("network").and_then(|at| at.choice(&NETWORKS, errors)).unwrap_or_default(),
         profile: fields.get("profile").and_then(|at| at.choice(&PROFILES, errors)).unwrap_or_default(),
         resources: fields.get("resources").and_then(|at| limits::resources(at, errors)).unwrap_or_default(),
+        pull: fields.get("pull").and_then(|at| at.choice(&PULLS, errors)).unwrap_or_default(),
     }
 }
 
@@ -208,7 +214,8 @@ impl Kind {
 
     /// Why a step of this kind cannot have a field.
     pub(super) fn refuses(self, field: &str) -> Option<&'static str> {
-        let container = ["image", "mounts", "env", "accounts", "network", "profile", "resources"].contains(&field);
+        let container =
+            ["image", "pull", "mounts", "env", "accounts", "network", "profile", "resources"].contains(&field);
         match (self, field) {
             (Self::Approval, _) if container => Some("an approval runs no container"),
             (Self::Http, _) if container => Some("an http check runs no container, the controller asks the address"),

@@ -3,9 +3,12 @@
 mod complete;
 mod grant;
 mod offer;
+mod plugins;
 
 pub use complete::{Completion, Ending};
 pub use longshore_core::trace::Took;
+pub use offer::pull;
+pub use plugins::{plugin_set, plugins, state};
 
 use std::time::Duration;
 

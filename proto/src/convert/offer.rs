@@ -1,6 +1,6 @@
 //! [`Offer`] and what it is made of.
 
-use longshore_core::offer::{Network, Offer, OfferStep, PackageRef, Profile};
+use longshore_core::offer::{Network, Offer, OfferStep, PackageRef, Profile, Pull};
 use longshore_core::placement::{LowWater, Scarce};
 use longshore_core::resources::{Bytes, Cpus, Resources};
 
@@ -21,6 +21,18 @@ fn network(text: &str) -> Result<Network, Error> {
         "longshore" => Ok(Network::Longshore),
         "none" => Ok(Network::None),
         other => Err(Error::value("network", other)),
+    }
+}
+
+/// When an image is pulled, from its word; an older controller says nothing.
+///
+/// # Errors
+/// [`Error::Value`] when it is none of the known ones.
+pub fn pull(text: &str) -> Result<Pull, Error> {
+    match text {
+        "" | "if-not-present" => Ok(Pull::IfNotPresent),
+        "always" => Ok(Pull::Always),
+        other => Err(Error::value("pull", other)),
     }
 }
 
@@ -93,6 +105,8 @@ impl From<OfferStep> for v1::OfferStep {
             mounts: step.mounts,
             pulumi: step.pulumi,
             resources: (!step.resources.is_none()).then(|| step.resources.into()),
+            pull: step.pull.as_str().to_owned(),
+            image_digest: step.digest.unwrap_or_default(),
         }
     }
 }
@@ -110,6 +124,8 @@ impl TryFrom<v1::OfferStep> for OfferStep {
             mounts: wire.mounts,
             pulumi: wire.pulumi,
             resources: wire.resources.map(Into::into).unwrap_or_default(),
+            pull: pull(&wire.pull)?,
+            digest: Some(wire.image_digest).filter(|digest| !digest.is_empty()),
         })
     }
 }

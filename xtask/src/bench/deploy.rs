@@ -48,7 +48,7 @@ fn docker_run(argv: &[&str]) -> Command {
 }
 
 /// Milliseconds until a command ends; its output goes nowhere.
-fn wall(mut command: Command) -> anyhow::Result<f64> {
+pub(super) fn wall(mut command: Command) -> anyhow::Result<f64> {
     let began = Instant::now();
     let status = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).status()?;
     if !status.success() {
@@ -70,7 +70,7 @@ fn first_byte(mut command: Command) -> anyhow::Result<f64> {
 }
 
 /// Takes ours and the reference turn about and returns both medians.
-fn in_turn(
+pub(super) fn in_turn(
     runs: usize,
     ours: impl Fn() -> anyhow::Result<f64>,
     reference: impl Fn() -> anyhow::Result<f64>,

@@ -6,6 +6,7 @@ mod agent;
 mod deploy;
 mod figure;
 mod fleet;
+mod plugins;
 mod scale;
 mod serve;
 
@@ -23,7 +24,7 @@ const RUNS: usize = 10;
 type Measure = fn(&Bench) -> anyhow::Result<Figure>;
 
 /// Every figure by its name.
-const FIGURES: [(&str, Measure); 16] = [
+const FIGURES: [(&str, Measure); 17] = [
     ("job_wall", deploy::job_wall),
     ("first_log_byte", deploy::first_log_byte),
     ("log_throughput", deploy::log_throughput),
@@ -37,6 +38,7 @@ const FIGURES: [(&str, Measure); 16] = [
     ("reconnect_storm", fleet::storm),
     ("dispatch_rate", fleet::dispatch),
     ("pickup_ms", fleet::pickup),
+    ("baked_plugins", plugins::baked),
     ("agent_rss_mib", agent::rss),
     ("agent_binary_mib", agent::binary),
     ("agent_idle_cpu_percent", agent::idle_cpu),

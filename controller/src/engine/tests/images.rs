@@ -5,7 +5,7 @@ use super::*;
 /// Makes a release while an agent answers its questions.
 async fn release_with(world: &World, sim: &mut Sim, told: Result<String, String>) -> ReleaseView {
     let answer = async {
-        let ToAgent::ResolveImage { request, reference } = sim.told().await else { panic!("no question") };
+        let ToAgent::ResolveImage { request, reference, .. } = sim.told().await else { panic!("no question") };
         assert_eq!(reference, "tiny");
         sim.say(&world.engine, Said::Image { request, told }).await.unwrap();
     };

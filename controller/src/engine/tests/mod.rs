@@ -21,6 +21,7 @@ mod operations;
 mod people;
 mod placement;
 mod plans;
+mod plugins;
 mod releases;
 mod restarts;
 mod rotation;
@@ -271,6 +272,8 @@ struct Sim {
     line: Option<plane::Line>,
     /// It tells digests of images.
     images: bool,
+    /// How far it says that it is with plugins.
+    plugins: Option<longshore_core::plugins::Readiness>,
     /// What it has.
     room: Resources,
     /// It takes no more jobs.
@@ -298,6 +301,7 @@ impl Sim {
             images: false,
             room: Resources::default(),
             draining: None,
+            plugins: Some(Default::default()),
         }
     }
 
@@ -326,6 +330,7 @@ impl Sim {
             largest: Resources::default(),
             disk: plane::Disk::default(),
             leaving: true,
+            plugins: self.plugins.clone(),
         };
         let welcome = engine.hello(self.id, hello).await?;
         self.line = Some(welcome.line);

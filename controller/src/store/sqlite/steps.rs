@@ -34,6 +34,7 @@ fn step_row(row: &SqliteRow) -> Result<StepRow> {
         outputs: json(row, "outputs")?,
         resources: json(row, "resources")?,
         plugin_downloads: count(row, "plugin_downloads")?,
+        plugin_hits: count(row, "plugin_hits")?,
         log_bytes: count(row, "log_bytes")?,
         log_sha256: opt_text(row, "log_sha256")?,
         log_truncated: int(row, "log_truncated")? != 0,
@@ -49,8 +50,8 @@ fn step_row(row: &SqliteRow) -> Result<StepRow> {
 pub(super) async fn insert_step(c: &mut SqliteConnection, row: &StepRow) -> Result<()> {
     query(
         "INSERT INTO step (deployment, idx, name, state, exit_code, signal, reason, outputs, resources, plugin_downloads, \
-         log_bytes, log_sha256, log_truncated, started_at, ended_at, skipped, due_at, tries, guided) \
-         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19)",
+         log_bytes, log_sha256, log_truncated, started_at, ended_at, skipped, due_at, tries, guided, plugin_hits) \
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20)",
     )
     .bind(row.deployment.to_string())
     .bind(i64::from(row.index))
@@ -71,6 +72,7 @@ pub(super) async fn insert_step(c: &mut SqliteConnection, row: &StepRow) -> Resu
     .bind(opt_micros(row.due_at))
     .bind(i64::from(row.tries))
     .bind(i64::from(row.guided))
+    .bind(to_int("plugin_hits", row.plugin_hits)?)
     .execute(c)
     .await?;
     Ok(())
@@ -97,7 +99,7 @@ pub(super) async fn update_step(c: &mut SqliteConnection, row: &StepRow) -> Resu
     let done = query(concat!(
         "UPDATE step SET state = $3, exit_code = $4, signal = $5, reason = $6, outputs = $7, resources = $8, \
          plugin_downloads = $9, log_bytes = $10, log_sha256 = $11, log_truncated = $12, started_at = $13, ended_at = $14, \
-         skipped = $15, due_at = $16, tries = $17, guided = $18 \
+         skipped = $15, due_at = $16, tries = $17, guided = $18, plugin_hits = $19 \
          WHERE deployment = $1 AND idx = $2 AND state NOT IN ",
         terminal!()
     ))
@@ -119,6 +121,7 @@ pub(super) async fn update_step(c: &mut SqliteConnection, row: &StepRow) -> Resu
     .bind(opt_micros(row.due_at))
     .bind(i64::from(row.tries))
     .bind(i64::from(row.guided))
+    .bind(to_int("plugin_hits", row.plugin_hits)?)
     .execute(c)
     .await?;
     Ok(done.rows_affected() == 1)

@@ -127,6 +127,7 @@ fn what_a_step_may_say() {
     step("run: echo\ntimeout: 8d", &[(12, "steps[1].timeout", "from `1s` to `7d`")]);
     step("run: echo\nnetwork: host", &[(12, "steps[1].network", "write `longshore` or `none`")]);
     step("run: echo\nprofile: privileged", &[(12, "steps[1].profile", "write `standard` or `locked`")]);
+    step("run: echo\npull: sometimes", &[(12, "steps[1].pull", "write `if-not-present` or `always`")]);
     step("run: echo\nprofile: lokced", &[(12, "steps[1].profile", "did you mean `locked`")]);
     step("run: echo\nmounts: state", &[(12, "steps[1].mounts", "a list is needed")]);
     step(

@@ -214,6 +214,7 @@ fn approvals() {
         ("env: {A: '${{ vars.nowhere }}'}", "an approval runs no container"),
         ("network: none", "an approval runs no container"),
         ("profile: locked", "an approval runs no container"),
+        ("pull: always", "an approval runs no container"),
         ("timeout: 1h", "as long as its `expires` says"),
         ("skippable: true", "guards nothing: leave `skippable` out"),
         ("retries: {max: 1}", "asked for once: leave `retries` out"),

@@ -47,6 +47,7 @@ fn the_example_of_the_contract_means_what_its_comments_say() {
         network: Network::Longshore,
         profile: Profile::Standard,
         resources: Resources::default(),
+        pull: Default::default(),
         needs: None,
         group: None,
         when: None,

@@ -72,6 +72,7 @@ steps:
     env: {URL: "${{ steps.infra.outputs.url }}"}
     network: none                  # none | longshore (default)
     profile: locked                # standard (default) | locked
+    pull: always                   # if-not-present (default) | always
 "#;
 
 /// The spec of CONTRACT.md for releases, with the dots filled in.

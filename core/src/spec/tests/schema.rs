@@ -83,8 +83,8 @@ fn every_kind_of_step_has_its_fields() {
         properties.keys().cloned().collect::<Vec<_>>().join(" ")
     };
     let container = "accounts env image mounts name needs network profile";
-    assert_eq!(fields("run"), format!("{container} resources retries run skippable timeout when"));
-    assert_eq!(fields("pulumi"), format!("{container} pulumi resources retries skippable timeout when"));
+    assert_eq!(fields("run"), format!("{container} pull resources retries run skippable timeout when"));
+    assert_eq!(fields("pulumi"), format!("{container} pull pulumi resources retries skippable timeout when"));
     assert_eq!(fields("approval"), "approval name needs when");
     assert_eq!(fields("http"), "http name needs retries skippable timeout when");
     assert_eq!(fields("deploy-release"), "deploy-release name needs skippable when");
