@@ -7,7 +7,7 @@
 #              A container of Azure's blob storage is read with the machine's managed identity.
 # SUMS_SHA256  the digest of SHA256SUMS: what is installed is what you built, whoever can write to the folder.
 #
-# Before: /etc/longshore/agent.toml, /etc/longshore/ca.pem and, without `join` in agent.toml, a join token in
+# Before: /etc/longshore/agent.toml, /etc/longshore/ca.pem and, where agent.toml has no `join`, a join token in
 # /run/longshore-join-token. What fails is in /var/log/cloud-init-output.log, and the exit code is not 0.
 set -eu
 umask 077
@@ -112,4 +112,5 @@ engine
 package
 longshore-agent check-config --config "$config"
 enrol
-systemctl enable --now longshore-agent.service
+# What it still waits for, `longshore-agent status` says.
+systemctl enable --now --no-block longshore-agent.service

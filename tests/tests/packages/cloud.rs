@@ -263,3 +263,22 @@ fn blocks_metadata(system: &Debian) {
     system.ok("/usr/libexec/longshore-agent/block-metadata");
     assert_eq!(rules(), closed, "a second start adds nothing");
 }
+
+/// The role of AWS's machines may do what the agent does, and nothing else.
+#[test]
+fn the_role_is_as_wide_as_what_the_agent_calls() {
+    let source = std::fs::read_to_string(checkout().join("cloud/src/aws/autoscaling.rs")).unwrap();
+    let mut called: Vec<&str> =
+        source.split(".call(who, \"").skip(1).map(|rest| rest.split('"').next().unwrap()).collect();
+    let template = read("aws/agents.yaml");
+    let mut allowed: Vec<&str> = template
+        .lines()
+        .filter_map(|line| line.trim().strip_prefix("- autoscaling:"))
+        .filter(|name| !name.contains(' '))
+        .collect();
+    called.sort_unstable();
+    allowed.sort_unstable();
+    assert_eq!(allowed, called);
+    let others: Vec<&str> = template.lines().filter_map(|line| line.trim().strip_prefix("Action: ")).collect();
+    assert_eq!(others, ["sts:AssumeRole", "s3:GetObject"], "whose role it is, and where packages are");
+}
