@@ -4,6 +4,8 @@ use serde_json::json;
 
 use crate::fake::{Fake, Reply};
 
+const ID: &str = "agt_0193a0c5c4007aaaaaaaaaaaaaaaaaaa";
+
 #[test]
 fn a_quarantined_agent_is_shown_with_its_reason_and_released() {
     let list = json!([{ "id": "agt_2", "hostname": "worker", "pool": "default", "state": "quarantined", "busy": 0, "slots": 2,
@@ -14,9 +16,9 @@ fn a_quarantined_agent_is_shown_with_its_reason_and_released() {
     assert!(stderr.contains("the last: no space; `longshore agent release agt_2` ends it"), "{stderr}");
 
     let fake = Fake::start([Reply::json(204, "")]);
-    let done = fake.run(&["agent", "release", "agt_2"]);
-    assert_eq!(String::from_utf8_lossy(&done.stdout), "agent agt_2 gets jobs again\n", "{done:?}");
-    assert!(fake.seen()[0].line.starts_with("POST /api/v1/agents/agt_2/release"), "{}", fake.seen()[0].line);
+    let done = fake.run(&["agent", "release", ID]);
+    assert_eq!(String::from_utf8_lossy(&done.stdout), format!("agent {ID} gets jobs again\n"), "{done:?}");
+    assert!(fake.seen()[0].line.starts_with(&format!("POST /api/v1/agents/{ID}/release")), "{}", fake.seen()[0].line);
 }
 
 #[test]

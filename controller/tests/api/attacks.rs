@@ -59,6 +59,11 @@ async fn refusals(server: &Running, action: &str) -> Vec<Value> {
     lines.filter(|line| line["action"] == action && line["outcome"] == "refused").cloned().collect()
 }
 
+/// What every agent can.
+fn able() -> Vec<String> {
+    longshore_proto::CAPABILITIES.map(str::to_owned).to_vec()
+}
+
 async fn metrics(server: &Running) -> String {
     let request = axum::http::Request::get("/metrics").body(axum::body::Body::empty()).unwrap();
     String::from_utf8(server.send(request).await.body).unwrap()
@@ -82,7 +87,8 @@ async fn a_header_that_names_another_agent_says_nothing() {
     let mut request = Request::new(confirm(job.offer.fence.clone()));
     claim(request.metadata_mut());
     assert_eq!(plane.confirm_start(request).await.unwrap_err().code(), Code::PermissionDenied);
-    let hello = v1::Hello { slots: 1, weakest_profile: "standard".to_owned(), ..v1::Hello::default() };
+    let hello =
+        v1::Hello { slots: 1, weakest_profile: "standard".to_owned(), capabilities: able(), ..v1::Hello::default() };
     let mut request = Request::new(tokio_stream::once(v1::SessionRequest { message: Some(Up::Hello(hello)) }));
     claim(request.metadata_mut());
     let mut down = plane.session(request).await.unwrap().into_inner();
@@ -131,6 +137,7 @@ async fn what_an_agent_says_of_its_pool_and_labels_gets_it_no_job() {
         weakest_profile: "standard".to_owned(),
         host: Some(host),
         labels,
+        capabilities: able(),
         ..v1::Hello::default()
     };
     let (up, messages) = tokio::sync::mpsc::channel(4);
