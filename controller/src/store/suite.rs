@@ -5,19 +5,15 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use longshore_core::access::{Grant, Role};
-use longshore_core::artifacts::{Kind, Reason};
 use longshore_core::attempt::{Attempt, State};
 use longshore_core::deployment::{Deployment, DeploymentState};
 use longshore_core::id::{AgentId, AttemptId, ControllerId, DeploymentId, JobId, ProjectId, ReleaseId, TokenId};
 use longshore_core::job::{self, Job};
-use longshore_core::pool::Pool;
 use longshore_core::resources::{Cpus, Resources};
 use longshore_core::step::StepState;
 use longshore_core::time::Timestamp;
 use longshore_core::variables::Scope;
 
-use super::artifacts::{ArtifactCount, ArtifactRow, Fate, UploadRow};
-use super::pools::PoolRow;
 use super::rows::{
     AgentRow, AttemptRow, CommitRow, DeploymentFilter, DeploymentRow, Drained, EventRow, JobRow, JoinTokenRow, LockRow,
     MetaRow, OutboxRow, Outcome, OutputRow, Owner, ProjectRow, ReleaseRow, RevisionRow, StepAttemptRow, StepRow,
@@ -227,8 +223,10 @@ macro_rules! write {
     }};
 }
 
+mod artifacts;
 mod joins;
 mod people;
+mod pools;
 mod releases;
 mod waits;
 
@@ -243,11 +241,11 @@ pub(crate) async fn run(mut make: impl AsyncFnMut() -> Arc<dyn Store>) {
     what_has_ended_stays_as_it_is(&make().await).await;
     a_join_token_is_used_as_often_as_it_says(&make().await).await;
     joins::a_machine_is_one_agent(&make().await).await;
-    a_pools_settings_are_replaced(&make().await).await;
+    pools::a_pools_settings_are_replaced(&make().await).await;
     what_the_scaler_did_is_kept_and_a_machine_goes_once(&make().await).await;
     lists_are_in_order(&make().await).await;
     the_timeline_is_read_on_from_where_it_was_sent(&make().await).await;
-    files_of_steps_are_kept_once_and_counted(&make().await).await;
+    artifacts::files_of_steps_are_kept_once_and_counted(&make().await).await;
     releases::a_release_is_made_once_and_images_are_pinned_once(&make().await).await;
     releases::what_succeeded_where_is_known(&make().await).await;
     releases::children_are_found_and_go_first(&make().await).await;
@@ -457,43 +455,6 @@ async fn a_step_is_granted_once(store: &Arc<dyn Store>) {
     assert!(write!(store, tx => tx.insert_step_attempt(&row, &first).await).is_err(), "a second time");
 }
 
-async fn files_of_steps_are_kept_once_and_counted(store: &Arc<dyn Store>) {
-    let first = assigned(store).await;
-    let (attempt, deployment) = (first.id, first.deployment);
-    let upload =
-        move |sha256: &str| UploadRow { attempt, slot: 0, sha256: sha256.to_owned(), bytes: 7, created_at: at(1) };
-    let row = move |slot, path: &str, fate| {
-        let (path, created_at) = (path.to_owned(), at(2));
-        ArtifactRow { id: 0, deployment, attempt, slot, kind: Kind::State, path, fate, created_at }
-    };
-    let kept = || Fate::Kept { bytes: 7, sha256: "a".to_owned() };
-    write!(store, tx => {
-        for sha256 in ["b", "a", "b"] {
-            tx.save_upload(&upload(sha256)).await?;
-        }
-        assert_eq!(tx.uploads(attempt, 0).await?, [upload("a"), upload("b")]);
-        assert_eq!(tx.uploads(attempt, 1).await?, []);
-        tx.forget_uploads(attempt, Some(1)).await?;
-        assert_eq!(tx.uploads(attempt, 0).await?.len(), 2, "another try's stay");
-        tx.forget_uploads(attempt, None).await?;
-        assert_eq!(tx.uploads(attempt, 0).await?, []);
-        let out = row(1, "", Fate::LeftOut { reason: Reason::TooMany, count: 5 });
-        for row in [row(0, "x", kept()), row(1, "x", kept()), out.clone()] {
-            tx.insert_artifact(&row).await?;
-        }
-        let rows = tx.artifacts(deployment).await?;
-        assert_eq!(rows[2], ArtifactRow { id: rows[2].id, ..out });
-        assert_eq!(tx.artifact(deployment, rows[0].id).await?.as_ref(), Some(&rows[0]));
-        assert_eq!(tx.artifact(deployment_id(2), rows[0].id).await?, None, "another deployment's");
-        let count = |slot, kept, left_out| ArtifactCount { slot, kept, left_out };
-        assert_eq!(tx.artifact_counts(deployment).await?, [count(0, 1, 0), count(1, 1, 5)]);
-        Ok(())
-    })
-    .unwrap();
-    let again = row(1, "x", kept());
-    assert!(write!(store, tx => tx.insert_artifact(&again).await).is_err(), "a second time");
-}
-
 async fn what_has_ended_stays_as_it_is(store: &Arc<dyn Store>) {
     let first = assigned(store).await;
     let mut row = step_attempt(&first);
@@ -589,24 +550,6 @@ async fn what_the_scaler_did_is_kept_and_a_machine_goes_once(store: &Arc<dyn Sto
         tx.told_scale_in(agent_id(1), at(9)).await?;
         assert_eq!(tx.scale_ins().await?, [goes(Some(at(9)))]);
         assert!(tx.remove_scale_in(agent_id(1)).await? && !tx.remove_scale_in(agent_id(1)).await?);
-        Ok(())
-    })
-    .unwrap();
-}
-
-async fn a_pools_settings_are_replaced(store: &Arc<dyn Store>) {
-    let row = |revision, reason: &str| PoolRow {
-        name: "blue".to_owned(),
-        settings: Pool { paused: Some(reason.to_owned()), ..Pool::default() },
-        revision,
-        updated_at: at(5),
-        updated_by: "anna".to_owned(),
-    };
-    write!(store, tx => {
-        assert_eq!((tx.pools().await?, tx.pool("blue").await?), (Vec::new(), None));
-        tx.save_pool(&row(1, "one")).await?;
-        tx.save_pool(&row(2, "two")).await?;
-        assert_eq!((tx.pools().await?, tx.pool("blue").await?), (vec![row(2, "two")], Some(row(2, "two"))));
         Ok(())
     })
     .unwrap();
