@@ -26,6 +26,11 @@ pub(crate) struct Dev {
 impl Dev {
     /// Starts it in `data` and waits until its agent is connected.
     pub(crate) fn start(binaries: &Path, data: &Path) -> anyhow::Result<Self> {
+        Self::start_with(binaries, data, &[])
+    }
+
+    /// The same with further arguments.
+    pub(crate) fn start_with(binaries: &Path, data: &Path, more: &[&str]) -> anyhow::Result<Self> {
         println!("starting `longshore dev --data {}`", data.display());
         std::fs::create_dir_all(data).with_context(|| format!("`{}` cannot be made", data.display()))?;
         let log = std::fs::File::create(data.with_extension("log"))?;
@@ -33,6 +38,7 @@ impl Dev {
         let child = Command::new(&binary)
             .args(["dev", "--data"])
             .arg(data)
+            .args(more)
             .stdin(Stdio::null())
             .stdout(log.try_clone()?)
             .stderr(log)

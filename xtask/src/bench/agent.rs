@@ -2,25 +2,74 @@
 
 use std::time::Duration;
 
-use anyhow::Context as _;
+use anyhow::{Context as _, bail};
 
 use super::Bench;
+use super::deploy::TINY;
 use super::figure::{Figure, median};
+use crate::dev::Dev;
+use crate::sh;
 
 /// How long the processor time of an idle agent is watched, a sample.
 const WATCHED: Duration = Duration::from_secs(6);
 /// Clock ticks a second in `/proc/PID/stat` (`getconf CLK_TCK`; 100 on every Linux there is today).
 const TICKS: f64 = 100.0;
+/// Jobs that run at once.
+const JOBS: usize = 8;
 const MIB: f64 = 1_048_576.0;
+
+/// Resident memory of a program's agent in MiB.
+fn resident(dev: &Dev) -> anyhow::Result<f64> {
+    let status = std::fs::read_to_string(format!("/proc/{}/status", dev.pid_of("agent")?))?;
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).context("no VmRSS")?;
+    Ok(line.trim().trim_end_matches(" kB").parse::<f64>()? * 1024.0 / MIB)
+}
+
+/// Resident memory of an agent that runs eight jobs.
+pub(super) fn rss_with_jobs(bench: &Bench) -> anyhow::Result<Figure> {
+    let data = std::env::temp_dir().join(format!("longshore-bench-eight-{}", std::process::id()));
+    let dev = Dev::start_with(&bench.binaries, &data, &["--slots", &JOBS.to_string()])?;
+    let idle = (0..bench.runs).map(|_| resident(&dev)).collect::<anyhow::Result<_>>()?;
+    let environments: Vec<_> = (0..JOBS).map(|number| format!("{{name: e{number}}}")).collect();
+    let spec = format!(
+        "version: 1\nproject: eight\nenvironments: [{}]\nsteps:\n  - {{name: one, image: \"{TINY}\", network: none, run: [sleep, \"20\"]}}\n",
+        environments.join(", ")
+    );
+    let path = data.with_extension("yaml");
+    std::fs::write(&path, spec)?;
+    sh::output(dev.command(&["apply", "-f", &path.to_string_lossy()]))?;
+    std::fs::remove_file(&path)?;
+    for number in 0..JOBS {
+        sh::output(dev.command(&["deploy", "eight", "--env", &format!("e{number}")]))?;
+    }
+    until(JOBS)?;
+    let samples = (0..bench.runs).map(|_| resident(&dev)).collect::<anyhow::Result<_>>()?;
+    until(0)?;
+    Ok(Figure {
+        name: "agent_rss_8_mib",
+        ours: median(samples),
+        reference: median(idle),
+        unit: "MiB with eight running jobs",
+        runs: bench.runs,
+        against: "the same agent before, idle",
+    })
+}
+
+/// Waits until so many containers of jobs run.
+fn until(jobs: usize) -> anyhow::Result<()> {
+    for _ in 0..600 {
+        let list = sh::output(sh::command("docker", &["ps", "-q", "--filter", "label=longshore.attempt"]))?;
+        if list.lines().count() == jobs {
+            return Ok(());
+        }
+        std::thread::sleep(Duration::from_millis(100));
+    }
+    bail!("there are not {jobs} containers of jobs")
+}
 
 /// Resident memory of an agent that has just run nothing.
 pub(super) fn rss(bench: &Bench) -> anyhow::Result<Figure> {
-    let read = || -> anyhow::Result<f64> {
-        let status = std::fs::read_to_string(format!("/proc/{}/status", bench.dev.pid_of("agent")?))?;
-        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).context("no VmRSS")?;
-        Ok(line.trim().trim_end_matches(" kB").parse::<f64>()? * 1024.0 / MIB)
-    };
-    let samples = (0..bench.runs).map(|_| read()).collect::<anyhow::Result<_>>()?;
+    let samples = (0..bench.runs).map(|_| resident(&bench.dev)).collect::<anyhow::Result<_>>()?;
     Ok(Figure {
         name: "agent_rss_mib",
         ours: median(samples),

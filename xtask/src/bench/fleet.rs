@@ -25,7 +25,7 @@ const PICKUPS: usize = 20;
 /// Requests that are made at once while a queue is filled.
 const FILLERS: usize = 8;
 
-fn build() -> anyhow::Result<()> {
+pub(super) fn build() -> anyhow::Result<()> {
     sh::show(sh::command("cargo", &["build", "--locked", "--release", "--package", "longshore-bench"]))
 }
 

@@ -7,6 +7,7 @@ mod deploy;
 mod figure;
 mod fleet;
 mod plugins;
+mod queue;
 mod scale;
 mod serve;
 
@@ -24,7 +25,7 @@ const RUNS: usize = 10;
 type Measure = fn(&Bench) -> anyhow::Result<Figure>;
 
 /// Every figure by its name.
-const FIGURES: [(&str, Measure); 17] = [
+const FIGURES: [(&str, Measure); 19] = [
     ("job_wall", deploy::job_wall),
     ("first_log_byte", deploy::first_log_byte),
     ("log_throughput", deploy::log_throughput),
@@ -38,8 +39,10 @@ const FIGURES: [(&str, Measure); 17] = [
     ("reconnect_storm", fleet::storm),
     ("dispatch_rate", fleet::dispatch),
     ("pickup_ms", fleet::pickup),
+    ("queue_growth", queue::growth),
     ("baked_plugins", plugins::baked),
     ("agent_rss_mib", agent::rss),
+    ("agent_rss_8_mib", agent::rss_with_jobs),
     ("agent_binary_mib", agent::binary),
     ("agent_idle_cpu_percent", agent::idle_cpu),
 ];

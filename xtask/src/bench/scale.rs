@@ -85,26 +85,33 @@ impl Filled {
     }
 }
 
+/// An id of `n`, in the form of all ids.
+pub(super) fn id(prefix: &str, n: &str) -> String {
+    format!("'{prefix}' || printf('%012x7%03x8%015x', {n}, {n} % 4096, {n})")
+}
+
+/// The numbers from 1 on as a table `n` with the column `i`.
+pub(super) fn many(count: u32) -> String {
+    format!("WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < {count}) ")
+}
+
+/// A row of a table for each row of `n`, as that of `model` with some columns changed; the model's table has to follow.
+pub(super) fn copies(db: &Path, table: &str, changed: &[(&str, String)]) -> anyhow::Result<String> {
+    let sql = format!("SELECT name FROM pragma_table_info('{table}')");
+    let names: Vec<_> = sql_of(db, &sql)?.lines().map(str::to_owned).collect();
+    let value = |name: &String| match changed.iter().find(|(column, _)| column == name) {
+        Some((_, value)) => value.clone(),
+        None => format!("model.{name}"),
+    };
+    let values: Vec<_> = names.iter().map(value).collect();
+    Ok(format!("INSERT INTO {table} ({}) SELECT {} FROM n, ", names.join(", "), values.join(", ")))
+}
+
 /// Copies the one deployment that there is, and its release, so many times.
 fn fill(folder: &Path, releases: u32, deployments: u32) -> anyhow::Result<()> {
     let db = database(folder)?;
-    let columns = |table: &str| -> anyhow::Result<Vec<String>> {
-        let sql = format!("SELECT name FROM pragma_table_info('{table}')");
-        Ok(sql_of(&db, &sql)?.lines().map(str::to_owned).collect())
-    };
-    let id = |prefix: &str, n: &str| format!("'{prefix}' || printf('%012x7%03x8%015x', {n}, {n} % 4096, {n})");
     let release = format!("1 + n.i % {releases}");
-    let pick = |table: &str, changed: &[(&str, String)]| -> anyhow::Result<String> {
-        let names = columns(table)?;
-        let value = |name: &String| match changed.iter().find(|(column, _)| column == name) {
-            Some((_, value)) => value.clone(),
-            None => format!("model.{name}"),
-        };
-        let values: Vec<_> = names.iter().map(value).collect();
-        Ok(format!("INSERT INTO {table} ({}) SELECT {} FROM n, ", names.join(", "), values.join(", ")))
-    };
-    let many =
-        |count: u32| format!("WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < {count}) ");
+    let pick = |table: &str, changed: &[(&str, String)]| copies(&db, table, changed);
     let version = "printf('0.1.%d', n.i)".to_owned();
     let key = "printf('%020d.%020d.%020d~', 0, 1, n.i)".to_owned();
     let of_release = pick(
@@ -130,14 +137,14 @@ fn fill(folder: &Path, releases: u32, deployments: u32) -> anyhow::Result<()> {
     sql_of(&db, &script).map(drop)
 }
 
-fn database(folder: &Path) -> anyhow::Result<PathBuf> {
+pub(super) fn database(folder: &Path) -> anyhow::Result<PathBuf> {
     let files = std::fs::read_dir(folder).with_context(|| format!("`{}` cannot be read", folder.display()))?;
     let found =
         files.filter_map(Result::ok).map(|entry| entry.path()).find(|path| path.extension().is_some_and(|e| e == "db"));
     found.with_context(|| format!("no database in `{}`", folder.display()))
 }
 
-fn sql_of(db: &Path, sql: &str) -> anyhow::Result<String> {
+pub(super) fn sql_of(db: &Path, sql: &str) -> anyhow::Result<String> {
     sh::output(sh::command("sqlite3", &["-cmd", ".timeout 60000", &db.to_string_lossy(), sql]))
 }
 

@@ -70,6 +70,11 @@ impl Controller {
         bail!("the controller was not ready: see `{}`", self.data.join("log").display())
     }
 
+    /// The folder with its store.
+    pub(super) fn folder(&self) -> PathBuf {
+        self.data.join("data")
+    }
+
     /// Its resident memory in KiB.
     pub(super) fn rss_kib(&self) -> anyhow::Result<f64> {
         let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id()))?;
