@@ -2,7 +2,7 @@
 
 #![expect(clippy::unwrap_used, reason = "helpers of tests are outside test functions")]
 
-use longshore_cloud::aws::{AutoScaling, Hook, Member};
+use longshore_cloud::aws::{AutoScaling, Ec2, Hook, Instance, Member};
 use longshore_cloud::azure::EventKind;
 use longshore_cloud::gcp::Maintenance;
 use longshore_cloud::imds::{Imds, SpotAction};
@@ -89,6 +89,22 @@ async fn the_group_is_told_by_signed_calls() {
     fake.with(|machine| machine.api_down = true);
     let error = api.complete(&who, ("workers", "drain"), INSTANCE, now).await.unwrap_err();
     assert!(matches!(error, Error::Refused { status: 503, .. }), "{error}");
+}
+
+#[tokio::test]
+async fn ec2_says_where_an_instance_is() {
+    let fake = Aws::instance(INSTANCE);
+    let who = imds(&fake).credentials().await.unwrap();
+    let ec2 = Ec2::new("eu-central-1", Some(fake.endpoint().parse().unwrap()));
+    let now = at("2026-11-28T21:00:00Z");
+    let network = Some("vpc-0123456789abcdef0".to_owned());
+    let found = ec2.instance(&who, INSTANCE, now).await.unwrap();
+    assert_eq!(found, Some(Instance { state: "running".to_owned(), vpc: network }));
+    assert_eq!(ec2.instance(&who, "i-0ffffffffffffffff", now).await.unwrap(), None);
+    fake.with(|machine| machine.placed = ("terminated", None));
+    assert_eq!(ec2.instance(&who, INSTANCE, now).await.unwrap().unwrap().vpc, None);
+    fake.with(|machine| machine.api_down = true);
+    assert!(matches!(ec2.instance(&who, INSTANCE, now).await, Err(Error::Refused { status: 503, .. })));
 }
 
 #[tokio::test]

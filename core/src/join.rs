@@ -19,6 +19,9 @@ pub enum Conditions {
         /// Name of the instance profile's role; proven by a request that it signed.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         role: Option<String>,
+        /// As in `vpc-0123456789abcdef0`; what EC2 says to the controller, since no document has it.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        vpc: Option<String>,
     },
     /// A Compute Engine instance.
     Gcp {
@@ -49,6 +52,8 @@ pub enum Machine {
         region: Option<String>,
         /// The role of its instance profile, by the signed request.
         role: Option<String>,
+        /// The network it is in, by EC2's word to the controller; asked for only where a rule wants it.
+        vpc: Option<String>,
         /// As in `i-0123456789abcdef0`.
         instance: String,
     },
@@ -159,7 +164,9 @@ impl Conditions {
     #[must_use]
     pub fn count(&self) -> u8 {
         match self {
-            Self::Aws { region, role, .. } => 1 + u8::from(region.is_some()) + u8::from(role.is_some()),
+            Self::Aws { region, role, vpc, .. } => {
+                1 + u8::from(region.is_some()) + u8::from(role.is_some()) + u8::from(vpc.is_some())
+            }
             Self::Gcp { zone, service_account, .. } => {
                 1 + u8::from(zone.is_some()) + u8::from(service_account.is_some())
             }
@@ -176,13 +183,16 @@ impl Conditions {
             if good { Ok(()) } else { Err(Invalid { condition, value: value.chars().take(80).collect(), what }) }
         };
         match self {
-            Self::Aws { account, region, role } => {
+            Self::Aws { account, region, role, vpc } => {
                 check("aws-account", account, "an account of 12 digits", is_account(account))?;
                 if let Some(value) = region {
                     check("aws-region", value, "a region as in `eu-central-1`", is_region(value))?;
                 }
                 if let Some(value) = role {
                     check("aws-role", value, "the name of a role, without path or ARN", is_role(value))?;
+                }
+                if let Some(value) = vpc {
+                    check("aws-vpc", value, "the id of a VPC as in `vpc-0123456789abcdef0`", is_vpc(value))?;
                 }
             }
             Self::Gcp { project, zone, service_account } => {
@@ -201,6 +211,21 @@ impl Conditions {
         Ok(())
     }
 
+    /// The region in which EC2 has to be asked for the machine's network before it can be said whether the rule admits it: only
+    /// where everything else holds.
+    #[must_use]
+    pub fn asks_network_in<'a>(&self, machine: &'a Machine) -> Option<&'a str> {
+        let (Self::Aws { vpc: Some(_), .. }, Machine::Aws { region: Some(region), vpc: None, .. }) = (self, machine)
+        else {
+            return None;
+        };
+        let mut rest = self.clone();
+        if let Self::Aws { vpc, .. } = &mut rest {
+            *vpc = None;
+        }
+        rest.admits(machine).is_ok().then_some(region.as_str())
+    }
+
     /// Whether a machine is what the rule asks for.
     ///
     /// # Errors
@@ -208,8 +233,8 @@ impl Conditions {
     pub fn admits(&self, machine: &Machine) -> Result<(), Mismatch> {
         match (self, machine) {
             (
-                Self::Aws { account, region, role },
-                Machine::Aws { account: its, region: its_region, role: its_role, .. },
+                Self::Aws { account, region, role, vpc },
+                Machine::Aws { account: its, region: its_region, role: its_role, vpc: its_vpc, .. },
             ) => {
                 same("aws-account", account, its)?;
                 // Numbers of accounts are those of a partition: a rule for another one than the usual names its region.
@@ -224,7 +249,7 @@ impl Conditions {
                     let wanted = account.clone();
                     return Err(Mismatch::Unproven { condition: "aws-account", wanted, hint: DOCUMENT });
                 }
-                Ok(())
+                proven("aws-vpc", vpc.as_ref(), its_vpc.as_ref(), NETWORK)
             }
             (
                 Self::Gcp { project, zone, service_account },
@@ -246,6 +271,10 @@ impl Conditions {
 const DOCUMENT: &str = "it needs the signed instance identity document of this instance";
 /// What proves the role.
 const SIGNED: &str = "it needs a request that the instance profile's role signed; give the instance that profile";
+
+/// What proves the network.
+const NETWORK: &str =
+    "it needs the signed instance identity document, and EC2 has to know the instance in that account and in a VPC";
 
 fn same(condition: &'static str, wanted: &str, found: &str) -> Result<(), Mismatch> {
     if wanted == found {
@@ -384,6 +413,11 @@ pub fn is_region(text: &str) -> bool {
         && middle.iter().all(word)
         && (1..=2).contains(&last.len())
         && last.bytes().all(|b| b.is_ascii_digit())
+}
+
+fn is_vpc(text: &str) -> bool {
+    let digits = text.strip_prefix("vpc-").unwrap_or_default();
+    matches!(digits.len(), 8 | 17) && digits.bytes().all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b))
 }
 
 /// Whether a region is of the usual partition of AWS, and not of one for China or for governments.

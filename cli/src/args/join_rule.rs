@@ -50,6 +50,9 @@ pub struct JoinRuleCreate {
     /// Name of the role of the instance profile; proven by a request that it signs.
     #[arg(long, value_name = "NAME", requires = "aws_account", conflicts_with_all = ["gcp_project", "azure_subscription"])]
     pub aws_role: Option<String>,
+    /// The network, as in `vpc-0123456789abcdef0`; the controller asks EC2 for it, with credentials of its own.
+    #[arg(long, value_name = "ID", requires = "aws_account", conflicts_with_all = ["gcp_project", "azure_subscription"])]
+    pub aws_vpc: Option<String>,
     /// Project of Google Cloud.
     #[arg(long, value_name = "ID")]
     pub gcp_project: Option<String>,

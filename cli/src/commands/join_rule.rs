@@ -22,12 +22,14 @@ pub(super) async fn run(context: &Context, command: &JoinRuleCommand) -> Result<
 
 fn conditions(args: &JoinRuleCreate) -> Value {
     let (cloud, fields) = if let Some(account) = &args.aws_account {
-        ("aws", [("account", Some(account)), ("region", args.aws_region.as_ref()), ("role", args.aws_role.as_ref())])
+        let own =
+            [("region", args.aws_region.as_ref()), ("role", args.aws_role.as_ref()), ("vpc", args.aws_vpc.as_ref())];
+        ("aws", [vec![("account", Some(account))], own.to_vec()].concat())
     } else if let Some(project) = &args.gcp_project {
         let account = args.gcp_service_account.as_ref();
-        ("gcp", [("project", Some(project)), ("zone", args.gcp_zone.as_ref()), ("service_account", account)])
+        ("gcp", vec![("project", Some(project)), ("zone", args.gcp_zone.as_ref()), ("service_account", account)])
     } else {
-        ("azure", [("subscription", args.azure_subscription.as_ref()), ("", None), ("", None)])
+        ("azure", vec![("subscription", args.azure_subscription.as_ref())])
     };
     let mut all = Map::new();
     all.insert("cloud".to_owned(), json!(cloud));

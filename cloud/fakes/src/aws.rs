@@ -29,6 +29,8 @@ pub struct AwsMachine {
     pub completed: bool,
     /// Heartbeats that came.
     pub heartbeats: u32,
+    /// State and network, as EC2 has them.
+    pub placed: (&'static str, Option<String>),
     /// The API refuses whatever is asked.
     pub api_down: bool,
     /// Every path of the metadata answers this instead.
@@ -50,6 +52,7 @@ impl Aws {
             protected: false,
             completed: false,
             heartbeats: 0,
+            placed: ("running", Some("vpc-0123456789abcdef0".to_owned())),
             api_down: false,
             garbage: None,
             tokens: 0,
@@ -123,7 +126,10 @@ impl AwsMachine {
         }
         let scope = format!("AWS4-HMAC-SHA256 Credential={KEY}/");
         let signed = asked.header("authorization").is_some_and(|header| {
-            header.starts_with(&scope) && header.contains("/eu-west-1/autoscaling/aws4_request, SignedHeaders=")
+            let ec2 = header.contains("/ec2/aws4_request, SignedHeaders=")
+                && asked.parameter("Version").as_deref() == Some("2016-11-15");
+            header.starts_with(&scope)
+                && (ec2 || header.contains("/eu-west-1/autoscaling/aws4_request, SignedHeaders="))
         });
         if !signed || asked.header("x-amz-security-token") != Some("fake-session") {
             return error("AccessDenied", "not signed by the role");
@@ -134,6 +140,8 @@ impl AwsMachine {
             of("AutoScalingGroupName", GROUP) && of("LifecycleHookName", HOOK) && of("InstanceId", &self.instance);
         match action.as_str() {
             "DescribeAutoScalingInstances" => self.describe(&action),
+            "DescribeInstances" if of("InstanceId.1", &self.instance) => self.instances(),
+            "DescribeInstances" => error("InvalidInstanceID.NotFound", "The instance ID does not exist"),
             "DescribeLifecycleHooks" => self.hooks(&action),
             "RecordLifecycleActionHeartbeat" if own && self.waits() => {
                 self.heartbeats += 1;
@@ -157,6 +165,19 @@ impl AwsMachine {
     /// The hook holds the instance.
     fn waits(&self) -> bool {
         self.target == Some("Terminated") && !self.completed
+    }
+
+    /// EC2 answers in a form of its own: lists of `item`, nothing around the result.
+    fn instances(&self) -> Answer {
+        let (state, vpc) = &self.placed;
+        let vpc = vpc.as_ref().map(|vpc| format!("<vpcId>{vpc}</vpcId>")).unwrap_or_default();
+        Answer::ok(format!(
+            "<DescribeInstancesResponse xmlns=\"http://ec2.amazonaws.com/doc/2016-11-15/\"><requestId>r</requestId><reservationSet><item>\
+             <reservationId>r-1</reservationId><groupSet><item><groupId>sg-1</groupId></item></groupSet><instancesSet><item>\
+             <instanceId>{}</instanceId><instanceState><code>16</code><name>{state}</name></instanceState>{vpc}\
+             </item></instancesSet></item></reservationSet></DescribeInstancesResponse>",
+            self.instance
+        ))
     }
 
     fn describe(&self, action: &str) -> Answer {

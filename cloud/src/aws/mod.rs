@@ -1,6 +1,7 @@
 //! Signed calls to AWS' query APIs.
 
 mod autoscaling;
+mod ec2;
 mod group;
 mod query;
 mod sts;
@@ -9,6 +10,7 @@ use longshore_core::secret::Secret;
 use longshore_core::time::Timestamp;
 
 pub use autoscaling::{AutoScaling, Hook, Member};
+pub use ec2::{Ec2, Instance};
 pub use group::{Group, Groups};
 pub use query::{QueryApi, Xml};
 pub use sts::{SignedRequest, caller_identity};

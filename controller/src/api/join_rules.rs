@@ -29,7 +29,7 @@ pub(super) struct CreateJoinRule {
     /// Labels that they get. They come from here alone: no agent names its own.
     #[serde(default)]
     labels: BTreeMap<String, String>,
-    /// What they have to be: `cloud` (`aws`, `gcp`, `azure`); for `aws` `account`, `region`, `role`; for `gcp` `project`, `zone`,
+    /// What they have to be: `cloud` (`aws`, `gcp`, `azure`); for `aws` `account`, `region`, `role`, `vpc`; for `gcp` `project`, `zone`,
     /// `service_account`; for `azure` `subscription`. The first one of each is needed, there are no patterns.
     #[schema(value_type = Object)]
     conditions: Conditions,

@@ -51,6 +51,8 @@ fn set(file: &mut File, key: &str, value: &str) -> Result<(), String> {
             file.join.aws.certificates = list(value).iter().map(|pair| region(pair)).collect::<Result<_, _>>()?;
         }
         "JOIN__AWS__STS_ENDPOINT" => file.join.aws.sts_endpoint = Some(value.to_owned()),
+        "JOIN__AWS__EC2_ENDPOINT" => file.join.aws.ec2_endpoint = Some(value.to_owned()),
+        "JOIN__AWS__METADATA_ENDPOINT" => file.join.aws.metadata_endpoint = Some(value.to_owned()),
         "JOIN__AWS__DOCUMENT_AGE" => file.join.aws.document_age = Some(value.parse()?),
         "JOIN__GCP__JWKS_URL" => file.join.gcp.jwks_url = Some(value.to_owned()),
         "JOIN__GCP__ISSUER" => file.join.gcp.issuer = Some(value.to_owned()),

@@ -128,6 +128,8 @@ pub(super) struct Join {
 pub(super) struct JoinAws {
     pub(super) certificates: BTreeMap<String, PathBuf>,
     pub(super) sts_endpoint: Option<String>,
+    pub(super) ec2_endpoint: Option<String>,
+    pub(super) metadata_endpoint: Option<String>,
     pub(super) document_age: Option<Span>,
 }
 

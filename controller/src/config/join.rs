@@ -33,11 +33,18 @@ pub(super) fn check(file: file::Join) -> Result<Settings, Error> {
         settings.aws.document_age = age.0;
     }
     settings.aws.sts_endpoint = file.aws.sts_endpoint.map(|url| address("join.aws.sts_endpoint", url)).transpose()?;
+    let endpoint = |name, url: Option<String>| url.map(|url| to_endpoint(name, &url)).transpose();
+    settings.aws.ec2_endpoint = endpoint("join.aws.ec2_endpoint", file.aws.ec2_endpoint)?;
+    settings.aws.metadata_endpoint = endpoint("join.aws.metadata_endpoint", file.aws.metadata_endpoint)?;
     if let Some(url) = file.gcp.jwks_url {
         settings.gcp.jwks_url = address("join.gcp.jwks_url", url)?;
     }
     settings.gcp.issuer = file.gcp.issuer.unwrap_or(settings.gcp.issuer);
     Ok(settings)
+}
+
+fn to_endpoint(name: &'static str, url: &str) -> Result<longshore_cloud::Endpoint, Error> {
+    url.parse().map_err(|error: longshore_cloud::InvalidEndpoint| field(name, error.to_string()))
 }
 
 fn address(name: &'static str, url: String) -> Result<String, Error> {

@@ -57,7 +57,7 @@ impl Engine {
     /// signing request.
     pub async fn join_by_proof(&self, ca: &Ca, verifier: &Verifier, join: ProofJoin<'_>) -> Result<Joined> {
         let controller = self.0.meta.controller;
-        let attested = match verifier.verify(&join.proof, join.nonce, join.csr, controller).await {
+        let mut attested = match verifier.verify(&join.proof, join.nonce, join.csr, controller).await {
             Ok(attested) => attested,
             Err(error @ Refused::Unreachable(_)) => {
                 tracing::warn!(%error, "a machine's proof could not be verified");
@@ -73,6 +73,12 @@ impl Engine {
             ca.agent_of_key(certificate, &rejoin_text(&binding(join.nonce, join.csr)), signature)
         });
         let known = self.known(attested.machine.name()).await?;
+        if known.rules.iter().any(|rule| rule.conditions.asks_network_in(&attested.machine).is_some()) {
+            verifier.find_network(&mut attested.machine).await.map_err(|error| {
+                tracing::warn!(%error, "a machine's network could not be found out");
+                Error::Unverified(error.to_string())
+            })?;
+        }
         let now = self.clock().now();
         let decided = match decide(&known, &attested, &join, has_key, now, verifier) {
             Ok(decided) => decided,

@@ -240,7 +240,7 @@ async fn carry_out(argv: &[String], settings: &Settings, action: &str, order: &O
     command::run(argv, &variables, settings.command_timeout).await.map_err(failed)
 }
 
-fn aws_environment() -> Option<Credentials> {
+pub(crate) fn aws_environment() -> Option<Credentials> {
     Some(Credentials {
         access_key_id: variable("AWS_ACCESS_KEY_ID")?,
         secret_access_key: Secret::new(variable("AWS_SECRET_ACCESS_KEY")?),

@@ -7,6 +7,8 @@
 mod command;
 mod group;
 
+pub(crate) use group::aws_environment;
+
 use std::collections::BTreeMap;
 use std::time::Duration;
 

@@ -217,7 +217,7 @@ async fn rules_are_made_listed_and_taken_back() {
     for bad in [
         json!({}),
         json!({"conditions": {"cloud": "aws"}}),
-        json!({"conditions": {"cloud": "aws", "account": ACCOUNT, "vpc": "vpc-1"}}),
+        json!({"conditions": {"cloud": "aws", "account": ACCOUNT, "subnet": "subnet-1"}}),
     ] {
         world.server.post("/join-rules", &bad).await.problem(422, "bad_json");
     }

@@ -4,13 +4,13 @@ use super::*;
 
 fn aws(region: Option<&str>, role: Option<&str>) -> Conditions {
     let own = |text: Option<&str>| text.map(str::to_owned);
-    Conditions::Aws { account: "111122223333".to_owned(), region: own(region), role: own(role) }
+    Conditions::Aws { account: "111122223333".to_owned(), region: own(region), role: own(role), vpc: None }
 }
 
 fn instance(account: &str, region: Option<&str>, role: Option<&str>) -> Machine {
     let own = |text: Option<&str>| text.map(str::to_owned);
     let instance = "i-0123456789abcdef0".to_owned();
-    Machine::Aws { account: account.to_owned(), region: own(region), role: own(role), instance }
+    Machine::Aws { account: account.to_owned(), region: own(region), role: own(role), vpc: None, instance }
 }
 
 #[test]
@@ -18,7 +18,7 @@ fn nothing_that_could_be_a_pattern_is_taken() {
     assert_eq!(aws(Some("eu-central-1"), Some("worker")).check(), Ok(()));
     assert_eq!(aws(Some("us-gov-west-1"), None).check(), Ok(()));
     for account in ["", "*", "11112222333", "1111222233334", "11112222333*", "arn:aws:iam::111122223333:root"] {
-        let rule = Conditions::Aws { account: account.to_owned(), region: None, role: None };
+        let rule = Conditions::Aws { account: account.to_owned(), region: None, role: None, vpc: None };
         assert_eq!(rule.check().unwrap_err().condition, "aws-account", "{account}");
     }
     for region in ["", "*", "eu-*", "eu", "eu-central", "eu-central-1.evil", "EU-central-1", "eu-central-1 ", "eu--1"] {
@@ -87,7 +87,7 @@ fn a_rule_says_the_same_after_the_disk() {
     let json = serde_json::to_value(&rule).unwrap();
     assert_eq!(json, serde_json::json!({"cloud": "aws", "account": "111122223333", "region": "eu-central-1"}));
     assert_eq!(serde_json::from_value::<Conditions>(json).unwrap(), rule);
-    let unknown = serde_json::json!({"cloud": "aws", "account": "111122223333", "vpc": "vpc-1"});
+    let unknown = serde_json::json!({"cloud": "aws", "account": "111122223333", "subnet": "subnet-1"});
     assert!(serde_json::from_value::<Conditions>(unknown).is_err());
 }
 
@@ -146,4 +146,32 @@ fn a_proof_is_bound_to_nonce_and_key() {
     let short = short_binding(&bound);
     assert!(short.len() == 10 && short.bytes().all(|b| b.is_ascii_digit()), "{short}");
     assert_ne!(short, short_binding(&binding("m", "-----BEGIN\nx")));
+}
+
+#[test]
+fn a_network_is_asked_for_only_where_all_else_holds() {
+    let rule = |vpc: Option<&str>, region: Option<&str>| Conditions::Aws {
+        account: "111122223333".to_owned(),
+        region: region.map(str::to_owned),
+        role: None,
+        vpc: vpc.map(str::to_owned),
+    };
+    let machine = |vpc: Option<&str>| Machine::Aws {
+        account: "111122223333".to_owned(),
+        region: Some("eu-west-1".to_owned()),
+        role: None,
+        vpc: vpc.map(str::to_owned),
+        instance: "i-0123456789abcdef0".to_owned(),
+    };
+    let wanted = rule(Some("vpc-0123456789abcdef0"), None);
+    assert_eq!(wanted.asks_network_in(&machine(None)), Some("eu-west-1"));
+    assert_eq!(rule(None, None).asks_network_in(&machine(None)), None);
+    assert_eq!(rule(Some("vpc-0123456789abcdef0"), Some("eu-west-2")).asks_network_in(&machine(None)), None);
+    assert_eq!(wanted.admits(&machine(Some("vpc-0123456789abcdef0"))), Ok(()));
+    assert_eq!(wanted.admits(&machine(None)).unwrap_err().condition(), "aws-vpc");
+    assert!(wanted.admits(&machine(Some("vpc-0fffffffffffffff0"))).is_err());
+    for bad in ["vpc-*", "vpc-", "vpc-0123", "subnet-01234567", "vpc-0123456G"] {
+        assert!(rule(Some(bad), None).check().is_err(), "{bad}");
+    }
+    assert_eq!((wanted.check(), wanted.count()), (Ok(()), 2));
 }

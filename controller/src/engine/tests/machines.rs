@@ -37,13 +37,16 @@ const DAY: Duration = Duration::from_secs(86_400);
 
 impl Machines {
     async fn new() -> Self {
+        Self::with(Clouds::default()).await
+    }
+
+    async fn with(mut clouds: Clouds) -> Self {
         let world = World::new().await;
         let folder = tempfile::tempdir().unwrap();
         let ca = Ca::load_or_create(&DataDir::open(folder.path()).unwrap(), DAY, world.clock.now()).unwrap();
         let signer = Signer::region();
         let path = folder.path().join("region.pem");
         std::fs::write(&path, &signer.pem).unwrap();
-        let mut clouds = Clouds::default();
         clouds.aws.add_region(REGION, &path).unwrap();
         let verifier = Verifier::new(clouds, world.clock.clone()).unwrap();
         let machines = Self { world, ca, verifier, signer, _folder: folder };
@@ -53,7 +56,7 @@ impl Machines {
 
     async fn rule(&self, pool: &str, account: &str) -> longshore_core::id::JoinRuleId {
         let labels = BTreeMap::from([("zone".to_owned(), "a".to_owned())]);
-        let conditions = Conditions::Aws { account: account.to_owned(), region: None, role: None };
+        let conditions = Conditions::Aws { account: account.to_owned(), region: None, role: None, vpc: None };
         let new = NewJoinRule { pool: pool.to_owned(), labels, conditions };
         self.world.engine.add_join_rule(new, "anna").await.unwrap().id
     }
@@ -145,6 +148,39 @@ async fn a_machine_is_one_agent_by_its_rule() {
 }
 
 #[tokio::test]
+async fn a_network_is_asked_of_ec2_and_not_of_the_machine() {
+    let fake = longshore_cloud_fakes::Aws::instance(INSTANCE);
+    let mut clouds = Clouds::default();
+    let endpoint: longshore_cloud::Endpoint = fake.endpoint().parse().unwrap();
+    (clouds.aws.ec2_endpoint, clouds.aws.metadata_endpoint) = (Some(endpoint.clone()), Some(endpoint));
+    let machines = Machines::with(clouds).await;
+    let all = machines.world.engine.join_rules().await.unwrap();
+    machines.world.engine.revoke_join_rule(all[0].id, "anna").await.unwrap();
+    let rule = |vpc: &str| {
+        let conditions =
+            Conditions::Aws { account: ACCOUNT.to_owned(), region: None, role: None, vpc: Some(vpc.to_owned()) };
+        NewJoinRule { pool: "inside".to_owned(), labels: BTreeMap::new(), conditions }
+    };
+    assert!(machines.world.engine.add_join_rule(rule("vpc-*"), "anna").await.is_err(), "no patterns");
+    machines.world.engine.add_join_rule(rule("vpc-0123456789abcdef0"), "anna").await.unwrap();
+
+    fake.with(|machine| machine.api_down = true);
+    assert!(matches!(machines.join(&Key::new()).await, Err(plane::Error::Unverified(_))), "nothing is known");
+    fake.with(|machine| {
+        (machine.api_down, machine.placed) = (false, ("running", Some("vpc-0fffffffffffffff0".to_owned())))
+    });
+    let said = why(machines.join(&Key::new()).await);
+    assert!(said.contains("`aws-vpc` is not `vpc-0fffffffffffffff0`"), "{said}");
+    fake.with(|machine| machine.placed = ("terminated", Some("vpc-0123456789abcdef0".to_owned())));
+    let said = why(machines.join(&Key::new()).await);
+    assert!(said.contains("`aws-vpc` is not proven"), "{said}");
+    assert_eq!(machines.audit("agent.enroll").await[0]["condition"], "aws-vpc");
+    fake.with(|machine| machine.placed = ("running", Some("vpc-0123456789abcdef0".to_owned())));
+    machines.join(&Key::new()).await.unwrap();
+    assert_eq!(machines.all().await[0].pool, "inside");
+}
+
+#[tokio::test]
 async fn what_no_rule_is_for_is_refused_with_the_condition() {
     let machines = Machines::new().await;
     let rules = machines.world.engine.join_rules().await.unwrap();
@@ -163,7 +199,7 @@ async fn what_no_rule_is_for_is_refused_with_the_condition() {
         machines.audit("agent.enroll").await.into_iter().map(|detail| detail["condition"].clone()).collect();
     assert_eq!(conditions, [json!("rule"), json!("aws-account"), json!("document-age")]);
     assert!(machines.join(&Key::new()).await.is_ok());
-    let same = Conditions::Aws { account: ACCOUNT.to_owned(), region: None, role: None };
+    let same = Conditions::Aws { account: ACCOUNT.to_owned(), region: None, role: None, vpc: None };
     let again = NewJoinRule { pool: "default".to_owned(), labels: BTreeMap::new(), conditions: same };
     assert!(machines.world.engine.add_join_rule(again, "anna").await.is_err(), "there is one for the same already");
 }

@@ -24,7 +24,7 @@ pub(super) struct Document {
 impl Document {
     pub(super) fn machine(self, role: Option<String>) -> Machine {
         let Self { account, region, instance, .. } = self;
-        Machine::Aws { account, region: Some(region), role, instance }
+        Machine::Aws { account, region: Some(region), role, vpc: None, instance }
     }
 }
 

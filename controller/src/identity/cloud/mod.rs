@@ -8,6 +8,7 @@
 mod aws;
 mod azure;
 mod cms;
+mod ec2;
 mod gcp;
 mod jwks;
 mod nonce;
@@ -247,10 +248,21 @@ impl Verifier {
                     let why = format!("in partition `{partition}` the instance identity document is needed too");
                     return Err(Refused::Request(why));
                 }
-                let machine = Machine::Aws { account, region: None, role: Some(role), instance };
+                let machine = Machine::Aws { account, region: None, role: Some(role), vpc: None, instance };
                 Ok(Attested { machine, alone_since: None })
             }
         }
+    }
+
+    /// Asks EC2 which network an instance of AWS is in, and writes it down.
+    ///
+    /// # Errors
+    /// [`Refused::Unreachable`]: nothing is known then.
+    pub async fn find_network(&self, machine: &mut Machine) -> Result<()> {
+        let Machine::Aws { region: Some(region), instance, vpc, .. } = machine else { return Ok(()) };
+        let _turn = self.calls.acquire().await;
+        *vpc = ec2::vpc_of(&self.settings.aws, region, instance, self.clock.now()).await?;
+        Ok(())
     }
 
     async fn gcp(

@@ -34,13 +34,23 @@ pub struct Aws {
     pub keys: BTreeMap<String, Vec<Vec<u8>>>,
     /// Where STS is asked, instead of its own address.
     pub sts_endpoint: Option<String>,
+    /// Where EC2 is asked for an instance's network, instead of its own address.
+    pub ec2_endpoint: Option<longshore_cloud::Endpoint>,
+    /// Where the controller's own credentials come from when the environment has none, instead of its instance's metadata service.
+    pub metadata_endpoint: Option<longshore_cloud::Endpoint>,
     /// How long a document that stands alone counts after the start of its instance.
     pub document_age: Duration,
 }
 
 impl Default for Aws {
     fn default() -> Self {
-        Self { keys: BTreeMap::new(), sts_endpoint: None, document_age: DOCUMENT_AGE }
+        Self {
+            keys: BTreeMap::new(),
+            sts_endpoint: None,
+            ec2_endpoint: None,
+            metadata_endpoint: None,
+            document_age: DOCUMENT_AGE,
+        }
     }
 }
 

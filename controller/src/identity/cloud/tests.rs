@@ -112,6 +112,7 @@ async fn a_document_of_aws_is_read_in_every_form() {
             account: ACCOUNT.to_owned(),
             region: Some(REGION.to_owned()),
             role: None,
+            vpc: None,
             instance: INSTANCE.to_owned(),
         };
         assert_eq!(attested.machine, machine, "{form:?}");
@@ -153,6 +154,7 @@ async fn a_signed_request_says_role_and_instance() {
         account: ACCOUNT.to_owned(),
         region: None,
         role: Some("worker".to_owned()),
+        vpc: None,
         instance: INSTANCE.to_owned(),
     };
     assert_eq!((attested.machine, attested.alone_since), (machine, None));

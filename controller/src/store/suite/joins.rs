@@ -19,6 +19,7 @@ fn rule(n: u8) -> JoinRuleRow {
             account: "111122223333".to_owned(),
             region: None,
             role: Some("worker".to_owned()),
+            vpc: None,
         },
         created_at: at(1),
         created_by: "anna".to_owned(),
