@@ -167,7 +167,7 @@ async fn a_network_is_asked_of_ec2_and_not_of_the_machine() {
     fake.with(|machine| machine.api_down = true);
     assert!(matches!(machines.join(&Key::new()).await, Err(plane::Error::Unverified(_))), "nothing is known");
     fake.with(|machine| {
-        (machine.api_down, machine.placed) = (false, ("running", Some("vpc-0fffffffffffffff0".to_owned())))
+        (machine.api_down, machine.placed) = (false, ("running", Some("vpc-0fffffffffffffff0".to_owned())));
     });
     let said = why(machines.join(&Key::new()).await);
     assert!(said.contains("`aws-vpc` is not `vpc-0fffffffffffffff0`"), "{said}");
