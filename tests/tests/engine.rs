@@ -28,7 +28,9 @@ impl Engine {
     fn spawn(dir: &Path) -> Child {
         let at = |name: &str| dir.join(name).to_str().unwrap().to_owned();
         let log = std::fs::File::options().create(true).append(true).open(dir.join("log")).unwrap();
-        let mut command = Command::new("dockerd");
+        // In a network of its own: without a bridge, an engine removes `docker0`, which is the host's engine's.
+        let mut command = Command::new("unshare");
+        command.args(["--net", "dockerd"]);
         command.args([
             "--data-root",
             &at("data"),

@@ -20,7 +20,9 @@ impl Engine {
     async fn start(&mut self) {
         let path = |name: &str| self.dir.path().join(name).display().to_string();
         let log = std::fs::File::options().create(true).append(true).open(self.dir.path().join("log")).unwrap();
-        let mut command = Command::new("dockerd");
+        // In a network of its own: without a bridge, an engine removes `docker0`, which is the host's engine's.
+        let mut command = Command::new("unshare");
+        command.args(["--net", "dockerd"]);
         command.args(["--bridge=none", "--iptables=false", "--ip6tables=false", "--storage-driver=vfs"]);
         command.args(["--data-root", &path("data"), "--exec-root", &path("exec"), "--pidfile", &path("pid")]);
         command.args(["-H", &format!("unix://{}", path("sock"))]);

@@ -38,7 +38,7 @@ pub(super) fn build_on(context: &Path, reference: &str, digest: &str, more: &[&s
     println!("putting the parts together with `docker build`; nothing is pulled");
     let before = id(reference);
     let label = format!("{LABEL}={digest}");
-    let mut args = vec!["build", "--quiet", "--tag", reference, "--label", &label];
+    let mut args = vec!["build", "--quiet", "--network", "none", "--tag", reference, "--label", &label];
     args.extend(more);
     // Debian's engine comes without BuildKit's command; where it is, its result must be asked for.
     let buildkit = sh::succeeds("docker", &["buildx", "version"]);
