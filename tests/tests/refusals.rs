@@ -4,6 +4,7 @@ use longshore_tests::dev::{Dev, binaries, checkout};
 use longshore_tests::docker::docker;
 use longshore_tests::process::run;
 use longshore_tests::spec;
+use serde_json::Value;
 use std::process::Command;
 
 #[test]
@@ -134,9 +135,14 @@ fn a_full_disk_on_the_agent_is_said_before_anything_is_started() {
     let path = small.path().to_path_buf();
     let checked = std::panic::catch_unwind(|| {
         let dev = Dev::start_with(small, &[]);
-        let shown = dev.run("full", &spec("full", "touch /state/started", "", ""));
-        assert_eq!(shown["state"], "failed", "{shown:#}");
-        assert!(shown["reason"].as_str().unwrap().contains("full disk"), "{shown:#}");
+        dev.apply(&spec("full", "touch /state/started", "", ""));
+        let id = dev.deploy("full", &[]);
+        let said = |shown: &Value| shown["waiting_for"].as_str().is_some_and(|words| words.contains("its disk has"));
+        let shown = dev.wait(&id, "told of the disk", said);
+        assert_eq!(shown["state"], "queued", "a job waits for an agent with room: {shown:#}");
+        assert!(dev.cli(&["explain", &id]).ok().text().contains("disk"), "{shown:#}");
+        let _canceled = dev.cli(&["cancel", &id]).ok();
+        assert_eq!(dev.end(&id)["state"], "canceled");
         assert!(!dev.state().join("started").exists());
         assert!(dev.cli(&["locks", "-o", "json"]).ok().text().contains("[]"), "the stack is free");
     });
