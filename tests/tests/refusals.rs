@@ -17,7 +17,7 @@ fn a_bad_spec_names_line_and_field_and_changes_nothing() {
     let path = path.to_str().unwrap();
     let done = dev.cli(&["validate", path, "-o", "json"]);
     assert_eq!(done.code, 2);
-    let errors: serde_json::Value = serde_json::from_str(&done.text()).unwrap();
+    let errors: Value = serde_json::from_str(&done.text()).unwrap();
     let found = |word: &str| {
         errors["errors"].as_array().unwrap().iter().find(|e| e.to_string().contains(word)).cloned().unwrap_or_default()
     };
@@ -91,8 +91,7 @@ fn a_second_controller_on_the_same_data_refuses_to_start() {
 #[test]
 fn a_used_join_token_is_refused() {
     let dev = Dev::start();
-    let made: serde_json::Value =
-        serde_json::from_str(&dev.cli(&["join-token", "create", "-o", "json"]).ok().text()).unwrap();
+    let made: Value = serde_json::from_str(&dev.cli(&["join-token", "create", "-o", "json"]).ok().text()).unwrap();
     let token = dev.dir().join("token");
     let config = std::fs::read_to_string(dev.data().join("agent.toml")).unwrap();
     let enroll = |name: &str| {
