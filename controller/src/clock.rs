@@ -81,6 +81,15 @@ impl Clock {
         }
     }
 
+    /// Rests after work that is repeated: `times` as long as it has taken since `began`, at most `longest`. Work takes no time by a manual
+    /// clock, so there is no rest by it.
+    pub async fn rest(&self, began: Duration, times: u32, longest: Duration) {
+        if let Kind::System { origin } = &*self.0 {
+            let took = origin.elapsed().saturating_sub(began);
+            tokio::time::sleep(took.saturating_mul(times).min(longest)).await;
+        }
+    }
+
     /// Moves a manual clock forward; the machine's clock is not moved.
     pub fn advance(&self, by: Duration) {
         if let Kind::Manual { elapsed, .. } = &*self.0 {

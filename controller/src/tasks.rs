@@ -6,6 +6,7 @@ use std::panic::AssertUnwindSafe;
 use std::time::Duration;
 
 use futures_util::FutureExt as _;
+use tokio::runtime::Handle;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -57,10 +58,39 @@ impl Tasks {
         on_error: OnError,
         future: impl Future<Output = Result<(), E>> + Send + 'static,
     ) {
+        self.tracker.spawn(self.watched(name, on_error, future));
+    }
+
+    /// As [`Tasks::spawn`], on a thread of its own: for what blocks at every step.
+    ///
+    /// # Errors
+    /// When the system has no thread for it.
+    pub fn spawn_thread<E: fmt::Display>(
+        &self,
+        name: &'static str,
+        on_error: OnError,
+        future: impl Future<Output = Result<(), E>> + Send + 'static,
+    ) -> std::io::Result<()> {
+        let (future, owned) = (self.watched(name, on_error, future), self.tracker.token());
+        let runtime = Handle::current();
+        let run = move || {
+            runtime.block_on(future);
+            drop(owned);
+        };
+        std::thread::Builder::new().name(name.to_owned()).spawn(run).map(drop)
+    }
+
+    /// Carries out `future` and what follows when it fails.
+    fn watched<E: fmt::Display, F: Future<Output = Result<(), E>> + Send + 'static>(
+        &self,
+        name: &'static str,
+        on_error: OnError,
+        future: F,
+    ) -> impl Future<Output = ()> + Send + 'static + use<E, F> {
         let token = self.token.clone();
         // Boxed first: what wraps a future by value holds it twice, as what it is given and as what it waits for.
         let future = Box::pin(AssertUnwindSafe(future).catch_unwind());
-        self.tracker.spawn(async move {
+        async move {
             let failed = match future.await {
                 Ok(Ok(())) => false,
                 Ok(Err(error)) => {
@@ -75,7 +105,7 @@ impl Tasks {
             if failed && on_error == OnError::Stop {
                 token.cancel();
             }
-        });
+        }
     }
 
     /// As [`Tasks::spawn`], and drops the future when the owner's token is cancelled: for tasks whose every await may be the last.
@@ -133,6 +163,26 @@ mod tests {
             Ok::<(), String>(())
         });
         tasks.token().cancelled().await;
+    }
+
+    #[tokio::test]
+    async fn a_thread_is_owned_as_a_task_is() {
+        let tasks = Tasks::new();
+        let (release, held) = tokio::sync::oneshot::channel();
+        let run = async move { held.await.map_err(|_| "nobody released it") };
+        tasks.spawn_thread("thread", OnError::Stop, run).unwrap();
+        assert_eq!(tasks.running(), 1);
+        release.send(()).unwrap();
+        assert!(tasks.shut_down(Duration::from_secs(5)).await);
+
+        let tasks = Tasks::new();
+        let panics = async {
+            assert!(tasks_are_sound(), "boom");
+            Ok::<(), String>(())
+        };
+        tasks.spawn_thread("panics", OnError::Stop, panics).unwrap();
+        tasks.token().cancelled().await;
+        assert!(tasks.shut_down(Duration::from_secs(5)).await);
     }
 
     fn tasks_are_sound() -> bool {

@@ -163,6 +163,7 @@ impl From<store::Error> for Problem {
             | store::Error::Migrate(_)
             | store::Error::Newer { .. }
             | store::Error::Copy { .. }
+            | store::Error::Thread(_)
             | store::Error::Row { .. } => Self::internal(&error),
         }
     }

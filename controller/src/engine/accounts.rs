@@ -72,7 +72,7 @@ pub(super) async fn known_place(tx: &mut dyn Tx, grant: &Grant) -> Result<()> {
     let mut known = std::collections::BTreeSet::new();
     for row in projects {
         let revision = tx.revision(row.id, row.revision).await?;
-        let environments = revision.map(|revision| revision.spec.environments).unwrap_or_default();
+        let environments = revision.map(|revision| revision.spec.environments.clone()).unwrap_or_default();
         known.extend(environments.into_iter().map(|environment| environment.name));
     }
     if known.contains(environment) {

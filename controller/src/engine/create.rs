@@ -285,7 +285,7 @@ async fn accept(
         let (package, by) = (row.package.clone(), row.created_by.as_str());
         let release = match &row.local {
             Some(local) => {
-                let of = (&found.spec, found.channel.as_str(), local.spec.as_str());
+                let of = (&*found.spec, found.channel.as_str(), local.spec.as_str());
                 releases::of_working_tree(tx, cx, &project, of, (package, by)).await?
             }
             None => {

@@ -4,6 +4,7 @@
 //! often, and a controller that was killed finds the way on.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
 use aws_lc_rs::digest::{SHA256, digest};
 use longshore_core::deployment::{self, Facts, JobFact, StepFact};
@@ -26,12 +27,12 @@ use crate::store::Tx;
 use crate::store::rows::{DeploymentRow, JobRow, ReservationRow, StepRow};
 
 /// The spec that a deployment goes by.
-pub(super) async fn spec_of(tx: &mut dyn Tx, row: &DeploymentRow) -> Result<Project> {
+pub(super) async fn spec_of(tx: &mut dyn Tx, row: &DeploymentRow) -> Result<Arc<Project>> {
     // An operation may be on what a working tree left.
     let own = row.local.is_some() || row.operation.is_some();
     let held = if own { tx.release_by_id(row.release).await?.and_then(|release| release.local) } else { None };
     let spec = match held {
-        Some(spec) => Some(spec),
+        Some(spec) => Some(Arc::new(spec)),
         None if row.local.is_some() => None,
         None => tx.revision(row.project, row.revision).await?.map(|revision| revision.spec),
     };
@@ -42,7 +43,7 @@ pub(super) async fn spec_of(tx: &mut dyn Tx, row: &DeploymentRow) -> Result<Proj
         ))
     })?;
     Ok(match &row.operation {
-        Some(operation) => operation.what.process(&spec, &row.environment),
+        Some(operation) => Arc::new(operation.what.process(&spec, &row.environment)),
         None => spec,
     })
 }

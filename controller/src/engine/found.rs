@@ -1,6 +1,7 @@
 //! What a deployment is made of, by what the rows say: a release that is there, the project as it is now, or a stack of a release.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use longshore_core::spec::Project;
 
@@ -20,7 +21,7 @@ pub(super) struct Found {
     pub(super) operation: Option<OperationRow>,
     /// Of the release, or of the one that is to be made.
     pub(super) channel: String,
-    pub(super) spec: Project,
+    pub(super) spec: Arc<Project>,
     pub(super) variables: Vec<VariableRow>,
     /// Of a working tree, if so.
     pub(super) local: Option<LocalRow>,
@@ -107,7 +108,7 @@ impl Found {
             Some(tree) => {
                 local::check_environment(&spec, &new.environment)?;
                 let channel = channels::asked_about(&tree.spec, wanted)?.to_owned();
-                (tree.spec, channel, Some(tree.row))
+                (Arc::new(tree.spec), channel, Some(tree.row))
             }
             None => {
                 let channel = channels::choose(tx, &project, &spec, (wanted, None)).await?.channel;

@@ -108,7 +108,7 @@ impl Engine {
                         tx.deployment(id).await?.ok_or_else(|| Error::not_found("deployment", &id))?;
                     let spec = spec_of(tx, &row).await?;
                     let place = usize::try_from(index).unwrap_or(usize::MAX);
-                    let spec = spec.steps.into_iter().nth(place).ok_or_else(|| Error::not_found("step", &index))?;
+                    let spec = spec.steps.get(place).cloned().ok_or_else(|| Error::not_found("step", &index))?;
                     let steps = tx.steps(id).await?;
                     let values = Values::load(tx, &vault, &row, Some(&spec.name), &steps).await?;
                     Ok((spec.clone(), url(&spec, &values)))

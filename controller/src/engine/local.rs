@@ -6,6 +6,7 @@
 //! - Everything after the gate is as for any deployment: locks, approvals, fences, audit.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
 use longshore_core::gate::Wish;
 use longshore_core::spec::Project;
@@ -64,7 +65,7 @@ impl Engine {
 }
 
 /// The project's spec as it was applied last.
-pub(super) async fn applied(tx: &mut dyn Tx, name: &str) -> Result<Project> {
+pub(super) async fn applied(tx: &mut dyn Tx, name: &str) -> Result<Arc<Project>> {
     let project = project(tx, name).await?;
     let revision = tx.revision(project.id, project.revision).await?;
     Ok(revision.ok_or_else(|| Error::not_found("revision of project", name))?.spec)

@@ -319,7 +319,8 @@ async fn replace(tx: &mut dyn Tx, cx: &mut Cx, old: AgentId, new: &AgentRow) -> 
 /// It stays the agent that it was, with a new certificate.
 async fn stay(tx: &mut dyn Tx, cx: &mut Cx, new: AgentRow, origin: OriginRow, mut detail: Value) -> Result<()> {
     let mut row = tx.agent(new.id).await?.ok_or(Error::Unknown)?;
-    row.serial = new.serial;
+    // It lives, though it has no stream yet.
+    (row.serial, row.seen_at) = (new.serial, Some(cx.now));
     if !tx.update_agent(&row).await? {
         return Err(Error::Unknown);
     }

@@ -288,6 +288,8 @@ struct Inner {
     resealing: AtomicBool,
     /// When to look for agents that are gone, by the clock that does not jump.
     vanish_at: Mutex<Duration>,
+    /// What steps that run may take, as far as it was asked.
+    step_times: Mutex<timers::StepTimes>,
     /// Commits that may be fetched at the same time.
     fetches: Semaphore,
 }
@@ -328,6 +330,7 @@ impl Engine {
             longer: Notify::new(),
             resealing: AtomicBool::new(false),
             vanish_at: Mutex::default(),
+            step_times: Mutex::default(),
         }));
         engine.hold_again().await?;
         let tasks = &engine.0.parts.tasks;

@@ -4,6 +4,7 @@
 //! the same gate, has a log and a timeline, and is canceled, lost or resolved like any other. It moves no release anywhere.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use longshore_core::attempt::hostname;
 use longshore_core::operation::{self, Rejected, StackOperation};
@@ -50,7 +51,7 @@ pub struct OperationView {
 pub(super) struct On {
     pub(super) release: ReleaseRow,
     /// With nothing but what is run.
-    pub(super) spec: Project,
+    pub(super) spec: Arc<Project>,
     pub(super) variables: Vec<VariableRow>,
     pub(super) operation: OperationRow,
     /// What was asked for by name when the release was deployed there.
@@ -93,7 +94,7 @@ pub(super) async fn find(
     let given = there.as_ref().map(|row| row.variables.clone()).unwrap_or_default();
     let before = given.into_iter().filter(|(name, value)| asked(name) && !value.is_empty()).collect();
     let basis = there.map(|row| row.deployment.id);
-    Ok(On { release, spec, variables, operation: OperationRow { what, basis }, before })
+    Ok(On { release, spec: Arc::new(spec), variables, operation: OperationRow { what, basis }, before })
 }
 
 /// Whether a release may be meant that is not the one that counts as being there.

@@ -1,5 +1,7 @@
 //! Projects, their variables and packages.
 
+use std::sync::Arc;
+
 use longshore_core::spec::names;
 use longshore_core::spec::{self, Project, Variable};
 use longshore_core::variables::Scope;
@@ -61,7 +63,7 @@ impl Engine {
                     project: row.id,
                     revision,
                     digest,
-                    spec,
+                    spec: Arc::new(spec),
                     created_at: cx.now,
                     created_by,
                 })
@@ -133,7 +135,7 @@ impl Engine {
                     revision: newest.revision,
                     created_at: newest.created_at.to_string(),
                     created_by: newest.created_by,
-                    spec: serde_json::to_value(&newest.spec)
+                    spec: serde_json::to_value(&*newest.spec)
                         .map_err(|error| Error::Internal(format!("a spec that is no JSON: {error}")))?,
                 })
             })
@@ -256,8 +258,8 @@ async fn view(tx: &mut dyn Tx, row: ProjectRow) -> Result<ProjectView> {
     let revision = tx.revision(row.id, row.revision).await?;
     let (environments, steps) = match revision.map(|revision| revision.spec) {
         Some(spec) => (
-            spec.environments.into_iter().map(|environment| environment.name).collect(),
-            spec.steps.into_iter().map(|step| step.name).collect(),
+            spec.environments.iter().map(|environment| environment.name.clone()).collect(),
+            spec.steps.iter().map(|step| step.name.clone()).collect(),
         ),
         None => (Vec::new(), Vec::new()),
     };

@@ -301,6 +301,6 @@ impl Engine {
 /// The channels of a project as it is now, and `None` for the newest of all: an old line of versions is not hidden by a new one.
 async fn channels_of(tx: &mut dyn Tx, project: &ProjectRow) -> Result<Vec<Option<String>>> {
     let spec = tx.revision(project.id, project.revision).await?.map(|revision| revision.spec);
-    let own = spec.into_iter().flat_map(|spec| spec.channels).map(|channel| Some(channel.name));
+    let own = spec.iter().flat_map(|spec| &spec.channels).map(|channel| Some(channel.name.clone()));
     Ok(std::iter::once(None).chain(own).collect())
 }

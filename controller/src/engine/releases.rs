@@ -1,6 +1,7 @@
 //! Releases: made once, shown, blocked. What a release holds is the revision of the spec, versions of variables, the package and images.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use longshore_core::id::ReleaseId;
 use longshore_core::spec::{Phase, Project};
@@ -213,9 +214,9 @@ pub(super) async fn held_variables(tx: &mut dyn Tx, release: &ReleaseRow) -> Res
 }
 
 /// The spec that a release holds.
-pub(super) async fn held_spec(tx: &mut dyn Tx, release: &ReleaseRow) -> Result<Project> {
+pub(super) async fn held_spec(tx: &mut dyn Tx, release: &ReleaseRow) -> Result<Arc<Project>> {
     if let Some(spec) = &release.local {
-        return Ok(spec.clone());
+        return Ok(Arc::new(spec.clone()));
     }
     let revision = tx.revision(release.project, release.revision).await?;
     let missing = || Error::Internal(format!("revision {} of `{}` is missing", release.revision, release.project_name));

@@ -5,6 +5,7 @@
 //! transaction, in a temporary folder that a start of the controller sweeps; nothing is recorded before the package is durable.
 
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
 use longshore_core::secret::Secret;
@@ -69,7 +70,7 @@ pub(super) struct Made {
 
 /// What the rows say.
 struct Found {
-    spec: Project,
+    spec: Arc<Project>,
     revision: u64,
     rows: Vec<VariableRow>,
 }

@@ -1,10 +1,11 @@
 //! Leases and time limits. One task that sleeps until the next of them is due.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
+use std::sync::{MutexGuard, PoisonError};
 use std::time::Duration;
 
 use longshore_core::attempt::{Event, Limit, State};
-use longshore_core::id::AgentId;
+use longshore_core::id::{AgentId, AttemptId};
 use longshore_core::job;
 use longshore_core::lease;
 use longshore_core::step::index_of;
@@ -20,8 +21,14 @@ use crate::store::rows::AttemptRow;
 
 /// Longest sleep, whatever is due.
 const NAP: Duration = Duration::from_secs(3_600);
+/// How many times as long as a look took nothing is looked at after it, and at most how long: little against the shortest limit.
+const REST: u32 = 9;
+const LONGEST_REST: Duration = Duration::from_millis(500);
 /// Jobs that are ended before it is looked for more.
 const AT_ONCE: u32 = 100;
+
+/// What a step of an attempt may take.
+pub(super) type StepTimes = HashMap<(AttemptId, u32), Duration>;
 
 impl Engine {
     pub(super) async fn time_forever(self) -> Result<()> {
@@ -35,6 +42,8 @@ impl Engine {
                     self.settings().heartbeat
                 }
             };
+            // With many changes a look at all that is live would follow each of them.
+            self.clock().rest(began, REST, LONGEST_REST).await;
             tokio::select! {
                 () = self.0.timers.notified() => {}
                 () = self.clock().sleep_until(began.saturating_add(next)) => {}
@@ -53,9 +62,7 @@ impl Engine {
                 .store
                 .write(move |tx| {
                     Box::pin(async move {
-                        for id in ids {
-                            tx.remove_outbox(id).await?;
-                        }
+                        tx.remove_outbox(&ids).await?;
                         Ok(())
                     })
                 })
@@ -90,7 +97,7 @@ impl Engine {
         let serving = now.saturating_sub(self.0.began);
         let mut next = NAP;
         let mut lapsed: HashMap<AgentId, Vec<&AttemptRow>> = HashMap::new();
-        let mut alive = std::collections::HashSet::new();
+        let mut alive = HashSet::new();
         for row in live.iter().filter(|row| !matches!(row.attempt.state, State::Unknown { .. })) {
             let agent = row.attempt.agent;
             let silent = seen.get(&agent).map_or(serving, |seen| now.saturating_sub(*seen));
@@ -124,6 +131,8 @@ impl Engine {
     /// Attempts that have been in their state for too long.
     async fn limits(&self, live: Vec<AttemptRow>) -> Result<Duration> {
         let mut next = NAP;
+        let running: HashSet<AttemptId> = live.iter().map(|row| row.attempt.id).collect();
+        self.step_times().retain(|(attempt, _), _| running.contains(attempt));
         for row in live {
             let step_time = match row.attempt.state {
                 State::Running { step, between: false } => self.step_time(&row, step).await?,
@@ -191,7 +200,10 @@ impl Engine {
 
     /// What a running step may take, its grace period included.
     async fn step_time(&self, row: &AttemptRow, step: u32) -> Result<Duration> {
-        let id = row.attempt.deployment;
+        let (id, key) = (row.attempt.deployment, (row.attempt.id, step));
+        if let Some(known) = self.step_times().get(&key) {
+            return Ok(*known);
+        }
         let timeout = self
             .read(move |tx| {
                 Box::pin(async move {
@@ -203,7 +215,14 @@ impl Engine {
                 })
             })
             .await?;
-        Ok(timeout.saturating_add(self.settings().grace))
+        let time = timeout.saturating_add(self.settings().grace);
+        self.step_times().insert(key, time);
+        Ok(time)
+    }
+
+    /// What was worked out before; the spec of a deployment does not change.
+    fn step_times(&self) -> MutexGuard<'_, StepTimes> {
+        self.0.step_times.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// How long an attempt has to wait between two tries of a step: that is no silence of its agent.

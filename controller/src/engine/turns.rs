@@ -120,7 +120,7 @@ impl Engine {
             return Ok(plan);
         }
         let settings = settings(tx).await?;
-        let mut taken: HashSet<String> = tx.locks().await?.into_iter().map(|lock| lock.key).collect();
+        let mut taken = HashSet::new();
         let mut running = fleet.running("");
         for name in pools {
             if paused(&settings, &name).is_some() {
@@ -159,7 +159,7 @@ impl Round<'_> {
                 self.turns.close(line);
                 continue;
             };
-            let waits = row.locks.iter().any(|key| taken.contains(key));
+            let waits = held(tx, &row.locks, taken).await?;
             // Jobs that wait keep what they will lock from those behind them, so that none waits for ever.
             taken.extend(row.locks.iter().cloned());
             if waits {
@@ -207,6 +207,16 @@ impl Round<'_> {
         }
         true
     }
+}
+
+/// Whether one of these is held by a job, or kept by one that waits further ahead.
+async fn held(tx: &mut dyn Tx, keys: &[String], kept: &HashSet<String>) -> Result<bool> {
+    for key in keys {
+        if kept.contains(key) || tx.is_locked(key).await? {
+            return Ok(true);
+        }
+    }
+    Ok(false)
 }
 
 fn head(row: &JobRow) -> Head {

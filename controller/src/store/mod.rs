@@ -47,10 +47,10 @@ pub enum Error {
     Full,
     /// The database failed.
     #[error("the database failed")]
-    Database(#[source] sqlx::Error),
+    Database(#[source] Arc<rusqlite::Error>),
     /// The schema could not be brought up to date.
     #[error("the database's schema cannot be brought up to date; it is as it was")]
-    Migrate(#[source] sqlx::migrate::MigrateError),
+    Migrate(#[source] sqlite::Failed),
     /// A newer program has changed the schema.
     #[error(
         "a newer version of this program has changed the database's schema (to {found}, and this one knows {known}): nothing was changed; \
@@ -75,6 +75,9 @@ pub enum Error {
         #[source]
         source: Box<dyn std::error::Error + Send + Sync>,
     },
+    /// There is no thread for what writes.
+    #[error("no thread could be started for the database")]
+    Thread(#[source] std::io::Error),
     /// A row that this program did not write like this.
     #[error("column `{column}` holds what it cannot hold: {what}")]
     Row {
@@ -91,15 +94,11 @@ pub enum Error {
     Stale(String),
 }
 
-impl From<sqlx::Error> for Error {
-    fn from(error: sqlx::Error) -> Self {
-        if full(&error) { Self::Full } else { Self::Database(error) }
+impl From<rusqlite::Error> for Error {
+    fn from(error: rusqlite::Error) -> Self {
+        let full = error.sqlite_error_code() == Some(rusqlite::ErrorCode::DiskFull);
+        if full { Self::Full } else { Self::Database(Arc::new(error)) }
     }
-}
-
-/// `SQLITE_FULL`.
-fn full(error: &sqlx::Error) -> bool {
-    error.as_database_error().and_then(sqlx::error::DatabaseError::code).is_some_and(|code| code == "13")
 }
 
 /// The operation asked for its changes to be undone; its reason is where it was started.

@@ -3,6 +3,7 @@
 mod releases;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use longshore_core::access::{Grant, Place};
 use longshore_core::attempt::Attempt;
@@ -57,7 +58,7 @@ pub struct RevisionRow {
     /// SHA-256 in hex over [`Project::digest_input`].
     pub digest: String,
     /// The spec.
-    pub spec: Project,
+    pub spec: Arc<Project>,
     /// When it was applied.
     pub created_at: Timestamp,
     /// Who applied it.

@@ -197,7 +197,7 @@ async fn filled(store: &Arc<dyn Store>) {
                     project: project_id(),
                     revision: 1,
                     digest,
-                    spec,
+                    spec: Arc::new(spec),
                     created_at: at(1),
                     created_by,
                 })
@@ -326,7 +326,7 @@ async fn rows_come_back_as_they_went_in(store: &Arc<dyn Store>) {
         assert_eq!(tx.outbox().await?, [OutboxRow { id, agent: agent_id(1), message }]);
         tx.clear_outbox(agent_id(2)).await?;
         assert_eq!(tx.outbox().await?.len(), 1, "another agent's stay");
-        tx.remove_outbox(id).await?;
+        tx.remove_outbox(&[id]).await?;
         assert_eq!(tx.outbox().await?, []);
         let event = EventRow { id: 0, at: at(1), actor: "anna".to_owned(), action: "x".to_owned(), object: "y".to_owned(), outcome: Outcome::Done, deployment: Some(deployment_id(1)), detail: serde_json::json!({}) };
         tx.insert_event(&event).await?;
@@ -380,9 +380,11 @@ async fn a_lock_has_one_holder(store: &Arc<dyn Store>) {
         assert!(tx.take_lock(&a1).await? && tx.take_lock(&b1).await?);
         assert!(!tx.take_lock(&a2).await?, "held by another");
         assert_eq!(tx.locks().await?, [a1, b1]);
+        assert!(tx.is_locked("a").await? && !tx.is_locked("c").await?);
         let mut freed = tx.release_locks(job_id(1), at(6)).await?;
         freed.sort();
         assert_eq!(freed, ["a", "b"]);
+        assert!(!tx.is_locked("a").await?);
         assert!(tx.take_lock(&a2).await?, "free again");
         Ok(())
     })

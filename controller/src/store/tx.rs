@@ -144,14 +144,16 @@ pub trait Tx: Artifacts + Joins + Libraries + People + Pools + Scaling + Seals +
     async fn take_lock(&mut self, row: &LockRow) -> Result<bool>;
     /// Frees what a job holds; answers the keys.
     async fn release_locks(&mut self, job: JobId, at: Timestamp) -> Result<Vec<String>>;
+    /// Whether somebody holds a lock.
+    async fn is_locked(&mut self, key: &str) -> Result<bool>;
     /// Held locks by key.
     async fn locks(&mut self) -> Result<Vec<LockRow>>;
     /// Adds a message for an agent.
     async fn insert_outbox(&mut self, row: &OutboxRow) -> Result<i64>;
     /// Messages that were not handed over, in order.
     async fn outbox(&mut self) -> Result<Vec<OutboxRow>>;
-    /// Removes a message that was handed over.
-    async fn remove_outbox(&mut self, id: i64) -> Result<()>;
+    /// Removes messages that were handed over.
+    async fn remove_outbox(&mut self, ids: &[i64]) -> Result<()>;
     /// Removes all messages for an agent, which hears everything anew.
     async fn clear_outbox(&mut self, agent: AgentId) -> Result<()>;
     /// Adds a line to the timeline.

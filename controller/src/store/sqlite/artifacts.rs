@@ -3,17 +3,16 @@
 use async_trait::async_trait;
 use longshore_core::artifacts::{Kind, Reason};
 use longshore_core::id::{AttemptId, DeploymentId};
-use sqlx::query;
-use sqlx::sqlite::{SqliteConnection, SqliteRow};
 
 use super::column::{count, int, opt_count, opt_text, parsed, text, time, to_int, wrong};
 use super::conn::Conn;
+use super::db::{Db, Row, query};
 use crate::store::Error;
 use crate::store::artifacts::{ArtifactCount, ArtifactRow, Artifacts, Fate, UploadRow};
 
 type Result<T> = std::result::Result<T, Error>;
 
-fn artifact_row(row: &SqliteRow) -> Result<ArtifactRow> {
+fn artifact_row(row: &Row) -> Result<ArtifactRow> {
     let kind = text(row, "kind")?;
     let fate = match (opt_text(row, "sha256")?, opt_count(row, "bytes")?, opt_text(row, "left_out")?) {
         (Some(sha256), Some(bytes), None) => Fate::Kept { bytes, sha256 },
@@ -32,7 +31,7 @@ fn artifact_row(row: &SqliteRow) -> Result<ArtifactRow> {
     })
 }
 
-async fn save_upload(c: &mut SqliteConnection, row: &UploadRow) -> Result<()> {
+fn save_upload(c: &Db, row: &UploadRow) -> Result<()> {
     query(
         "INSERT INTO artifact_upload (attempt, slot, sha256, bytes, created_at) VALUES ($1, $2, $3, $4, $5) \
          ON CONFLICT (attempt, slot, sha256) DO NOTHING",
@@ -42,36 +41,33 @@ async fn save_upload(c: &mut SqliteConnection, row: &UploadRow) -> Result<()> {
     .bind(&row.sha256)
     .bind(to_int("bytes", row.bytes)?)
     .bind(row.created_at.as_micros())
-    .execute(c)
-    .await?;
+    .execute(c)?;
     Ok(())
 }
 
-async fn uploads(c: &mut SqliteConnection, attempt: AttemptId, slot: u32) -> Result<Vec<UploadRow>> {
-    let row = |row: &SqliteRow| {
+fn uploads(c: &Db, attempt: AttemptId, slot: u32) -> Result<Vec<UploadRow>> {
+    let row = |row: &Row| {
         let (sha256, bytes, created_at) = (text(row, "sha256")?, count(row, "bytes")?, time(row, "created_at")?);
         Ok(UploadRow { attempt, slot, sha256, bytes, created_at })
     };
     query("SELECT * FROM artifact_upload WHERE attempt = $1 AND slot = $2 ORDER BY sha256")
         .bind(attempt.to_string())
         .bind(i64::from(slot))
-        .fetch_all(c)
-        .await?
+        .fetch_all(c)?
         .iter()
         .map(row)
         .collect()
 }
 
-async fn forget_uploads(c: &mut SqliteConnection, attempt: AttemptId, slot: Option<u32>) -> Result<()> {
+fn forget_uploads(c: &Db, attempt: AttemptId, slot: Option<u32>) -> Result<()> {
     query("DELETE FROM artifact_upload WHERE attempt = $1 AND slot = coalesce($2, slot)")
         .bind(attempt.to_string())
         .bind(slot.map(i64::from))
-        .execute(c)
-        .await?;
+        .execute(c)?;
     Ok(())
 }
 
-async fn insert_artifact(c: &mut SqliteConnection, row: &ArtifactRow) -> Result<()> {
+fn insert_artifact(c: &Db, row: &ArtifactRow) -> Result<()> {
     let (bytes, sha256, left_out, number) = match &row.fate {
         Fate::Kept { bytes, sha256 } => (Some(to_int("bytes", *bytes)?), Some(sha256), None, 1),
         Fate::LeftOut { reason, count } => (None, None, Some(reason.as_str()), *count),
@@ -90,32 +86,29 @@ async fn insert_artifact(c: &mut SqliteConnection, row: &ArtifactRow) -> Result<
     .bind(left_out)
     .bind(to_int("count", number)?)
     .bind(row.created_at.as_micros())
-    .execute(c)
-    .await?;
+    .execute(c)?;
     Ok(())
 }
 
-async fn artifacts(c: &mut SqliteConnection, deployment: DeploymentId) -> Result<Vec<ArtifactRow>> {
+fn artifacts(c: &Db, deployment: DeploymentId) -> Result<Vec<ArtifactRow>> {
     query("SELECT * FROM artifact WHERE deployment = $1 ORDER BY id")
         .bind(deployment.to_string())
-        .fetch_all(c)
-        .await?
+        .fetch_all(c)?
         .iter()
         .map(artifact_row)
         .collect()
 }
 
-async fn artifact(c: &mut SqliteConnection, deployment: DeploymentId, id: i64) -> Result<Option<ArtifactRow>> {
+fn artifact(c: &Db, deployment: DeploymentId, id: i64) -> Result<Option<ArtifactRow>> {
     let row = query("SELECT * FROM artifact WHERE deployment = $1 AND id = $2")
         .bind(deployment.to_string())
         .bind(id)
-        .fetch_optional(c)
-        .await?;
+        .fetch_optional(c)?;
     row.as_ref().map(artifact_row).transpose()
 }
 
-async fn artifact_counts(c: &mut SqliteConnection, deployment: DeploymentId) -> Result<Vec<ArtifactCount>> {
-    let row = |row: &SqliteRow| {
+fn artifact_counts(c: &Db, deployment: DeploymentId) -> Result<Vec<ArtifactCount>> {
+    let row = |row: &Row| {
         Ok(ArtifactCount { slot: count(row, "slot")?, kept: count(row, "kept")?, left_out: count(row, "left_out")? })
     };
     query(
@@ -124,8 +117,7 @@ async fn artifact_counts(c: &mut SqliteConnection, deployment: DeploymentId) -> 
          FROM artifact WHERE deployment = $1 GROUP BY slot ORDER BY slot",
     )
     .bind(deployment.to_string())
-    .fetch_all(c)
-    .await?
+    .fetch_all(c)?
     .iter()
     .map(row)
     .collect()
@@ -134,31 +126,31 @@ async fn artifact_counts(c: &mut SqliteConnection, deployment: DeploymentId) -> 
 #[async_trait]
 impl Artifacts for Conn<'_> {
     async fn save_upload(&mut self, row: &UploadRow) -> Result<()> {
-        let done = save_upload(self.connection(), row).await;
+        let done = save_upload(self.connection(), row);
         self.note(done)
     }
     async fn uploads(&mut self, attempt: AttemptId, slot: u32) -> Result<Vec<UploadRow>> {
-        let done = uploads(self.connection(), attempt, slot).await;
+        let done = uploads(self.connection(), attempt, slot);
         self.note(done)
     }
     async fn forget_uploads(&mut self, attempt: AttemptId, slot: Option<u32>) -> Result<()> {
-        let done = forget_uploads(self.connection(), attempt, slot).await;
+        let done = forget_uploads(self.connection(), attempt, slot);
         self.note(done)
     }
     async fn insert_artifact(&mut self, row: &ArtifactRow) -> Result<()> {
-        let done = insert_artifact(self.connection(), row).await;
+        let done = insert_artifact(self.connection(), row);
         self.note(done)
     }
     async fn artifacts(&mut self, deployment: DeploymentId) -> Result<Vec<ArtifactRow>> {
-        let done = artifacts(self.connection(), deployment).await;
+        let done = artifacts(self.connection(), deployment);
         self.note(done)
     }
     async fn artifact(&mut self, deployment: DeploymentId, id: i64) -> Result<Option<ArtifactRow>> {
-        let done = artifact(self.connection(), deployment, id).await;
+        let done = artifact(self.connection(), deployment, id);
         self.note(done)
     }
     async fn artifact_counts(&mut self, deployment: DeploymentId) -> Result<Vec<ArtifactCount>> {
-        let done = artifact_counts(self.connection(), deployment).await;
+        let done = artifact_counts(self.connection(), deployment);
         self.note(done)
     }
 }

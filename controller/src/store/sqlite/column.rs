@@ -4,11 +4,11 @@ use std::fmt::Display;
 use std::str::FromStr;
 
 use longshore_core::time::Timestamp;
+use rusqlite::types::Value;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
-use sqlx::Row as _;
-use sqlx::sqlite::SqliteRow;
 
+use super::db::Row;
 use crate::store::Error;
 
 type Result<T> = std::result::Result<T, Error>;
@@ -17,68 +17,88 @@ pub(super) fn wrong(column: &'static str, what: impl Display) -> Error {
     Error::Row { column, what: what.to_string() }
 }
 
-pub(super) fn text(row: &SqliteRow, column: &'static str) -> Result<String> {
-    Ok(row.try_get(column)?)
+/// The text of a column, where it stands.
+pub(super) fn word_of<'r>(row: &'r Row, column: &'static str) -> Result<&'r str> {
+    opt_word_of(row, column)?.ok_or_else(|| wrong(column, "nothing"))
 }
 
-pub(super) fn opt_text(row: &SqliteRow, column: &'static str) -> Result<Option<String>> {
-    Ok(row.try_get(column)?)
+fn opt_word_of<'r>(row: &'r Row, column: &'static str) -> Result<Option<&'r str>> {
+    match row.value(column)? {
+        Value::Text(text) => Ok(Some(text)),
+        Value::Null => Ok(None),
+        other => Err(wrong(column, other.data_type())),
+    }
 }
 
-pub(super) fn blob(row: &SqliteRow, column: &'static str) -> Result<Vec<u8>> {
-    Ok(row.try_get(column)?)
+pub(super) fn text(row: &Row, column: &'static str) -> Result<String> {
+    word_of(row, column).map(str::to_owned)
 }
 
-pub(super) fn int(row: &SqliteRow, column: &'static str) -> Result<i64> {
-    Ok(row.try_get(column)?)
+pub(super) fn opt_text(row: &Row, column: &'static str) -> Result<Option<String>> {
+    Ok(opt_word_of(row, column)?.map(str::to_owned))
 }
 
-pub(super) fn opt_int(row: &SqliteRow, column: &'static str) -> Result<Option<i64>> {
-    Ok(row.try_get(column)?)
+pub(super) fn blob(row: &Row, column: &'static str) -> Result<Vec<u8>> {
+    match row.value(column)? {
+        Value::Blob(bytes) => Ok(bytes.clone()),
+        other => Err(wrong(column, other.data_type())),
+    }
+}
+
+pub(super) fn int(row: &Row, column: &'static str) -> Result<i64> {
+    opt_int(row, column)?.ok_or_else(|| wrong(column, "nothing"))
+}
+
+pub(super) fn opt_int(row: &Row, column: &'static str) -> Result<Option<i64>> {
+    match row.value(column)? {
+        Value::Integer(number) => Ok(Some(*number)),
+        Value::Null => Ok(None),
+        other => Err(wrong(column, other.data_type())),
+    }
 }
 
 /// A number that is never negative.
-pub(super) fn count<T: TryFrom<i64>>(row: &SqliteRow, column: &'static str) -> Result<T> {
+pub(super) fn count<T: TryFrom<i64>>(row: &Row, column: &'static str) -> Result<T> {
     let value = int(row, column)?;
     T::try_from(value).map_err(|_| wrong(column, value))
 }
 
-pub(super) fn opt_count<T: TryFrom<i64>>(row: &SqliteRow, column: &'static str) -> Result<Option<T>> {
+pub(super) fn opt_count<T: TryFrom<i64>>(row: &Row, column: &'static str) -> Result<Option<T>> {
     opt_int(row, column)?.map(|value| T::try_from(value).map_err(|_| wrong(column, value))).transpose()
 }
 
 /// A type that has a text form: ids.
-pub(super) fn parsed<T: FromStr<Err: Display>>(row: &SqliteRow, column: &'static str) -> Result<T> {
-    text(row, column)?.parse().map_err(|error| wrong(column, error))
+pub(super) fn parsed<T: FromStr<Err: Display>>(row: &Row, column: &'static str) -> Result<T> {
+    word_of(row, column)?.parse().map_err(|error| wrong(column, error))
 }
 
-pub(super) fn opt_parsed<T: FromStr<Err: Display>>(row: &SqliteRow, column: &'static str) -> Result<Option<T>> {
-    opt_text(row, column)?.map(|value| value.parse().map_err(|error| wrong(column, error))).transpose()
+pub(super) fn opt_parsed<T: FromStr<Err: Display>>(row: &Row, column: &'static str) -> Result<Option<T>> {
+    opt_word_of(row, column)?.map(|value| value.parse().map_err(|error| wrong(column, error))).transpose()
 }
 
-pub(super) fn time(row: &SqliteRow, column: &'static str) -> Result<Timestamp> {
+pub(super) fn time(row: &Row, column: &'static str) -> Result<Timestamp> {
     int(row, column).map(Timestamp::from_micros)
 }
 
-pub(super) fn opt_time(row: &SqliteRow, column: &'static str) -> Result<Option<Timestamp>> {
+pub(super) fn opt_time(row: &Row, column: &'static str) -> Result<Option<Timestamp>> {
     Ok(opt_int(row, column)?.map(Timestamp::from_micros))
 }
 
-pub(super) fn json<T: DeserializeOwned>(row: &SqliteRow, column: &'static str) -> Result<T> {
-    serde_json::from_str(&text(row, column)?).map_err(|error| wrong(column, error))
+pub(super) fn json<T: DeserializeOwned>(row: &Row, column: &'static str) -> Result<T> {
+    serde_json::from_str(word_of(row, column)?).map_err(|error| wrong(column, error))
 }
 
-pub(super) fn opt_json<T: DeserializeOwned>(row: &SqliteRow, column: &'static str) -> Result<Option<T>> {
-    let text = opt_text(row, column)?;
-    text.map(|text| serde_json::from_str(&text).map_err(|error| wrong(column, error))).transpose()
+pub(super) fn opt_json<T: DeserializeOwned>(row: &Row, column: &'static str) -> Result<Option<T>> {
+    let text = opt_word_of(row, column)?;
+    text.map(|text| serde_json::from_str(text).map_err(|error| wrong(column, error))).transpose()
 }
 
 /// A unit enum stored as its bare word.
-pub(super) fn word<T: DeserializeOwned>(row: &SqliteRow, column: &'static str) -> Result<T> {
+pub(super) fn word<T: DeserializeOwned>(row: &Row, column: &'static str) -> Result<T> {
     serde_json::from_value(serde_json::Value::String(text(row, column)?)).map_err(|error| wrong(column, error))
 }
 
-pub(super) fn opt_word<T: DeserializeOwned>(row: &SqliteRow, column: &'static str) -> Result<Option<T>> {
+pub(super) fn opt_word<T: DeserializeOwned>(row: &Row, column: &'static str) -> Result<Option<T>> {
     let word = |word| serde_json::from_value(serde_json::Value::String(word)).map_err(|error| wrong(column, error));
     opt_text(row, column)?.map(word).transpose()
 }
@@ -98,14 +118,17 @@ pub(super) fn opt_micros(at: Option<Timestamp>) -> Option<i64> {
 
 /// The first column as text, empty for NULL.
 #[cfg(test)]
-pub(super) fn any_text(row: &SqliteRow) -> String {
-    row.try_get::<Option<String>, _>(0).unwrap().unwrap_or_default()
+pub(super) fn any_text(row: &Row) -> String {
+    match row.first() {
+        Value::Text(text) => text.clone(),
+        Value::Null => String::new(),
+        other => panic!("{other:?}"),
+    }
 }
 
 /// How SQLite would carry a statement out, line by line.
 #[cfg(test)]
-pub(super) async fn plan(c: &mut sqlx::sqlite::SqliteConnection, sql: &str) -> Vec<String> {
-    let explain = sqlx::AssertSqlSafe(format!("EXPLAIN QUERY PLAN {sql}"));
-    let rows = sqlx::query(explain).fetch_all(c).await.unwrap();
-    rows.iter().map(|row| row.try_get::<String, _>("detail").unwrap()).collect()
+pub(super) fn plan(db: &super::db::Db, sql: &str) -> Vec<String> {
+    let explain = super::db::explain(sql);
+    explain.fetch_all(db).unwrap().iter().map(|row| text(row, "detail").unwrap()).collect()
 }

@@ -5,12 +5,11 @@ use longshore_core::deployment::{Deployment, DeploymentState};
 use longshore_core::id::{AttemptId, DeploymentId, ProjectId};
 use longshore_core::operation::StackOperation;
 use longshore_core::time::Timestamp;
-use sqlx::sqlite::{SqliteConnection, SqliteRow};
-use sqlx::{QueryBuilder, query};
 
 use super::column::{
     count, int, json, opt_json, opt_micros, opt_parsed, opt_text, opt_time, parsed, text, time, to_int, to_json, word,
 };
+use super::db::{Builder, Db, Row, query};
 use crate::store::Error;
 use crate::store::rows::{DeploymentFilter, DeploymentRow, EventRow, OperationRow};
 
@@ -19,7 +18,7 @@ type Result<T> = std::result::Result<T, Error>;
 /// Deployments in a list that does not say how many, and the most of any list.
 const LIMITS: (u32, u32) = (50, 500);
 
-fn deployment_row(row: &SqliteRow) -> Result<DeploymentRow> {
+fn deployment_row(row: &Row) -> Result<DeploymentRow> {
     Ok(DeploymentRow {
         deployment: Deployment {
             id: parsed(row, "id")?,
@@ -65,7 +64,7 @@ fn deployment_row(row: &SqliteRow) -> Result<DeploymentRow> {
     })
 }
 
-pub(super) async fn insert_deployment(c: &mut SqliteConnection, row: &DeploymentRow) -> Result<()> {
+pub(super) fn insert_deployment(c: &Db, row: &DeploymentRow) -> Result<()> {
     query(
         "INSERT INTO deployment (id, project, project_name, revision, environment, package, operation_id, variables, \
          secrets, state, reason, cancel_asked, created_at, created_by, ended_at, release, version, step_variables, locks, stacks, \
@@ -106,108 +105,94 @@ pub(super) async fn insert_deployment(c: &mut SqliteConnection, row: &Deployment
     .bind(row.operation.as_ref().and_then(|operation| operation.basis).map(|id| id.to_string()))
     .bind(row.local.as_ref().map(|local| to_json("local", local)).transpose()?)
     .bind(row.trace_parent.map(|parent| parent.to_string()))
-    .execute(c)
-    .await?;
+    .execute(c)?;
     Ok(())
 }
 
 /// The release that is in an environment: that of the newest deployment that succeeded there, or else of the newest that began.
-pub(super) async fn standing(
-    c: &mut SqliteConnection,
-    project: ProjectId,
-    environment: &str,
-) -> Result<Option<DeploymentRow>> {
+pub(super) fn standing(c: &Db, project: ProjectId, environment: &str) -> Result<Option<DeploymentRow>> {
     let row = query(
         "SELECT * FROM deployment WHERE project = $1 AND environment = $2 AND operation IS NULL AND begun_at IS NOT NULL \
          ORDER BY state = 'succeeded' DESC, begun_at DESC, rowid DESC LIMIT 1",
     )
     .bind(project.to_string())
     .bind(environment)
-    .fetch_optional(c)
-    .await?;
+    .fetch_optional(c)?;
     row.as_ref().map(deployment_row).transpose()
 }
 
 /// Attempts that held a stack's lock and have ended, the newest first.
-pub(super) async fn over_at(c: &mut SqliteConnection, stack: &str, limit: u32) -> Result<Vec<AttemptId>> {
+pub(super) fn over_at(c: &Db, stack: &str, limit: u32) -> Result<Vec<AttemptId>> {
     let rows = query(
         "SELECT attempt.id FROM attempt JOIN job ON job.id = attempt.job WHERE attempt.phase = 'ended' \
          AND EXISTS (SELECT 1 FROM json_each(job.locks) WHERE value = $1) ORDER BY attempt.id DESC LIMIT $2",
     )
     .bind(stack)
     .bind(i64::from(limit))
-    .fetch_all(c)
-    .await?;
+    .fetch_all(c)?;
     rows.iter().map(|row| parsed(row, "id")).collect()
 }
 
-pub(super) async fn pending_deployments(c: &mut SqliteConnection) -> Result<Vec<DeploymentRow>> {
+pub(super) fn pending_deployments(c: &Db) -> Result<Vec<DeploymentRow>> {
     // Children first: their parents keep things from others while they wait.
     query(
         "SELECT * FROM deployment WHERE begun_at IS NULL AND ended_at IS NULL ORDER BY parent IS NULL, priority DESC, rowid",
     )
-    .fetch_all(c)
-    .await?
+    .fetch_all(c)?
     .iter()
     .map(deployment_row)
     .collect()
 }
 
-pub(super) async fn children_of(c: &mut SqliteConnection, id: DeploymentId) -> Result<Vec<DeploymentRow>> {
-    let rows =
-        query("SELECT * FROM deployment WHERE parent = $1 ORDER BY rowid").bind(id.to_string()).fetch_all(c).await?;
+pub(super) fn children_of(c: &Db, id: DeploymentId) -> Result<Vec<DeploymentRow>> {
+    let rows = query("SELECT * FROM deployment WHERE parent = $1 ORDER BY rowid").bind(id.to_string()).fetch_all(c)?;
     rows.iter().map(deployment_row).collect()
 }
 
-pub(super) async fn live_children(c: &mut SqliteConnection) -> Result<Vec<DeploymentRow>> {
-    let rows = query("SELECT * FROM deployment WHERE parent IS NOT NULL AND ended_at IS NULL").fetch_all(c).await?;
+pub(super) fn live_children(c: &Db) -> Result<Vec<DeploymentRow>> {
+    let rows = query("SELECT * FROM deployment WHERE parent IS NOT NULL AND ended_at IS NULL").fetch_all(c)?;
     rows.iter().map(deployment_row).collect()
 }
 
-pub(super) async fn set_priority(c: &mut SqliteConnection, id: DeploymentId, priority: i64) -> Result<bool> {
+pub(super) fn set_priority(c: &Db, id: DeploymentId, priority: i64) -> Result<bool> {
     let done = query("UPDATE deployment SET priority = $2 WHERE id = $1 AND begun_at IS NULL AND ended_at IS NULL")
         .bind(id.to_string())
         .bind(priority)
-        .execute(c)
-        .await?;
+        .execute(c)?;
     Ok(done.rows_affected() == 1)
 }
 
-pub(super) async fn begin_deployment(c: &mut SqliteConnection, id: DeploymentId, at: Timestamp) -> Result<bool> {
+pub(super) fn begin_deployment(c: &Db, id: DeploymentId, at: Timestamp) -> Result<bool> {
     let done = query("UPDATE deployment SET begun_at = $2 WHERE id = $1 AND begun_at IS NULL AND ended_at IS NULL")
         .bind(id.to_string())
         .bind(at.as_micros())
-        .execute(c)
-        .await?;
+        .execute(c)?;
     Ok(done.rows_affected() == 1)
 }
 
-pub(super) async fn deployment(c: &mut SqliteConnection, id: DeploymentId) -> Result<Option<DeploymentRow>> {
-    let row = query("SELECT * FROM deployment WHERE id = $1").bind(id.to_string()).fetch_optional(c).await?;
+pub(super) fn deployment(c: &Db, id: DeploymentId) -> Result<Option<DeploymentRow>> {
+    let row = query("SELECT * FROM deployment WHERE id = $1").bind(id.to_string()).fetch_optional(c)?;
     row.as_ref().map(deployment_row).transpose()
 }
 
-pub(super) async fn deployment_by_operation(
-    c: &mut SqliteConnection,
-    operation: &str,
-) -> Result<Option<DeploymentRow>> {
-    let row = query("SELECT * FROM deployment WHERE operation_id = $1").bind(operation).fetch_optional(c).await?;
+pub(super) fn deployment_by_operation(c: &Db, operation: &str) -> Result<Option<DeploymentRow>> {
+    let row = query("SELECT * FROM deployment WHERE operation_id = $1").bind(operation).fetch_optional(c)?;
     row.as_ref().map(deployment_row).transpose()
 }
 
-pub(super) async fn deployment_counts(c: &mut SqliteConnection) -> Result<Vec<(DeploymentState, u64)>> {
-    let rows = query("SELECT state, count(*) AS n FROM deployment GROUP BY state ORDER BY state").fetch_all(c).await?;
+pub(super) fn deployment_counts(c: &Db) -> Result<Vec<(DeploymentState, u64)>> {
+    let rows = query("SELECT state, count(*) AS n FROM deployment GROUP BY state ORDER BY state").fetch_all(c)?;
     rows.iter().map(|row| Ok((word(row, "state")?, count(row, "n")?))).collect()
 }
 
-pub(super) async fn deployments(c: &mut SqliteConnection, filter: &DeploymentFilter) -> Result<Vec<DeploymentRow>> {
-    page(filter).build().fetch_all(c).await?.iter().map(deployment_row).collect()
+pub(super) fn deployments(c: &Db, filter: &DeploymentFilter) -> Result<Vec<DeploymentRow>> {
+    page(filter).build().fetch_all(c)?.iter().map(deployment_row).collect()
 }
 
 /// The statement of a page.
-fn page(filter: &DeploymentFilter) -> QueryBuilder<sqlx::Sqlite> {
+fn page(filter: &DeploymentFilter) -> Builder {
     let limit = if filter.limit == 0 { LIMITS.0 } else { filter.limit.min(LIMITS.1) };
-    let mut sql = QueryBuilder::<sqlx::Sqlite>::new("SELECT * FROM deployment WHERE ");
+    let mut sql = Builder::new("SELECT * FROM deployment WHERE ");
     match &filter.places {
         None => matching(&mut sql, filter, &Place { project: None, environment: None }),
         // The page of each place by its index, then the page of those: one condition for all would look through the table.
@@ -225,7 +210,7 @@ fn page(filter: &DeploymentFilter) -> QueryBuilder<sqlx::Sqlite> {
     sql
 }
 
-fn matching(sql: &mut QueryBuilder<sqlx::Sqlite>, filter: &DeploymentFilter, place: &Place) {
+fn matching(sql: &mut Builder, filter: &DeploymentFilter, place: &Place) {
     sql.push("1 = 1");
     for project in [&filter.project, &place.project].into_iter().flatten() {
         sql.push(" AND project_name = ").push_bind(project.clone());
@@ -238,7 +223,7 @@ fn matching(sql: &mut QueryBuilder<sqlx::Sqlite>, filter: &DeploymentFilter, pla
     }
 }
 
-pub(super) async fn update_deployment(c: &mut SqliteConnection, from: &Deployment, to: &Deployment) -> Result<bool> {
+pub(super) fn update_deployment(c: &Db, from: &Deployment, to: &Deployment) -> Result<bool> {
     let done = query(
         "UPDATE deployment SET state = $3, reason = $4, cancel_asked = $5, ended_at = $6 WHERE id = $1 AND state = $2",
     )
@@ -248,12 +233,11 @@ pub(super) async fn update_deployment(c: &mut SqliteConnection, from: &Deploymen
     .bind(&to.reason)
     .bind(opt_micros(to.cancel_asked))
     .bind(opt_micros(to.ended_at))
-    .execute(c)
-    .await?;
+    .execute(c)?;
     Ok(done.rows_affected() == 1)
 }
 
-pub(super) fn event_row(row: &SqliteRow) -> Result<EventRow> {
+pub(super) fn event_row(row: &Row) -> Result<EventRow> {
     Ok(EventRow {
         id: int(row, "id")?,
         at: time(row, "at")?,
@@ -266,7 +250,7 @@ pub(super) fn event_row(row: &SqliteRow) -> Result<EventRow> {
     })
 }
 
-pub(super) async fn insert_event(c: &mut SqliteConnection, row: &EventRow) -> Result<()> {
+pub(super) fn insert_event(c: &Db, row: &EventRow) -> Result<()> {
     query("INSERT INTO event (at, actor, action, object, outcome, deployment, detail) VALUES ($1, $2, $3, $4, $5, $6, $7)")
         .bind(row.at.as_micros())
         .bind(&row.actor)
@@ -275,29 +259,34 @@ pub(super) async fn insert_event(c: &mut SqliteConnection, row: &EventRow) -> Re
         .bind(row.outcome.as_str())
         .bind(row.deployment.map(|id| id.to_string()))
         .bind(to_json("detail", &row.detail)?)
-        .execute(c)
-        .await?;
+        .execute(c)?;
     Ok(())
 }
 
-pub(super) async fn events(c: &mut SqliteConnection, deployment: DeploymentId) -> Result<Vec<EventRow>> {
-    let rows = query("SELECT * FROM event WHERE deployment = $1 ORDER BY id")
-        .bind(deployment.to_string())
-        .fetch_all(c)
-        .await?;
+pub(super) fn events(c: &Db, deployment: DeploymentId) -> Result<Vec<EventRow>> {
+    let rows =
+        query("SELECT * FROM event WHERE deployment = $1 ORDER BY id").bind(deployment.to_string()).fetch_all(c)?;
     rows.iter().map(event_row).collect()
 }
 
 #[cfg(test)]
 mod tests {
+    use super::super::db::Role;
+    use super::super::{migrate, schema};
     use super::*;
 
+    fn db(folder: &tempfile::TempDir) -> Db {
+        let path = folder.path().join("db");
+        let db = Db::open(&path, Role::Writes).unwrap();
+        migrate::forward(&db, &path, &schema::known()).unwrap();
+        db
+    }
+
     /// However a page is asked for, it is read by an index and not sorted.
-    #[tokio::test]
-    async fn pages_are_read_by_an_index() {
+    #[test]
+    fn pages_are_read_by_an_index() {
         let folder = tempfile::tempdir().unwrap();
-        let store = super::super::Sqlite::open(&folder.path().join("db"), &crate::tasks::Tasks::new()).await.unwrap();
-        let mut c = store.readers.acquire().await.unwrap();
+        let c = db(&folder);
         let name = |text: &str| Some(text.to_owned());
         let place = |project: Option<String>, environment: Option<String>| Place { project, environment };
         let places = vec![place(name("shop"), None), place(None, name("dev")), place(name("b"), name("dev"))];
@@ -310,7 +299,7 @@ mod tests {
         ] {
             let before = Some(DeploymentId::new(Timestamp::from_micros(5), [0; 10]));
             let filter = DeploymentFilter { project, environment, places, before, limit: 10 };
-            let plan = super::super::column::plan(&mut c, page(&filter).sql().as_str()).await;
+            let plan = super::super::column::plan(&c, page(&filter).text());
             let slow = |line: &&String| {
                 line.contains("TEMP B-TREE") || (line.starts_with("SCAN deployment") && !line.contains("USING"))
             };
@@ -320,11 +309,10 @@ mod tests {
     }
 
     /// What is asked at every change looks at what is live, however much there was.
-    #[tokio::test]
-    async fn what_is_asked_at_every_change_looks_at_nothing_that_is_over() {
+    #[test]
+    fn what_is_asked_at_every_change_looks_at_nothing_that_is_over() {
         let folder = tempfile::tempdir().unwrap();
-        let store = super::super::Sqlite::open(&folder.path().join("db"), &crate::tasks::Tasks::new()).await.unwrap();
-        let mut c = store.readers.acquire().await.unwrap();
+        let c = db(&folder);
         for (sql, index) in [
             (
                 "SELECT * FROM deployment WHERE begun_at IS NULL AND ended_at IS NULL ORDER BY priority DESC, rowid",
@@ -345,7 +333,7 @@ mod tests {
                 "release_of_channel",
             ),
         ] {
-            let plan = super::super::column::plan(&mut c, sql).await;
+            let plan = super::super::column::plan(&c, sql);
             assert!(plan[0].contains(&format!("USING INDEX {index}")), "{sql}: {plan:?}");
         }
     }

@@ -6,16 +6,15 @@ use longshore_core::attempt::Attempt;
 use longshore_core::id::{AgentId, AttemptId, DeploymentId, JobId};
 use longshore_core::job::Job;
 use longshore_core::time::Timestamp;
-use sqlx::query;
-use sqlx::sqlite::{SqliteConnection, SqliteRow};
 
 use super::column::{count, int, json, opt_count, opt_micros, opt_text, opt_time, parsed, text, time, to_int, to_json};
+use super::db::{Db, Row, query};
 use crate::store::Error;
 use crate::store::rows::{AttemptRow, JobRow, LockRow};
 
 type Result<T> = std::result::Result<T, Error>;
 
-pub(super) fn job_row(row: &SqliteRow) -> Result<JobRow> {
+pub(super) fn job_row(row: &Row) -> Result<JobRow> {
     Ok(JobRow {
         job: Job {
             id: parsed(row, "id")?,
@@ -40,7 +39,7 @@ pub(super) fn job_row(row: &SqliteRow) -> Result<JobRow> {
     })
 }
 
-pub(super) async fn insert_job(c: &mut SqliteConnection, row: &JobRow) -> Result<()> {
+pub(super) fn insert_job(c: &Db, row: &JobRow) -> Result<()> {
     query(
         "INSERT INTO job (id, deployment, pool, steps, locks, state, phase, since, epoch, abandoned, labels, project, priority, line, \
          resources, max_running, max_wait, waits_since) \
@@ -64,39 +63,37 @@ pub(super) async fn insert_job(c: &mut SqliteConnection, row: &JobRow) -> Result
     .bind(row.max_running.map(i64::from))
     .bind(i64::try_from(row.job.max_wait.as_micros()).unwrap_or(i64::MAX / 2))
     .bind(row.job.waits_since.as_micros())
-    .execute(c)
-    .await?;
+    .execute(c)?;
     Ok(())
 }
 
-pub(super) async fn job(c: &mut SqliteConnection, id: JobId) -> Result<Option<JobRow>> {
-    let row = query("SELECT * FROM job WHERE id = $1").bind(id.to_string()).fetch_optional(c).await?;
+pub(super) fn job(c: &Db, id: JobId) -> Result<Option<JobRow>> {
+    let row = query("SELECT * FROM job WHERE id = $1").bind(id.to_string()).fetch_optional(c)?;
     row.as_ref().map(job_row).transpose()
 }
 
-pub(super) async fn jobs_of(c: &mut SqliteConnection, deployment: DeploymentId) -> Result<Vec<JobRow>> {
+pub(super) fn jobs_of(c: &Db, deployment: DeploymentId) -> Result<Vec<JobRow>> {
     let rows = query("SELECT * FROM job WHERE deployment = $1 ORDER BY seq").bind(deployment.to_string());
-    rows.fetch_all(c).await?.iter().map(job_row).collect()
+    rows.fetch_all(c)?.iter().map(job_row).collect()
 }
 
-pub(super) async fn live_attempts_of(c: &mut SqliteConnection, deployment: DeploymentId) -> Result<Vec<AttemptRow>> {
+pub(super) fn live_attempts_of(c: &Db, deployment: DeploymentId) -> Result<Vec<AttemptRow>> {
     query(
         "SELECT attempt.* FROM job JOIN attempt ON attempt.job = job.id \
          WHERE job.deployment = $1 AND attempt.phase <> 'ended' ORDER BY attempt.id",
     )
     .bind(deployment.to_string())
-    .fetch_all(c)
-    .await?
+    .fetch_all(c)?
     .iter()
     .map(attempt_row)
     .collect()
 }
 
-pub(super) async fn queued_jobs(c: &mut SqliteConnection) -> Result<Vec<JobRow>> {
-    query("SELECT * FROM job WHERE phase = 'queued' ORDER BY seq").fetch_all(c).await?.iter().map(job_row).collect()
+pub(super) fn queued_jobs(c: &Db) -> Result<Vec<JobRow>> {
+    query("SELECT * FROM job WHERE phase = 'queued' ORDER BY seq").fetch_all(c)?.iter().map(job_row).collect()
 }
 
-pub(super) async fn update_job(c: &mut SqliteConnection, from: &Job, to: &Job) -> Result<bool> {
+pub(super) fn update_job(c: &Db, from: &Job, to: &Job) -> Result<bool> {
     let done = query(
         "UPDATE job SET state = $4, phase = $5, since = $6, epoch = $7, abandoned = $8, waits_since = $9 \
          WHERE id = $1 AND epoch = $2 AND state = $3",
@@ -110,12 +107,11 @@ pub(super) async fn update_job(c: &mut SqliteConnection, from: &Job, to: &Job) -
     .bind(to_int("epoch", to.epoch)?)
     .bind(i64::from(to.abandoned))
     .bind(to.waits_since.as_micros())
-    .execute(c)
-    .await?;
+    .execute(c)?;
     Ok(done.rows_affected() == 1)
 }
 
-pub(super) fn attempt_row(row: &SqliteRow) -> Result<AttemptRow> {
+pub(super) fn attempt_row(row: &Row) -> Result<AttemptRow> {
     Ok(AttemptRow {
         attempt: Attempt {
             id: parsed(row, "id")?,
@@ -133,7 +129,7 @@ pub(super) fn attempt_row(row: &SqliteRow) -> Result<AttemptRow> {
     })
 }
 
-pub(super) async fn insert_attempt(c: &mut SqliteConnection, row: &AttemptRow) -> Result<()> {
+pub(super) fn insert_attempt(c: &Db, row: &AttemptRow) -> Result<()> {
     let attempt = &row.attempt;
     query(
         "INSERT INTO attempt (id, job, deployment, agent, epoch, incarnation, state, phase, since, cancel_asked, created_at, cancel_cause) \
@@ -151,35 +147,28 @@ pub(super) async fn insert_attempt(c: &mut SqliteConnection, row: &AttemptRow) -
     .bind(opt_micros(attempt.cancel_asked))
     .bind(row.created_at.as_micros())
     .bind(&attempt.cancel_cause)
-    .execute(c)
-    .await?;
+    .execute(c)?;
     Ok(())
 }
 
-pub(super) async fn attempt_of(c: &mut SqliteConnection, agent: AgentId, id: AttemptId) -> Result<Option<AttemptRow>> {
+pub(super) fn attempt_of(c: &Db, agent: AgentId, id: AttemptId) -> Result<Option<AttemptRow>> {
     let row = query("SELECT * FROM attempt WHERE id = $1 AND agent = $2")
         .bind(id.to_string())
         .bind(agent.to_string())
-        .fetch_optional(c)
-        .await?;
+        .fetch_optional(c)?;
     row.as_ref().map(attempt_row).transpose()
 }
 
-pub(super) async fn attempt(c: &mut SqliteConnection, id: AttemptId) -> Result<Option<AttemptRow>> {
-    let row = query("SELECT * FROM attempt WHERE id = $1").bind(id.to_string()).fetch_optional(c).await?;
+pub(super) fn attempt(c: &Db, id: AttemptId) -> Result<Option<AttemptRow>> {
+    let row = query("SELECT * FROM attempt WHERE id = $1").bind(id.to_string()).fetch_optional(c)?;
     row.as_ref().map(attempt_row).transpose()
 }
 
-pub(super) async fn live_attempts(c: &mut SqliteConnection) -> Result<Vec<AttemptRow>> {
-    query("SELECT * FROM attempt WHERE phase <> 'ended' ORDER BY id")
-        .fetch_all(c)
-        .await?
-        .iter()
-        .map(attempt_row)
-        .collect()
+pub(super) fn live_attempts(c: &Db) -> Result<Vec<AttemptRow>> {
+    query("SELECT * FROM attempt WHERE phase <> 'ended' ORDER BY id").fetch_all(c)?.iter().map(attempt_row).collect()
 }
 
-pub(super) async fn update_attempt(c: &mut SqliteConnection, from: &Attempt, to: &Attempt) -> Result<bool> {
+pub(super) fn update_attempt(c: &Db, from: &Attempt, to: &Attempt) -> Result<bool> {
     let done = query(
         "UPDATE attempt SET state = $6, phase = $7, since = $8, cancel_asked = $9, cancel_cause = $10 \
          WHERE id = $1 AND agent = $2 AND epoch = $3 AND incarnation = $4 AND state = $5 \
@@ -196,12 +185,11 @@ pub(super) async fn update_attempt(c: &mut SqliteConnection, from: &Attempt, to:
     .bind(to.since.as_micros())
     .bind(opt_micros(to.cancel_asked))
     .bind(&to.cancel_cause)
-    .execute(c)
-    .await?;
+    .execute(c)?;
     Ok(done.rows_affected() == 1)
 }
 
-pub(super) async fn take_lock(c: &mut SqliteConnection, row: &LockRow) -> Result<bool> {
+pub(super) fn take_lock(c: &Db, row: &LockRow) -> Result<bool> {
     let done = query(
         "INSERT INTO stack_lock (lock_key, job, deployment, taken_at) VALUES ($1, $2, $3, $4) \
          ON CONFLICT (lock_key) WHERE released_at IS NULL DO NOTHING",
@@ -210,24 +198,27 @@ pub(super) async fn take_lock(c: &mut SqliteConnection, row: &LockRow) -> Result
     .bind(row.job.to_string())
     .bind(row.deployment.to_string())
     .bind(row.taken_at.as_micros())
-    .execute(c)
-    .await?;
+    .execute(c)?;
     Ok(done.rows_affected() == 1)
 }
 
-pub(super) async fn release_locks(c: &mut SqliteConnection, job: JobId, at: Timestamp) -> Result<Vec<String>> {
+pub(super) fn release_locks(c: &Db, job: JobId, at: Timestamp) -> Result<Vec<String>> {
     let rows =
         query("UPDATE stack_lock SET released_at = $2 WHERE job = $1 AND released_at IS NULL RETURNING lock_key")
             .bind(job.to_string())
             .bind(at.as_micros())
-            .fetch_all(c)
-            .await?;
+            .fetch_all(c)?;
     rows.iter().map(|row| text(row, "lock_key")).collect()
 }
 
-pub(super) async fn locks(c: &mut SqliteConnection) -> Result<Vec<LockRow>> {
-    let rows = query("SELECT * FROM stack_lock WHERE released_at IS NULL ORDER BY lock_key").fetch_all(c).await?;
-    let read = |row: &SqliteRow| {
+pub(super) fn is_locked(c: &Db, key: &str) -> Result<bool> {
+    let row = query("SELECT 1 FROM stack_lock WHERE lock_key = $1 AND released_at IS NULL").bind(key);
+    Ok(row.fetch_optional(c)?.is_some())
+}
+
+pub(super) fn locks(c: &Db) -> Result<Vec<LockRow>> {
+    let rows = query("SELECT * FROM stack_lock WHERE released_at IS NULL ORDER BY lock_key").fetch_all(c)?;
+    let read = |row: &Row| {
         Ok(LockRow {
             key: text(row, "lock_key")?,
             job: parsed(row, "job")?,

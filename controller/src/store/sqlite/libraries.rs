@@ -2,11 +2,10 @@
 
 use async_trait::async_trait;
 use longshore_core::account::Kind;
-use sqlx::query;
-use sqlx::sqlite::{SqliteConnection, SqliteRow};
 
 use super::column::{opt_parsed, text, time};
 use super::conn::Conn;
+use super::db::{Db, Row, query};
 use super::projects::variable_row;
 use crate::store::Error;
 use crate::store::libraries::{Libraries, LibraryRow};
@@ -14,20 +13,19 @@ use crate::store::rows::VariableRow;
 
 type Result<T> = std::result::Result<T, Error>;
 
-async fn insert_library(c: &mut SqliteConnection, row: &LibraryRow) -> Result<bool> {
+fn insert_library(c: &Db, row: &LibraryRow) -> Result<bool> {
     let done =
         query("INSERT INTO library (name, kind, created_at, created_by) VALUES ($1, $2, $3, $4) ON CONFLICT (name) DO NOTHING")
             .bind(&row.name)
             .bind(row.kind.map(Kind::as_str))
             .bind(row.created_at.as_micros())
             .bind(&row.created_by)
-            .execute(c)
-            .await?;
+            .execute(c)?;
     Ok(done.rows_affected() == 1)
 }
 
-async fn libraries(c: &mut SqliteConnection) -> Result<Vec<LibraryRow>> {
-    let row = |row: &SqliteRow| {
+fn libraries(c: &Db) -> Result<Vec<LibraryRow>> {
+    let row = |row: &Row| {
         Ok(LibraryRow {
             name: text(row, "name")?,
             kind: opt_parsed(row, "kind")?,
@@ -35,17 +33,16 @@ async fn libraries(c: &mut SqliteConnection) -> Result<Vec<LibraryRow>> {
             created_by: text(row, "created_by")?,
         })
     };
-    query("SELECT * FROM library ORDER BY name").fetch_all(c).await?.iter().map(row).collect()
+    query("SELECT * FROM library ORDER BY name").fetch_all(c)?.iter().map(row).collect()
 }
 
-async fn library_variables(c: &mut SqliteConnection, library: &str) -> Result<Vec<VariableRow>> {
+fn library_variables(c: &Db, library: &str) -> Result<Vec<VariableRow>> {
     query(
         "SELECT * FROM variable WHERE id IN \
          (SELECT max(id) FROM variable WHERE library = $1 GROUP BY name, environment) ORDER BY name, environment",
     )
     .bind(library)
-    .fetch_all(c)
-    .await?
+    .fetch_all(c)?
     .iter()
     .map(variable_row)
     .collect()
@@ -54,15 +51,15 @@ async fn library_variables(c: &mut SqliteConnection, library: &str) -> Result<Ve
 #[async_trait]
 impl Libraries for Conn<'_> {
     async fn insert_library(&mut self, row: &LibraryRow) -> Result<bool> {
-        let done = insert_library(self.connection(), row).await;
+        let done = insert_library(self.connection(), row);
         self.note(done)
     }
     async fn libraries(&mut self) -> Result<Vec<LibraryRow>> {
-        let done = libraries(self.connection()).await;
+        let done = libraries(self.connection());
         self.note(done)
     }
     async fn library_variables(&mut self, library: &str) -> Result<Vec<VariableRow>> {
-        let done = library_variables(self.connection(), library).await;
+        let done = library_variables(self.connection(), library);
         self.note(done)
     }
 }

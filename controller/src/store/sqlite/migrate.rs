@@ -3,83 +3,125 @@
 //! Invariants: a database that a newer program has changed is not touched; whatever fails, the database is as it was. The copy
 //! beside it is named for the first step that came after it: `controller.db.before-0015` is what the program needs that knows no 0015.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsString;
 use std::fs::{self, File, Permissions};
 use std::io;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
-use sqlx::migrate::{MigrateError, Migrator};
-use sqlx::sqlite::SqliteConnection;
-use sqlx::{Connection as _, Row as _};
+use super::column::{blob, int};
+use super::db::{Db, query};
+use super::schema::Step;
+use crate::store::Error;
 
-use crate::store::{Error, full};
-
-/// The steps that this program knows.
-pub(super) static STEPS: Migrator = sqlx::migrate!("migrations/sqlite");
 /// Copies that are kept, the newest.
 const COPIES: usize = 3;
 /// What the name of a copy has after that of the database, before the number.
 const BEFORE: &str = ".before-";
 
+/// The steps that a database has taken. Programs before this one had it kept by sqlx, which gave it the name and the columns; with
+/// both kept, a database goes on, and a program that is older than its schema says so.
+const TAKEN: &str = "CREATE TABLE IF NOT EXISTS _sqlx_migrations (version BIGINT PRIMARY KEY, description TEXT NOT NULL, \
+    installed_on TIMESTAMP NOT NULL DEFAULT CURRENT_TIMESTAMP, success BOOLEAN NOT NULL, checksum BLOB NOT NULL, execution_time BIGINT NOT NULL)";
+
+/// Why the schema could not be brought up to date.
+#[derive(Debug, thiserror::Error)]
+pub enum Failed {
+    /// A step failed.
+    #[error("step `{version}` failed")]
+    Step {
+        /// Its number.
+        version: i64,
+        /// Why.
+        #[source]
+        source: Arc<rusqlite::Error>,
+    },
+    /// The database has taken a step of this number that was another one.
+    #[error("step `{version}` is not the one that this database has taken")]
+    Changed {
+        /// Its number.
+        version: i64,
+    },
+}
+
 /// Takes every step that the database has not, after a copy of it where it holds something.
 ///
 /// # Errors
 /// [`Error::Newer`], [`Error::Copy`] and [`Error::Migrate`]; the database is as it was then.
-pub(super) async fn forward(connection: &mut SqliteConnection, path: &Path, steps: &Migrator) -> Result<(), Error> {
-    let done = done(connection).await?;
+pub(super) fn forward(db: &Db, path: &Path, steps: &[Step]) -> Result<(), Error> {
+    let taken = taken(db)?;
     let known: BTreeSet<i64> = steps.iter().map(|step| step.version).collect();
-    if let Some(found) = done.difference(&known).last() {
+    if let Some(found) = taken.keys().rfind(|version| !known.contains(version)) {
         return Err(Error::Newer { found: *found, known: known.last().copied().unwrap_or(0) });
     }
-    if let Some(next) = known.difference(&done).next().filter(|_| !done.is_empty()) {
-        let copy = copy(connection, path, *next).await?;
-        tracing::info!(copy = %copy.display(), "the database is moved to a newer schema; this is a copy of what it was");
+    if let Some(step) = steps.iter().find(|step| taken.get(&step.version).is_some_and(|sum| *sum != step.checksum())) {
+        return Err(Error::Migrate(Failed::Changed { version: step.version }));
     }
-    // One transaction around those of the steps, which become savepoints of it.
-    let mut tx = connection.begin_with("BEGIN IMMEDIATE").await?;
-    steps.run_direct(None, &mut *tx, false).await.map_err(failed)?;
-    tx.commit().await?;
+    let missing: Vec<_> = steps.iter().filter(|step| !taken.contains_key(&step.version)).collect();
+    if let Some(next) = missing.first() {
+        if !taken.is_empty() {
+            let copy = copy(db, path, next.version)?;
+            tracing::info!(copy = %copy.display(), "the database is moved to a newer schema; this is a copy of what it was");
+        }
+        // All of them or none.
+        db.run("BEGIN IMMEDIATE")?;
+        if let Err(error) = take(db, &missing) {
+            // A full disk has undone it already.
+            let _undone = !db.in_transaction() || db.run("ROLLBACK").is_ok();
+            return Err(error);
+        }
+        db.run("COMMIT")?;
+    }
     prune(path);
     Ok(())
 }
 
-/// A full disk is told apart from a step that is wrong.
-fn failed(error: MigrateError) -> Error {
-    match error {
-        MigrateError::Execute(cause) | MigrateError::ExecuteMigration(cause, _) if full(&cause) => Error::Full,
-        other => Error::Migrate(other),
+/// Takes steps and notes that it did.
+fn take(db: &Db, steps: &[&Step]) -> Result<(), Error> {
+    db.run(TAKEN)?;
+    for step in steps {
+        // A full disk is told apart from a step that is wrong.
+        db.batch(&step.sql).map_err(|source| match Error::from(source) {
+            Error::Database(source) => Error::Migrate(Failed::Step { version: step.version, source }),
+            other => other,
+        })?;
+        query("INSERT INTO _sqlx_migrations (version, description, success, checksum, execution_time) VALUES ($1, $2, 1, $3, 0)")
+            .bind(step.version)
+            .bind(&step.description)
+            .bind(step.checksum())
+            .execute(db)?;
     }
+    Ok(())
 }
 
-/// The steps that the database has.
-async fn done(connection: &mut SqliteConnection) -> Result<BTreeSet<i64>, Error> {
+/// The steps that the database has taken, and their checksums.
+fn taken(db: &Db) -> Result<BTreeMap<i64, Vec<u8>>, Error> {
     let there = "SELECT 1 FROM sqlite_schema WHERE type = 'table' AND name = '_sqlx_migrations'";
-    if sqlx::query(there).fetch_optional(&mut *connection).await?.is_none() {
-        return Ok(BTreeSet::new());
+    if query(there).fetch_optional(db)?.is_none() {
+        return Ok(BTreeMap::new());
     }
-    let rows = sqlx::query("SELECT version FROM _sqlx_migrations").fetch_all(connection).await?;
-    rows.iter().map(|row| row.try_get(0).map_err(Error::from)).collect()
+    let rows = query("SELECT version, checksum FROM _sqlx_migrations").fetch_all(db)?;
+    rows.iter().map(|row| Ok((int(row, "version")?, blob(row, "checksum")?))).collect()
 }
 
 /// Makes a copy of one state of the database, durable before it has its name.
-async fn copy(connection: &mut SqliteConnection, path: &Path, next: i64) -> Result<PathBuf, Error> {
+fn copy(db: &Db, path: &Path, next: i64) -> Result<PathBuf, Error> {
     let copy = named(path, &format!("{next:04}"));
     let half = named(path, "new");
     let at = |source: Box<dyn std::error::Error + Send + Sync>| Error::Copy { path: copy.clone(), source };
-    let made = async {
+    let make = || {
         // What a start that was broken off has left.
         match fs::remove_file(&half) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(at(error.into())),
             _ => {}
         }
         let text = half.to_str().ok_or_else(|| at("its path is not UTF-8".into()))?;
-        let into = sqlx::query("VACUUM INTO $1").bind(text.to_owned()).execute(connection).await;
-        into.map_err(|error| at(error.into()))?;
+        query("VACUUM INTO $1").bind(text).execute(db).map_err(|error| at(error.into()))?;
         publish(&half, &copy).map_err(|error| at(error.into()))
     };
-    let made = made.await;
+    let made = make();
     if made.is_err() {
         // Its space is what may be missing.
         let _gone = fs::remove_file(&half).is_ok();
@@ -120,17 +162,19 @@ fn named(path: &Path, end: &str) -> PathBuf {
 
 #[cfg(test)]
 mod tests {
+    use super::super::db::Role;
+    use super::super::schema;
     use super::*;
-    use sqlx::sqlite::SqliteConnectOptions;
 
-    async fn open(path: &Path) -> SqliteConnection {
-        let options = SqliteConnectOptions::new().filename(path).create_if_missing(true);
-        let options = options.journal_mode(sqlx::sqlite::SqliteJournalMode::Wal).foreign_keys(true);
-        SqliteConnection::connect_with(&options).await.unwrap()
+    fn open(path: &Path) -> Db {
+        Db::open(path, Role::Writes).unwrap()
     }
 
-    async fn count(connection: &mut SqliteConnection, sql: &'static str) -> i64 {
-        sqlx::query(sql).fetch_one(connection).await.unwrap().get(0)
+    fn count(db: &Db, sql: &'static str) -> i64 {
+        match query(sql).fetch_one(db).unwrap().first() {
+            rusqlite::types::Value::Integer(number) => *number,
+            other => panic!("{sql}: {other:?}"),
+        }
     }
 
     fn copies(folder: &Path) -> Vec<String> {
@@ -141,108 +185,108 @@ mod tests {
     }
 
     /// A database as the program had it that knew the first 13 steps, with a row.
-    async fn old(path: &Path) -> SqliteConnection {
-        let mut connection = open(path).await;
-        STEPS.run_to(13, &mut connection).await.unwrap();
+    fn old(path: &Path) -> Db {
+        let connection = open(path);
+        let steps: Vec<_> = schema::known().into_iter().filter(|step| step.version <= 13).collect();
+        forward(&connection, path, &steps).unwrap();
         let row =
             "INSERT INTO event (at, actor, action, object, outcome, detail) VALUES (1, 'admin', 'a', '', 'done', '{}')";
-        sqlx::query(row).execute(&mut connection).await.unwrap();
+        query(row).execute(&connection).unwrap();
         connection
     }
 
     const EVENTS: &str = "SELECT count(*) FROM event";
     const STEPS_DONE: &str = "SELECT count(*) FROM _sqlx_migrations";
 
-    #[tokio::test]
-    async fn what_holds_something_is_copied_before_it_is_changed_and_only_then() {
+    #[test]
+    fn what_holds_something_is_copied_before_it_is_changed_and_only_then() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("controller.db");
-        let mut connection = old(&path).await;
+        let connection = old(&path);
         // What a copy that was broken off has left is in nobody's way.
         fs::write(named(&path, "new"), "half").unwrap();
         for _again in 0..2 {
-            forward(&mut connection, &path, &STEPS).await.unwrap();
+            forward(&connection, &path, &schema::known()).unwrap();
             assert_eq!(copies(folder.path()), ["controller.db.before-0014"]);
         }
-        assert_eq!(count(&mut connection, STEPS_DONE).await, i64::try_from(STEPS.iter().count()).unwrap());
+        assert_eq!(count(&connection, STEPS_DONE), i64::try_from(schema::known().len()).unwrap());
 
         let copy = named(&path, "0014");
         assert_eq!(fs::metadata(&copy).unwrap().permissions().mode() & 0o777, 0o600);
         // Going back: the copy is a database of the older program, with everything in it.
-        let mut back = open(&copy).await;
-        assert_eq!((count(&mut back, STEPS_DONE).await, count(&mut back, EVENTS).await), (13, 1));
-        assert_eq!(
-            count(&mut back, "SELECT count(*) FROM pragma_integrity_check WHERE integrity_check <> 'ok'").await,
-            0
-        );
+        let back = open(&copy);
+        assert_eq!((count(&back, STEPS_DONE), count(&back, EVENTS)), (13, 1));
+        assert_eq!(count(&back, "SELECT count(*) FROM pragma_integrity_check WHERE integrity_check <> 'ok'"), 0);
         drop(back);
 
         let new = folder.path().join("new.db");
-        forward(&mut open(&new).await, &new, &STEPS).await.unwrap();
+        forward(&open(&new), &new, &schema::known()).unwrap();
         assert!(!named(&new, "0001").exists(), "there was nothing to copy");
     }
 
-    #[tokio::test]
-    async fn without_a_copy_nothing_is_changed() {
+    #[test]
+    fn without_a_copy_nothing_is_changed() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("controller.db");
-        let mut connection = old(&path).await;
+        let connection = old(&path);
         // Something that cannot be replaced has the copy's name.
         fs::create_dir_all(named(&path, "0014").join("x")).unwrap();
-        let refused = forward(&mut connection, &path, &STEPS).await.unwrap_err();
+        let refused = forward(&connection, &path, &schema::known()).unwrap_err();
         assert!(matches!(&refused, Error::Copy { path: at, .. } if *at == named(&path, "0014")), "{refused:?}");
         assert!(refused.to_string().contains("nothing was changed"), "{refused}");
-        assert_eq!((count(&mut connection, STEPS_DONE).await, count(&mut connection, EVENTS).await), (13, 1));
+        assert_eq!((count(&connection, STEPS_DONE), count(&connection, EVENTS)), (13, 1));
         assert_eq!(copies(folder.path()), ["controller.db.before-0014"], "what was half made is gone");
     }
 
-    #[tokio::test]
-    async fn a_step_that_fails_undoes_those_before_it() {
+    #[test]
+    fn a_step_that_fails_undoes_those_before_it() {
         let folder = tempfile::tempdir().unwrap();
-        let steps = folder.path().join("steps");
-        fs::create_dir(&steps).unwrap();
-        fs::write(steps.join("0001_a.sql"), "CREATE TABLE a (x INTEGER NOT NULL) STRICT;").unwrap();
+        let step = |version, sql: &'static str| Step { version, description: "x".to_owned(), sql: sql.into() };
+        let first = step(1, "CREATE TABLE a (x INTEGER NOT NULL) STRICT;");
         let path = folder.path().join("db");
-        let mut connection = open(&path).await;
-        forward(&mut connection, &path, &Migrator::new(steps.as_path()).await.unwrap()).await.unwrap();
-        fs::write(steps.join("0002_b.sql"), "ALTER TABLE a ADD COLUMN y INTEGER;").unwrap();
-        fs::write(steps.join("0003_c.sql"), "INSERT INTO a (x, y) VALUES (1, 2); INSERT INTO nowhere VALUES (1);")
-            .unwrap();
-        let broken = Migrator::new(steps.as_path()).await.unwrap();
-        let failed = forward(&mut connection, &path, &broken).await.unwrap_err();
-        assert!(matches!(failed, Error::Migrate(_)), "{failed:?}");
-        assert_eq!(count(&mut connection, STEPS_DONE).await, 1);
-        assert_eq!(count(&mut connection, "SELECT count(*) FROM pragma_table_info('a')").await, 1);
-        assert_eq!(count(&mut connection, "SELECT count(*) FROM a").await, 0);
+        let connection = open(&path);
+        forward(&connection, &path, std::slice::from_ref(&first)).unwrap();
+        let second = step(2, "ALTER TABLE a ADD COLUMN y INTEGER;");
+        let broken = step(3, "INSERT INTO a (x, y) VALUES (1, 2); INSERT INTO nowhere VALUES (1);");
+        let failed = forward(&connection, &path, &[first.clone(), second.clone(), broken]).unwrap_err();
+        assert!(matches!(failed, Error::Migrate(Failed::Step { version: 3, .. })), "{failed:?}");
+        assert_eq!(count(&connection, STEPS_DONE), 1);
+        assert_eq!(count(&connection, "SELECT count(*) FROM pragma_table_info('a')"), 1);
+        assert_eq!(count(&connection, "SELECT count(*) FROM a"), 0);
 
-        fs::write(steps.join("0003_c.sql"), "INSERT INTO a (x, y) VALUES (1, 2);").unwrap();
-        forward(&mut connection, &path, &Migrator::new(steps.as_path()).await.unwrap()).await.unwrap();
-        assert_eq!(count(&mut connection, "SELECT y FROM a").await, 2);
+        let third = step(3, "INSERT INTO a (x, y) VALUES (1, 2);");
+        forward(&connection, &path, &[first.clone(), second, third]).unwrap();
+        assert_eq!(count(&connection, "SELECT y FROM a"), 2);
+
+        let changed = step(2, "ALTER TABLE a ADD COLUMN z INTEGER;");
+        let refused = forward(&connection, &path, &[first, changed, step(3, "")]).unwrap_err();
+        assert!(matches!(refused, Error::Migrate(Failed::Changed { version: 2 })), "{refused:?}");
+        assert_eq!(count(&connection, "SELECT count(*) FROM pragma_table_info('a')"), 2);
     }
 
-    #[tokio::test]
-    async fn what_a_newer_program_has_changed_is_refused_and_left_alone() {
+    #[test]
+    fn what_a_newer_program_has_changed_is_refused_and_left_alone() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("controller.db");
-        let mut connection = old(&path).await;
+        let connection = old(&path);
         let row = "INSERT INTO _sqlx_migrations (version, description, success, checksum, execution_time) VALUES (9999, 'x', 1, x'00', 1)";
-        sqlx::query(row).execute(&mut connection).await.unwrap();
-        let refused = forward(&mut connection, &path, &STEPS).await.unwrap_err();
-        let known = STEPS.iter().last().unwrap().version;
+        query(row).execute(&connection).unwrap();
+        let refused = forward(&connection, &path, &schema::known()).unwrap_err();
+        let known = schema::known().last().unwrap().version;
         assert!(matches!(refused, Error::Newer { found: 9999, known: k } if k == known), "{refused:?}");
-        assert_eq!(count(&mut connection, STEPS_DONE).await, 14);
+        assert_eq!(count(&connection, STEPS_DONE), 14);
         assert!(copies(folder.path()).is_empty());
     }
 
-    #[tokio::test]
-    async fn the_newest_three_copies_are_kept() {
+    #[test]
+    fn the_newest_three_copies_are_kept() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("controller.db");
-        let mut connection = old(&path).await;
+        let connection = old(&path);
         for there in ["0002", "0009", "0011", "mine", "0003.gz"] {
             fs::write(named(&path, there), "").unwrap();
         }
-        forward(&mut connection, &path, &STEPS).await.unwrap();
+        forward(&connection, &path, &schema::known()).unwrap();
         let kept = ["0003.gz", "0009", "0011", "0014", "mine"].map(|end| format!("controller.db.before-{end}"));
         assert_eq!(copies(folder.path()), kept);
     }

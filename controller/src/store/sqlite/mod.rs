@@ -1,24 +1,29 @@
 //! Rows in one SQLite file, for one controller.
 //!
-//! WAL with `synchronous=FULL`: a commit is on the disk when it is answered. One connection writes, owned by one task; a few
-//! read. Reading never waits for writing.
+//! WAL with `synchronous=FULL`: a commit is on the disk when it is answered. One connection writes, owned by one thread; a few
+//! read. Reading never waits for writing. An operation runs where its connection is, so that a statement is a call and not a message
+//! to another thread: those cost more than all that SQLite does (`docs/adr`).
 
 mod agents;
 mod approvals;
 mod artifacts;
 mod column;
 mod conn;
+mod db;
 mod deployments;
 mod jobs;
 mod joins;
 mod libraries;
+mod memo;
 mod migrate;
 mod people;
 mod plans;
 mod pools;
 mod projects;
+mod readers;
 mod releases;
 mod scaling;
+mod schema;
 mod sealed;
 mod steps;
 mod traces;
@@ -26,29 +31,21 @@ mod waits;
 mod writer;
 
 use std::path::Path;
-use std::time::Duration;
 
 use async_trait::async_trait;
-use sqlx::sqlite::{
-    SqliteConnectOptions, SqliteConnection, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteSynchronous,
-};
-use sqlx::{ConnectOptions as _, Connection as _};
 
 use super::{Error, Operation, Store};
 use crate::tasks::Tasks;
-use conn::Conn;
-use writer::Writer;
-
-/// Connections that read at the same time.
-const READERS: u32 = 4;
-/// How long a statement waits for a lock: only another program on the same file could hold one.
-const BUSY: Duration = Duration::from_secs(10);
+use db::{Db, Role};
+pub(super) use migrate::Failed;
+use readers::Readers;
+use writer::{Open, Writer};
 
 /// The SQLite backend.
 #[derive(Debug)]
 pub struct Sqlite {
     writer: Writer,
-    readers: SqlitePool,
+    readers: Readers,
 }
 
 impl Sqlite {
@@ -57,25 +54,20 @@ impl Sqlite {
     /// # Errors
     /// When the file cannot be used, or a newer program has changed its schema.
     pub async fn open(path: &Path, tasks: &Tasks) -> Result<Self, Error> {
-        Self::with(SqliteConnectOptions::new().filename(path), tasks).await
+        let at = path.to_owned();
+        let ready = move || {
+            let db = Db::open(&at, Role::Writes)?;
+            migrate::forward(&db, &at, &schema::known())?;
+            Ok(db)
+        };
+        let db = tasks.blocking(ready).await.unwrap_or(Err(Error::Closed))?;
+        let at = path.to_owned();
+        Self::with(db, Box::new(move || Db::open(&at, Role::Writes)), path, tasks)
     }
 
-    async fn with(options: SqliteConnectOptions, tasks: &Tasks) -> Result<Self, Error> {
-        let options = options
-            .create_if_missing(true)
-            .journal_mode(SqliteJournalMode::Wal)
-            .synchronous(SqliteSynchronous::Full)
-            .foreign_keys(true)
-            .busy_timeout(BUSY)
-            .disable_statement_logging();
-        let mut connection = SqliteConnection::connect_with(&options).await?;
-        migrate::forward(&mut connection, options.get_filename(), &migrate::STEPS).await?;
-        let readers = SqlitePoolOptions::new()
-            .min_connections(1)
-            .max_connections(READERS)
-            .connect_with(options.clone().pragma("query_only", "1"))
-            .await?;
-        Ok(Self { writer: Writer::start(connection, options, tasks), readers })
+    fn with(db: Db, open: Open, path: &Path, tasks: &Tasks) -> Result<Self, Error> {
+        let writer = Writer::start(db, open, tasks)?;
+        Ok(Self { writer, readers: Readers::new(path.to_owned(), tasks) })
     }
 }
 
@@ -86,21 +78,19 @@ impl Store for Sqlite {
     }
 
     async fn run_read(&self, operation: Operation) -> Result<(), Error> {
-        let mut tx = self.readers.begin().await?;
-        // What the operation found stands in its own slot; nothing was changed that would have to be undone.
-        let _done = operation(&mut Conn::new(&mut tx)).await.is_ok();
-        tx.rollback().await?;
-        Ok(())
+        self.readers.run(operation).await
     }
 
     async fn close(&self) {
         self.writer.close().await;
-        self.readers.close().await;
+        self.readers.close();
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use super::conn::Conn;
+    use super::db::query;
     use super::*;
     use crate::store::suite;
     use std::sync::Arc;
@@ -121,8 +111,16 @@ mod tests {
     #[tokio::test]
     async fn a_full_disk_undoes_and_says_so_and_what_is_there_stays() {
         let folder = tempfile::tempdir().unwrap();
-        let options = SqliteConnectOptions::new().filename(folder.path().join("db")).pragma("max_page_count", "150");
-        let store: Arc<dyn Store> = Arc::new(Sqlite::with(options, &Tasks::new()).await.unwrap());
+        let path = folder.path().join("db");
+        let at = path.clone();
+        let open = move || {
+            let db = Db::open(&at, Role::Writes)?;
+            db.batch("PRAGMA max_page_count = 150")?;
+            Ok(db)
+        };
+        let db = open().unwrap();
+        migrate::forward(&db, &path, &schema::known()).unwrap();
+        let store: Arc<dyn Store> = Arc::new(Sqlite::with(db, Box::new(open), &path, &Tasks::new()).unwrap());
         let save = async |n: u8, length: usize| {
             let row = crate::store::rows::EventRow {
                 id: 0,
@@ -148,7 +146,7 @@ mod tests {
 
     #[tokio::test]
     async fn tokens_and_events_of_the_first_schema_get_their_user_and_object() {
-        let mut c = SqliteConnection::connect_with(&SqliteConnectOptions::new().in_memory(true)).await.unwrap();
+        let mut c = Db::in_memory().unwrap();
         let id = longshore_core::id::TokenId::new(longshore_core::time::Timestamp::from_micros(1), [1; 10]);
         for sql in [
             include_str!("../../../migrations/sqlite/0001_first_deployment.sql"),
@@ -156,34 +154,32 @@ mod tests {
              INSERT INTO event (at, actor, action, deployment, detail) VALUES (1, 'admin', 'b', NULL, '{\"project\":\"shop\"}'); \
              INSERT INTO event (at, actor, action, deployment, detail) VALUES (1, 'admin', 'c', NULL, '{}');",
         ] {
-            sqlx::raw_sql(sql).execute(&mut c).await.unwrap();
+            c.batch(sql).unwrap();
         }
         let insert = "INSERT INTO token (id, hash, name, created_at) VALUES ($1, x'01', 'admin', 1)";
-        sqlx::query(insert).bind(id.to_string()).execute(&mut c).await.unwrap();
-        sqlx::raw_sql(include_str!("../../../migrations/sqlite/0002_people.sql")).execute(&mut c).await.unwrap();
+        query(insert).bind(id.to_string()).execute(&c).unwrap();
+        c.batch(include_str!("../../../migrations/sqlite/0002_people.sql")).unwrap();
         let mut conn = Conn::new(&mut c);
         let tx: &mut dyn crate::store::Tx = &mut conn;
         let token = tx.token(&[1]).await.unwrap().unwrap();
         assert_eq!((token.user.as_str(), token.limit), ("admin", None));
         let sql = "SELECT group_concat(object || ' ' || outcome, ',') FROM event";
-        let row = sqlx::query(sql).fetch_one(conn.connection()).await.unwrap();
+        let row = query(sql).fetch_one(conn.connection()).unwrap();
         assert_eq!(column::any_text(&row), "deployment/dep_1 done,project/shop done, done");
     }
 
     #[tokio::test]
     async fn keeps_what_the_promise_needs() {
         let folder = tempfile::tempdir().unwrap();
-        let store = Sqlite::open(&folder.path().join("db"), &Tasks::new()).await.unwrap();
-        let mut connection = store.readers.acquire().await.unwrap();
-        let mut pragma = async |sql: &'static str| -> String {
-            let row = sqlx::query(sql).fetch_one(&mut *connection).await.unwrap();
-            column::any_text(&row)
-        };
-        assert_eq!(pragma("SELECT journal_mode FROM pragma_journal_mode").await, "wal");
-        assert_eq!(pragma("SELECT CAST(synchronous AS TEXT) FROM pragma_synchronous").await, "2");
-        assert_eq!(pragma("SELECT CAST(foreign_keys AS TEXT) FROM pragma_foreign_keys").await, "1");
+        let path = folder.path().join("db");
+        let _store = Sqlite::open(&path, &Tasks::new()).await.unwrap();
+        let db = Db::open(&path, Role::Reads).unwrap();
+        let pragma = |sql: &'static str| column::any_text(&query(sql).fetch_one(&db).unwrap());
+        assert_eq!(pragma("SELECT journal_mode FROM pragma_journal_mode"), "wal");
+        assert_eq!(pragma("SELECT CAST(synchronous AS TEXT) FROM pragma_synchronous"), "2");
+        assert_eq!(pragma("SELECT CAST(foreign_keys AS TEXT) FROM pragma_foreign_keys"), "1");
         let lax = "SELECT group_concat(name) FROM pragma_table_list WHERE schema = 'main' AND strict = 0 AND name NOT LIKE 'sqlite_%' \
                    AND name <> '_sqlx_migrations' AND type = 'table'";
-        assert_eq!(pragma(lax).await, "", "every table is strict");
+        assert_eq!(pragma(lax), "", "every table is strict");
     }
 }

@@ -1,16 +1,15 @@
 //! Plans that approvals are bound to.
 
 use longshore_core::id::{ApprovalId, DeploymentId};
-use sqlx::query;
-use sqlx::sqlite::{SqliteConnection, SqliteRow};
 
 use super::column::{blob, count, json, parsed, text, time, to_json};
+use super::db::{Db, Row, query};
 use crate::store::Error;
 use crate::store::rows::PlanRow;
 
 type Result<T> = std::result::Result<T, Error>;
 
-fn plan_row(row: &SqliteRow) -> Result<PlanRow> {
+fn plan_row(row: &Row) -> Result<PlanRow> {
     Ok(PlanRow {
         approval: parsed(row, "approval")?,
         deployment: parsed(row, "deployment")?,
@@ -25,7 +24,7 @@ fn plan_row(row: &SqliteRow) -> Result<PlanRow> {
     })
 }
 
-pub(super) async fn insert_plan(c: &mut SqliteConnection, row: &PlanRow) -> Result<()> {
+pub(super) fn insert_plan(c: &Db, row: &PlanRow) -> Result<()> {
     query(
         "INSERT INTO plan (approval, deployment, step, digest, checkpoint, image, resources, changes, sealed, created_at) \
          VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)",
@@ -40,21 +39,19 @@ pub(super) async fn insert_plan(c: &mut SqliteConnection, row: &PlanRow) -> Resu
     .bind(to_json("changes", &row.changes)?)
     .bind(&row.sealed)
     .bind(row.created_at.as_micros())
-    .execute(c)
-    .await?;
+    .execute(c)?;
     Ok(())
 }
 
-pub(super) async fn plan(c: &mut SqliteConnection, id: ApprovalId) -> Result<Option<PlanRow>> {
-    let row = query("SELECT * FROM plan WHERE approval = $1").bind(id.to_string()).fetch_optional(c).await?;
+pub(super) fn plan(c: &Db, id: ApprovalId) -> Result<Option<PlanRow>> {
+    let row = query("SELECT * FROM plan WHERE approval = $1").bind(id.to_string()).fetch_optional(c)?;
     row.as_ref().map(plan_row).transpose()
 }
 
-pub(super) async fn plan_for(c: &mut SqliteConnection, deployment: DeploymentId, step: u32) -> Result<Option<PlanRow>> {
+pub(super) fn plan_for(c: &Db, deployment: DeploymentId, step: u32) -> Result<Option<PlanRow>> {
     let row = query("SELECT * FROM plan WHERE deployment = $1 AND step = $2 ORDER BY rowid DESC LIMIT 1")
         .bind(deployment.to_string())
         .bind(i64::from(step))
-        .fetch_optional(c)
-        .await?;
+        .fetch_optional(c)?;
     row.as_ref().map(plan_row).transpose()
 }

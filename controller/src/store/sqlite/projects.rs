@@ -3,32 +3,30 @@
 use longshore_core::id::ProjectId;
 use longshore_core::time::Timestamp;
 use longshore_core::variables::Scope;
-use sqlx::query;
-use sqlx::sqlite::{SqliteConnection, SqliteRow};
 
-use super::column::{blob, count, int, json, opt_json, opt_text, parsed, text, time, to_int, to_json, wrong};
+use super::column::{blob, count, int, opt_json, opt_text, parsed, text, time, to_int, to_json, word_of, wrong};
+use super::db::{Db, Row, query};
 use crate::store::Error;
 use crate::store::rows::{MetaRow, Owner, PackageRow, ProjectRow, RevisionRow, VariableRow, VariableValue};
 
 type Result<T> = std::result::Result<T, Error>;
 
-pub(super) async fn meta(c: &mut SqliteConnection) -> Result<Option<MetaRow>> {
-    let row = query("SELECT controller, incarnation FROM meta").fetch_optional(c).await?;
+pub(super) fn meta(c: &Db) -> Result<Option<MetaRow>> {
+    let row = query("SELECT controller, incarnation FROM meta").fetch_optional(c)?;
     row.map(|row| Ok(MetaRow { controller: parsed(&row, "controller")?, incarnation: count(&row, "incarnation")? }))
         .transpose()
 }
 
-pub(super) async fn insert_meta(c: &mut SqliteConnection, row: &MetaRow, at: Timestamp) -> Result<()> {
+pub(super) fn insert_meta(c: &Db, row: &MetaRow, at: Timestamp) -> Result<()> {
     query("INSERT INTO meta (id, controller, incarnation, created_at) VALUES (1, $1, $2, $3)")
         .bind(row.controller.to_string())
         .bind(to_int("incarnation", row.incarnation)?)
         .bind(at.as_micros())
-        .execute(c)
-        .await?;
+        .execute(c)?;
     Ok(())
 }
 
-fn project_row(row: &SqliteRow) -> Result<ProjectRow> {
+fn project_row(row: &Row) -> Result<ProjectRow> {
     Ok(ProjectRow {
         id: parsed(row, "id")?,
         name: text(row, "name")?,
@@ -38,16 +36,16 @@ fn project_row(row: &SqliteRow) -> Result<ProjectRow> {
     })
 }
 
-pub(super) async fn project(c: &mut SqliteConnection, name: &str) -> Result<Option<ProjectRow>> {
-    let row = query("SELECT * FROM project WHERE name = $1").bind(name).fetch_optional(c).await?;
+pub(super) fn project(c: &Db, name: &str) -> Result<Option<ProjectRow>> {
+    let row = query("SELECT * FROM project WHERE name = $1").bind(name).fetch_optional(c)?;
     row.as_ref().map(project_row).transpose()
 }
 
-pub(super) async fn projects(c: &mut SqliteConnection) -> Result<Vec<ProjectRow>> {
-    query("SELECT * FROM project ORDER BY name").fetch_all(c).await?.iter().map(project_row).collect()
+pub(super) fn projects(c: &Db) -> Result<Vec<ProjectRow>> {
+    query("SELECT * FROM project ORDER BY name").fetch_all(c)?.iter().map(project_row).collect()
 }
 
-pub(super) async fn save_project(c: &mut SqliteConnection, row: &ProjectRow) -> Result<()> {
+pub(super) fn save_project(c: &Db, row: &ProjectRow) -> Result<()> {
     query(
         "INSERT INTO project (id, name, revision, created_at, updated_at) VALUES ($1, $2, $3, $4, $5) \
          ON CONFLICT (id) DO UPDATE SET revision = excluded.revision, updated_at = excluded.updated_at",
@@ -57,12 +55,11 @@ pub(super) async fn save_project(c: &mut SqliteConnection, row: &ProjectRow) -> 
     .bind(to_int("revision", row.revision)?)
     .bind(row.created_at.as_micros())
     .bind(row.updated_at.as_micros())
-    .execute(c)
-    .await?;
+    .execute(c)?;
     Ok(())
 }
 
-pub(super) async fn insert_revision(c: &mut SqliteConnection, row: &RevisionRow) -> Result<()> {
+pub(super) fn insert_revision(c: &Db, row: &RevisionRow) -> Result<()> {
     query(
         "INSERT INTO project_revision (project, revision, digest, spec, created_at, created_by) \
          VALUES ($1, $2, $3, $4, $5, $6)",
@@ -70,30 +67,27 @@ pub(super) async fn insert_revision(c: &mut SqliteConnection, row: &RevisionRow)
     .bind(row.project.to_string())
     .bind(to_int("revision", row.revision)?)
     .bind(&row.digest)
-    .bind(to_json("spec", &row.spec)?)
+    .bind(to_json("spec", &*row.spec)?)
     .bind(row.created_at.as_micros())
     .bind(&row.created_by)
-    .execute(c)
-    .await?;
+    .execute(c)?;
     Ok(())
 }
 
-pub(super) async fn revision(
-    c: &mut SqliteConnection,
-    project: ProjectId,
-    revision: u64,
-) -> Result<Option<RevisionRow>> {
+pub(super) fn revision(c: &Db, project: ProjectId, revision: u64) -> Result<Option<RevisionRow>> {
     let row = query("SELECT * FROM project_revision WHERE project = $1 AND revision = $2")
         .bind(project.to_string())
         .bind(to_int("revision", revision)?)
-        .fetch_optional(c)
-        .await?;
+        .fetch_optional(c)?;
     row.map(|row| {
         Ok(RevisionRow {
             project: parsed(&row, "project")?,
             revision: count(&row, "revision")?,
             digest: text(&row, "digest")?,
-            spec: json(&row, "spec")?,
+            spec: c
+                .specs
+                .get(word_of(&row, "spec")?, |text| serde_json::from_str(text))
+                .map_err(|error| wrong("spec", error))?,
             created_at: time(&row, "created_at")?,
             created_by: text(&row, "created_by")?,
         })
@@ -101,7 +95,7 @@ pub(super) async fn revision(
     .transpose()
 }
 
-pub(super) fn variable_row(row: &SqliteRow) -> Result<VariableRow> {
+pub(super) fn variable_row(row: &Row) -> Result<VariableRow> {
     let owner = match opt_text(row, "library")? {
         Some(library) => Owner::Library(library),
         None => Owner::Project(parsed(row, "project")?),
@@ -121,7 +115,7 @@ pub(super) fn variable_row(row: &SqliteRow) -> Result<VariableRow> {
     })
 }
 
-pub(super) async fn insert_variable(c: &mut SqliteConnection, row: &VariableRow) -> Result<i64> {
+pub(super) fn insert_variable(c: &Db, row: &VariableRow) -> Result<i64> {
     let (plain, sealed) = match &row.value {
         VariableValue::Plain(plain) => (Some(plain), None),
         VariableValue::Sealed(sealed) => (None, Some(sealed)),
@@ -142,45 +136,42 @@ pub(super) async fn insert_variable(c: &mut SqliteConnection, row: &VariableRow)
     .bind(sealed)
     .bind(row.created_at.as_micros())
     .bind(&row.created_by)
-    .execute(c)
-    .await?;
+    .execute(c)?;
     Ok(done.last_insert_rowid())
 }
 
-pub(super) async fn variables(c: &mut SqliteConnection, project: ProjectId) -> Result<Vec<VariableRow>> {
+pub(super) fn variables(c: &Db, project: ProjectId) -> Result<Vec<VariableRow>> {
     query(
         "SELECT * FROM variable WHERE id IN \
          (SELECT max(id) FROM variable WHERE project = $1 GROUP BY name, environment) ORDER BY name, environment",
     )
     .bind(project.to_string())
-    .fetch_all(c)
-    .await?
+    .fetch_all(c)?
     .iter()
     .map(variable_row)
     .collect()
 }
 
-pub(super) async fn variable(c: &mut SqliteConnection, id: i64) -> Result<Option<VariableRow>> {
-    let row = query("SELECT * FROM variable WHERE id = $1").bind(id).fetch_optional(c).await?;
+pub(super) fn variable(c: &Db, id: i64) -> Result<Option<VariableRow>> {
+    let row = query("SELECT * FROM variable WHERE id = $1").bind(id).fetch_optional(c)?;
     row.as_ref().map(variable_row).transpose()
 }
 
-pub(super) async fn package(c: &mut SqliteConnection, sha256: &str) -> Result<Option<PackageRow>> {
-    let row = query("SELECT * FROM package WHERE sha256 = $1").bind(sha256).fetch_optional(c).await?;
+pub(super) fn package(c: &Db, sha256: &str) -> Result<Option<PackageRow>> {
+    let row = query("SELECT * FROM package WHERE sha256 = $1").bind(sha256).fetch_optional(c)?;
     row.as_ref().map(package_row).transpose()
 }
 
-pub(super) async fn packages(c: &mut SqliteConnection, limit: u32) -> Result<Vec<PackageRow>> {
+pub(super) fn packages(c: &Db, limit: u32) -> Result<Vec<PackageRow>> {
     query("SELECT * FROM package ORDER BY created_at DESC, sha256 LIMIT $1")
         .bind(i64::from(limit))
-        .fetch_all(c)
-        .await?
+        .fetch_all(c)?
         .iter()
         .map(package_row)
         .collect()
 }
 
-fn package_row(row: &SqliteRow) -> Result<PackageRow> {
+fn package_row(row: &Row) -> Result<PackageRow> {
     Ok(PackageRow {
         sha256: text(row, "sha256")?,
         bytes: count(row, "bytes")?,
@@ -190,7 +181,7 @@ fn package_row(row: &SqliteRow) -> Result<PackageRow> {
     })
 }
 
-pub(super) async fn save_package(c: &mut SqliteConnection, row: &PackageRow) -> Result<()> {
+pub(super) fn save_package(c: &Db, row: &PackageRow) -> Result<()> {
     if row.sha256.len() != 64 {
         return Err(wrong("sha256", &row.sha256));
     }
@@ -203,7 +194,6 @@ pub(super) async fn save_package(c: &mut SqliteConnection, row: &PackageRow) -> 
     .bind(row.created_at.as_micros())
     .bind(&row.created_by)
     .bind(row.source.as_ref().map(|source| to_json("source", source)).transpose()?)
-    .execute(c)
-    .await?;
+    .execute(c)?;
     Ok(())
 }

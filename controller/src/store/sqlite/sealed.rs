@@ -4,11 +4,10 @@ use std::collections::BTreeMap;
 
 use async_trait::async_trait;
 use longshore_core::time::Timestamp;
-use sqlx::query;
-use sqlx::sqlite::{SqliteConnection, SqliteRow};
 
 use super::column::{blob, count, int, parsed, text, time, wrong};
 use super::conn::Conn;
+use super::db::{Db, Row, query};
 use super::projects::variable_row;
 use crate::hex;
 use crate::secrets::{Kind, Place};
@@ -38,51 +37,50 @@ macro_rules! key {
     };
 }
 
-async fn data_keys(c: &mut SqliteConnection) -> Result<Vec<DataKeyRow>> {
-    let rows = query("SELECT id, wrapped, created_at FROM data_key ORDER BY id").fetch_all(c).await?;
-    let row = |row: &SqliteRow| {
+fn data_keys(c: &Db) -> Result<Vec<DataKeyRow>> {
+    let rows = query("SELECT id, wrapped, created_at FROM data_key ORDER BY id").fetch_all(c)?;
+    let row = |row: &Row| {
         Ok(DataKeyRow { id: count(row, "id")?, wrapped: blob(row, "wrapped")?, created_at: time(row, "created_at")? })
     };
     rows.iter().map(row).collect()
 }
 
-async fn insert_data_key(c: &mut SqliteConnection, row: &DataKeyRow) -> Result<()> {
+fn insert_data_key(c: &Db, row: &DataKeyRow) -> Result<()> {
     query("INSERT INTO data_key (id, wrapped, created_at) VALUES ($1, $2, $3)")
         .bind(i64::from(row.id))
         .bind(&row.wrapped)
         .bind(Timestamp::as_micros(row.created_at))
-        .execute(c)
-        .await?;
+        .execute(c)?;
     Ok(())
 }
 
-async fn rewrap_data_key(c: &mut SqliteConnection, id: u32, wrapped: &[u8]) -> Result<()> {
-    query("UPDATE data_key SET wrapped = $2 WHERE id = $1").bind(i64::from(id)).bind(wrapped).execute(c).await?;
+fn rewrap_data_key(c: &Db, id: u32, wrapped: &[u8]) -> Result<()> {
+    query("UPDATE data_key SET wrapped = $2 WHERE id = $1").bind(i64::from(id)).bind(wrapped).execute(c)?;
     Ok(())
 }
 
-async fn delete_data_key(c: &mut SqliteConnection, id: u32) -> Result<()> {
-    query("DELETE FROM data_key WHERE id = $1").bind(i64::from(id)).execute(c).await?;
+fn delete_data_key(c: &Db, id: u32) -> Result<()> {
+    query("DELETE FROM data_key WHERE id = $1").bind(i64::from(id)).execute(c)?;
     Ok(())
 }
 
-fn variable(row: &SqliteRow) -> Result<SealedRow> {
+fn variable(row: &Row) -> Result<SealedRow> {
     let VariableRow { id, owner, scope, name, .. } = variable_row(row)?;
     let place = Place::Variable { owner, environment: scope.column(), name };
     Ok(SealedRow { row: id, place, sealed: blob(row, "sealed")? })
 }
 
-fn outputs_key(row: &SqliteRow) -> Result<SealedRow> {
+fn outputs_key(row: &Row) -> Result<SealedRow> {
     let place = Place::OutputsKey { attempt: parsed(row, "attempt")?, step: count(row, "step")? };
     Ok(SealedRow { row: int(row, "seq")?, place, sealed: blob(row, "outputs_key")? })
 }
 
-fn plan(row: &SqliteRow) -> Result<SealedRow> {
+fn plan(row: &Row) -> Result<SealedRow> {
     let place = Place::Plan { approval: parsed(row, "approval")? };
     Ok(SealedRow { row: int(row, "n")?, place, sealed: blob(row, "sealed")? })
 }
 
-fn output(row: &SqliteRow) -> Result<SealedRow> {
+fn output(row: &Row) -> Result<SealedRow> {
     let (deployment, step) = (parsed(row, "deployment")?, count(row, "idx")?);
     let place = Place::Output { deployment, step, name: text(row, "name")? };
     // What is no hex is no sealed value, and reads as an empty one.
@@ -90,8 +88,8 @@ fn output(row: &SqliteRow) -> Result<SealedRow> {
     Ok(SealedRow { row: int(row, "n")?, place, sealed })
 }
 
-async fn sealed(c: &mut SqliteConnection, kind: Kind, after: i64, limit: u32) -> Result<Vec<SealedRow>> {
-    let (sql, read): (_, fn(&SqliteRow) -> Result<SealedRow>) = match kind {
+fn sealed(c: &Db, kind: Kind, after: i64, limit: u32) -> Result<Vec<SealedRow>> {
+    let (sql, read): (_, fn(&Row) -> Result<SealedRow>) = match kind {
         Kind::Variable => {
             ("SELECT * FROM variable WHERE sealed IS NOT NULL AND id > $1 ORDER BY id LIMIT $2", variable)
         }
@@ -108,11 +106,11 @@ async fn sealed(c: &mut SqliteConnection, kind: Kind, after: i64, limit: u32) ->
             output,
         ),
     };
-    query(sql).bind(after).bind(i64::from(limit)).fetch_all(c).await?.iter().map(read).collect()
+    query(sql).bind(after).bind(i64::from(limit)).fetch_all(c)?.iter().map(read).collect()
 }
 
-async fn newest(c: &mut SqliteConnection, kind: Kind, limit: u32) -> Result<Vec<SealedRow>> {
-    let (sql, read): (_, fn(&SqliteRow) -> Result<SealedRow>) = match kind {
+fn newest(c: &Db, kind: Kind, limit: u32) -> Result<Vec<SealedRow>> {
+    let (sql, read): (_, fn(&Row) -> Result<SealedRow>) = match kind {
         Kind::Variable => ("SELECT * FROM variable WHERE sealed IS NOT NULL ORDER BY id DESC LIMIT $1", variable),
         Kind::OutputsKey => ("SELECT * FROM step_attempt ORDER BY seq DESC LIMIT $1", outputs_key),
         Kind::Plan => ("SELECT rowid AS n, approval, sealed FROM plan ORDER BY rowid DESC LIMIT $1", plan),
@@ -125,10 +123,10 @@ async fn newest(c: &mut SqliteConnection, kind: Kind, limit: u32) -> Result<Vec<
             output,
         ),
     };
-    query(sql).bind(i64::from(limit)).fetch_all(c).await?.iter().map(read).collect()
+    query(sql).bind(i64::from(limit)).fetch_all(c)?.iter().map(read).collect()
 }
 
-async fn counts(c: &mut SqliteConnection) -> Result<BTreeMap<u32, u64>> {
+fn counts(c: &Db) -> Result<BTreeMap<u32, u64>> {
     let rows = query(concat!(
         "SELECT data_key, count(*) AS n FROM (SELECT ",
         key!("value"),
@@ -139,8 +137,7 @@ async fn counts(c: &mut SqliteConnection) -> Result<BTreeMap<u32, u64>> {
         outputs!(),
         ")) GROUP BY data_key"
     ))
-    .fetch_all(c)
-    .await?;
+    .fetch_all(c)?;
     let mut counts = BTreeMap::new();
     for row in &rows {
         let key = text(row, "data_key")?;
@@ -150,26 +147,26 @@ async fn counts(c: &mut SqliteConnection) -> Result<BTreeMap<u32, u64>> {
     Ok(counts)
 }
 
-async fn reseal(c: &mut SqliteConnection, row: &SealedRow, sealed: &[u8]) -> Result<bool> {
+fn reseal(c: &Db, row: &SealedRow, sealed: &[u8]) -> Result<bool> {
     let done = match &row.place {
         Place::Variable { .. } => {
             let sql = "UPDATE variable SET sealed = $3 WHERE id = $1 AND sealed = $2";
-            query(sql).bind(row.row).bind(&row.sealed).bind(sealed).execute(c).await?
+            query(sql).bind(row.row).bind(&row.sealed).bind(sealed).execute(c)?
         }
         Place::OutputsKey { .. } => {
             let sql = "UPDATE step_attempt SET outputs_key = $3 WHERE seq = $1 AND outputs_key = $2";
-            query(sql).bind(row.row).bind(&row.sealed).bind(sealed).execute(c).await?
+            query(sql).bind(row.row).bind(&row.sealed).bind(sealed).execute(c)?
         }
         Place::Plan { .. } => {
             let sql = "UPDATE plan SET sealed = $3 WHERE rowid = $1 AND sealed = $2";
-            query(sql).bind(row.row).bind(&row.sealed).bind(sealed).execute(c).await?
+            query(sql).bind(row.row).bind(&row.sealed).bind(sealed).execute(c)?
         }
         Place::Output { name, .. } => {
             // Names of outputs hold no quotes.
             let path = format!("$.\"{name}\".sealed");
             let sql = "UPDATE step SET outputs = json_set(outputs, $4, $3) WHERE rowid = $1 AND json_extract(outputs, $4) = $2";
             let (before, after) = (hex::encode(&row.sealed), hex::encode(sealed));
-            query(sql).bind(row.row).bind(before).bind(after).bind(path).execute(c).await?
+            query(sql).bind(row.row).bind(before).bind(after).bind(path).execute(c)?
         }
     };
     Ok(done.rows_affected() == 1)
@@ -178,35 +175,35 @@ async fn reseal(c: &mut SqliteConnection, row: &SealedRow, sealed: &[u8]) -> Res
 #[async_trait]
 impl Seals for Conn<'_> {
     async fn data_keys(&mut self) -> Result<Vec<DataKeyRow>> {
-        let done = data_keys(self.connection()).await;
+        let done = data_keys(self.connection());
         self.note(done)
     }
     async fn insert_data_key(&mut self, row: &DataKeyRow) -> Result<()> {
-        let done = insert_data_key(self.connection(), row).await;
+        let done = insert_data_key(self.connection(), row);
         self.note(done)
     }
     async fn rewrap_data_key(&mut self, id: u32, wrapped: &[u8]) -> Result<()> {
-        let done = rewrap_data_key(self.connection(), id, wrapped).await;
+        let done = rewrap_data_key(self.connection(), id, wrapped);
         self.note(done)
     }
     async fn delete_data_key(&mut self, id: u32) -> Result<()> {
-        let done = delete_data_key(self.connection(), id).await;
+        let done = delete_data_key(self.connection(), id);
         self.note(done)
     }
     async fn sealed(&mut self, kind: Kind, after: i64, limit: u32) -> Result<Vec<SealedRow>> {
-        let done = sealed(self.connection(), kind, after, limit).await;
+        let done = sealed(self.connection(), kind, after, limit);
         self.note(done)
     }
     async fn newest_sealed(&mut self, kind: Kind, limit: u32) -> Result<Vec<SealedRow>> {
-        let done = newest(self.connection(), kind, limit).await;
+        let done = newest(self.connection(), kind, limit);
         self.note(done)
     }
     async fn sealed_counts(&mut self) -> Result<BTreeMap<u32, u64>> {
-        let done = counts(self.connection()).await;
+        let done = counts(self.connection());
         self.note(done)
     }
     async fn reseal(&mut self, row: &SealedRow, sealed: &[u8]) -> Result<bool> {
-        let done = reseal(self.connection(), row, sealed).await;
+        let done = reseal(self.connection(), row, sealed);
         self.note(done)
     }
 }

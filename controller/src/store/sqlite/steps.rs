@@ -3,13 +3,12 @@
 use longshore_core::attempt::Attempt;
 use longshore_core::id::{AttemptId, DeploymentId};
 use longshore_core::step::SkippedBy;
-use sqlx::query;
-use sqlx::sqlite::{SqliteConnection, SqliteRow};
 
 use super::column::{
     blob, count, int, json, opt_count, opt_micros, opt_text, opt_time, opt_word, parsed, text, time, to_int, to_json,
     word,
 };
+use super::db::{Db, Row, query};
 use crate::store::Error;
 use crate::store::rows::{StepAttemptRow, StepRow};
 
@@ -22,7 +21,7 @@ macro_rules! terminal {
     };
 }
 
-fn step_row(row: &SqliteRow) -> Result<StepRow> {
+fn step_row(row: &Row) -> Result<StepRow> {
     Ok(StepRow {
         deployment: parsed(row, "deployment")?,
         index: count(row, "idx")?,
@@ -47,7 +46,7 @@ fn step_row(row: &SqliteRow) -> Result<StepRow> {
     })
 }
 
-pub(super) async fn insert_step(c: &mut SqliteConnection, row: &StepRow) -> Result<()> {
+pub(super) fn insert_step(c: &Db, row: &StepRow) -> Result<()> {
     query(
         "INSERT INTO step (deployment, idx, name, state, exit_code, signal, reason, outputs, resources, plugin_downloads, \
          log_bytes, log_sha256, log_truncated, started_at, ended_at, skipped, due_at, tries, guided, plugin_hits) \
@@ -73,29 +72,25 @@ pub(super) async fn insert_step(c: &mut SqliteConnection, row: &StepRow) -> Resu
     .bind(i64::from(row.tries))
     .bind(i64::from(row.guided))
     .bind(to_int("plugin_hits", row.plugin_hits)?)
-    .execute(c)
-    .await?;
+    .execute(c)?;
     Ok(())
 }
 
-pub(super) async fn steps(c: &mut SqliteConnection, deployment: DeploymentId) -> Result<Vec<StepRow>> {
-    let rows = query("SELECT * FROM step WHERE deployment = $1 ORDER BY idx")
-        .bind(deployment.to_string())
-        .fetch_all(c)
-        .await?;
+pub(super) fn steps(c: &Db, deployment: DeploymentId) -> Result<Vec<StepRow>> {
+    let rows =
+        query("SELECT * FROM step WHERE deployment = $1 ORDER BY idx").bind(deployment.to_string()).fetch_all(c)?;
     rows.iter().map(step_row).collect()
 }
 
-pub(super) async fn due_steps(c: &mut SqliteConnection) -> Result<Vec<StepRow>> {
+pub(super) fn due_steps(c: &Db) -> Result<Vec<StepRow>> {
     query("SELECT * FROM step WHERE state = 'running' AND due_at IS NOT NULL ORDER BY due_at")
-        .fetch_all(c)
-        .await?
+        .fetch_all(c)?
         .iter()
         .map(step_row)
         .collect()
 }
 
-pub(super) async fn update_step(c: &mut SqliteConnection, row: &StepRow) -> Result<bool> {
+pub(super) fn update_step(c: &Db, row: &StepRow) -> Result<bool> {
     let done = query(concat!(
         "UPDATE step SET state = $3, exit_code = $4, signal = $5, reason = $6, outputs = $7, resources = $8, \
          plugin_downloads = $9, log_bytes = $10, log_sha256 = $11, log_truncated = $12, started_at = $13, ended_at = $14, \
@@ -122,12 +117,11 @@ pub(super) async fn update_step(c: &mut SqliteConnection, row: &StepRow) -> Resu
     .bind(i64::from(row.tries))
     .bind(i64::from(row.guided))
     .bind(to_int("plugin_hits", row.plugin_hits)?)
-    .execute(c)
-    .await?;
+    .execute(c)?;
     Ok(done.rows_affected() == 1)
 }
 
-fn step_attempt_row(row: &SqliteRow) -> Result<StepAttemptRow> {
+fn step_attempt_row(row: &Row) -> Result<StepAttemptRow> {
     Ok(StepAttemptRow {
         attempt: parsed(row, "attempt")?,
         step: count(row, "step")?,
@@ -143,11 +137,7 @@ fn step_attempt_row(row: &SqliteRow) -> Result<StepAttemptRow> {
     })
 }
 
-pub(super) async fn insert_step_attempt(
-    c: &mut SqliteConnection,
-    row: &StepAttemptRow,
-    from: &Attempt,
-) -> Result<bool> {
+pub(super) fn insert_step_attempt(c: &Db, row: &StepAttemptRow, from: &Attempt) -> Result<bool> {
     let done = query(
         "INSERT INTO step_attempt (attempt, step, deployment, agent, container, image_digest, nonce, outputs_key, state, \
          started_at, ended_at) \
@@ -167,33 +157,26 @@ pub(super) async fn insert_step_attempt(
     .bind(row.state.as_str())
     .bind(row.started_at.as_micros())
     .bind(to_int("incarnation", from.incarnation)?)
-    .execute(c)
-    .await?;
+    .execute(c)?;
     Ok(done.rows_affected() == 1)
 }
 
-pub(super) async fn step_attempt(
-    c: &mut SqliteConnection,
-    attempt: AttemptId,
-    step: u32,
-) -> Result<Option<StepAttemptRow>> {
+pub(super) fn step_attempt(c: &Db, attempt: AttemptId, step: u32) -> Result<Option<StepAttemptRow>> {
     let row = query("SELECT * FROM step_attempt WHERE attempt = $1 AND step = $2")
         .bind(attempt.to_string())
         .bind(i64::from(step))
-        .fetch_optional(c)
-        .await?;
+        .fetch_optional(c)?;
     row.as_ref().map(step_attempt_row).transpose()
 }
 
-pub(super) async fn step_attempts(c: &mut SqliteConnection, deployment: DeploymentId) -> Result<Vec<StepAttemptRow>> {
+pub(super) fn step_attempts(c: &Db, deployment: DeploymentId) -> Result<Vec<StepAttemptRow>> {
     let rows = query("SELECT * FROM step_attempt WHERE deployment = $1 ORDER BY seq")
         .bind(deployment.to_string())
-        .fetch_all(c)
-        .await?;
+        .fetch_all(c)?;
     rows.iter().map(step_attempt_row).collect()
 }
 
-pub(super) async fn update_step_attempt(c: &mut SqliteConnection, row: &StepAttemptRow) -> Result<bool> {
+pub(super) fn update_step_attempt(c: &Db, row: &StepAttemptRow) -> Result<bool> {
     let done = query(concat!(
         "UPDATE step_attempt SET state = $3, ended_at = $4 WHERE attempt = $1 AND step = $2 AND state NOT IN ",
         terminal!()
@@ -202,7 +185,6 @@ pub(super) async fn update_step_attempt(c: &mut SqliteConnection, row: &StepAtte
     .bind(i64::from(row.step))
     .bind(row.state.as_str())
     .bind(opt_micros(row.ended_at))
-    .execute(c)
-    .await?;
+    .execute(c)?;
     Ok(done.rows_affected() == 1)
 }

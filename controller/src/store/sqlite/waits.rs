@@ -6,11 +6,10 @@ use async_trait::async_trait;
 use longshore_core::id::{AgentId, DeploymentId};
 use longshore_core::quarantine::Health;
 use longshore_core::time::Timestamp;
-use sqlx::query;
-use sqlx::sqlite::{SqliteConnection, SqliteRow};
 
 use super::column::{count, json, opt_int, opt_time, parsed, text, time, to_json};
 use super::conn::Conn;
+use super::db::{Db, Row, query};
 use super::jobs::job_row;
 use crate::store::Error;
 use crate::store::rows::{JobRow, ReservationRow};
@@ -42,17 +41,17 @@ const WAITED_FOR: &str = "WITH RECURSIVE key (name) AS ( \
 const NEXT_FOR: &str = "SELECT deployment FROM waiting WHERE lock_key = $1 AND (not_before IS NULL OR not_before <= $2) \
     ORDER BY child DESC, priority DESC, place LIMIT 1";
 
-async fn heads(c: &mut SqliteConnection, pool: &str) -> Result<Vec<JobRow>> {
-    query(HEADS).bind(pool).fetch_all(c).await?.iter().map(job_row).collect()
+fn heads(c: &Db, pool: &str) -> Result<Vec<JobRow>> {
+    query(HEADS).bind(pool).fetch_all(c)?.iter().map(job_row).collect()
 }
 
-async fn behind(c: &mut SqliteConnection, row: &JobRow) -> Result<Option<JobRow>> {
-    let found = query(BEHIND).bind(&row.pool).bind(&row.line).bind(row.seq).fetch_optional(c).await?;
+fn behind(c: &Db, row: &JobRow) -> Result<Option<JobRow>> {
+    let found = query(BEHIND).bind(&row.pool).bind(&row.line).bind(row.seq).fetch_optional(c)?;
     found.as_ref().map(job_row).transpose()
 }
 
-async fn occupied(c: &mut SqliteConnection) -> Result<Vec<Occupied>> {
-    let read = |row: &SqliteRow| {
+fn occupied(c: &Db) -> Result<Vec<Occupied>> {
+    let read = |row: &Row| {
         Ok(Occupied {
             agent: parsed(row, "agent")?,
             pool: text(row, "pool")?,
@@ -60,187 +59,175 @@ async fn occupied(c: &mut SqliteConnection) -> Result<Vec<Occupied>> {
             resources: json(row, "resources")?,
         })
     };
-    query(OCCUPIED).fetch_all(c).await?.iter().map(read).collect()
+    query(OCCUPIED).fetch_all(c)?.iter().map(read).collect()
 }
 
-async fn waited_too_long(
-    c: &mut SqliteConnection,
-    began: Timestamp,
-    now: Timestamp,
-    limit: u32,
-) -> Result<Vec<JobRow>> {
+fn waited_too_long(c: &Db, began: Timestamp, now: Timestamp, limit: u32) -> Result<Vec<JobRow>> {
     let rows = query(TOO_LONG).bind(began.as_micros()).bind(now.as_micros()).bind(i64::from(limit));
-    rows.fetch_all(c).await?.iter().map(job_row).collect()
+    rows.fetch_all(c)?.iter().map(job_row).collect()
 }
 
-async fn next_to_give_up(c: &mut SqliteConnection, began: Timestamp, now: Timestamp) -> Result<Option<Timestamp>> {
-    let row = query(GIVES_UP).bind(began.as_micros()).bind(now.as_micros()).fetch_one(c).await?;
+fn next_to_give_up(c: &Db, began: Timestamp, now: Timestamp) -> Result<Option<Timestamp>> {
+    let row = query(GIVES_UP).bind(began.as_micros()).bind(now.as_micros()).fetch_one(c)?;
     opt_time(&row, "at")
 }
 
-async fn waited_for(c: &mut SqliteConnection) -> Result<Vec<String>> {
-    query(WAITED_FOR).fetch_all(c).await?.iter().map(|row| text(row, "name")).collect()
+fn waited_for(c: &Db) -> Result<Vec<String>> {
+    query(WAITED_FOR).fetch_all(c)?.iter().map(|row| text(row, "name")).collect()
 }
 
-async fn next_for(c: &mut SqliteConnection, key: &str, now: Timestamp) -> Result<Option<DeploymentId>> {
-    let row = query(NEXT_FOR).bind(key).bind(now.as_micros()).fetch_optional(c).await?;
+fn next_for(c: &Db, key: &str, now: Timestamp) -> Result<Option<DeploymentId>> {
+    let row = query(NEXT_FOR).bind(key).bind(now.as_micros()).fetch_optional(c)?;
     row.map(|row| parsed(&row, "deployment")).transpose()
 }
 
-async fn children_for(c: &mut SqliteConnection, key: &str) -> Result<Vec<DeploymentId>> {
+fn children_for(c: &Db, key: &str) -> Result<Vec<DeploymentId>> {
     let rows = query("SELECT deployment FROM waiting WHERE lock_key = $1 AND child = 1 ORDER BY priority DESC, place");
-    rows.bind(key).fetch_all(c).await?.iter().map(|row| parsed(row, "deployment")).collect()
+    rows.bind(key).fetch_all(c)?.iter().map(|row| parsed(row, "deployment")).collect()
 }
 
-async fn reservation(c: &mut SqliteConnection, key: &str) -> Result<Option<ReservationRow>> {
+fn reservation(c: &Db, key: &str) -> Result<Option<ReservationRow>> {
     let row = query("SELECT * FROM reservation WHERE lock_key = $1 AND released_at IS NULL").bind(key);
-    let read = |row: SqliteRow| {
+    let read = |row: Row| {
         Ok(ReservationRow {
             key: text(&row, "lock_key")?,
             deployment: parsed(&row, "deployment")?,
             taken_at: time(&row, "taken_at")?,
         })
     };
-    row.fetch_optional(c).await?.map(read).transpose()
+    row.fetch_optional(c)?.map(read).transpose()
 }
 
-async fn schedule(c: &mut SqliteConnection, since: Timestamp, now: Timestamp) -> Result<Schedule> {
+fn schedule(c: &Db, since: Timestamp, now: Timestamp) -> Result<Schedule> {
     let due = query(
         "SELECT id FROM deployment WHERE begun_at IS NULL AND ended_at IS NULL AND not_before > $1 AND not_before <= $2 \
          UNION SELECT id FROM deployment WHERE begun_at IS NULL AND ended_at IS NULL AND expires_at <= $2",
     )
     .bind(since.as_micros())
     .bind(now.as_micros())
-    .fetch_all(&mut *c)
-    .await?;
+    .fetch_all(c)?;
     let next = query(
         "SELECT min(at) AS at FROM ( \
          SELECT min(not_before) AS at FROM deployment WHERE begun_at IS NULL AND ended_at IS NULL AND not_before > $1 \
          UNION ALL SELECT min(expires_at) FROM deployment WHERE begun_at IS NULL AND ended_at IS NULL AND expires_at > $1)",
     )
     .bind(now.as_micros())
-    .fetch_one(c)
-    .await?;
+    .fetch_one(c)?;
     let due = due.iter().map(|row| parsed(row, "id")).collect::<Result<_>>()?;
     Ok(Schedule { due, next: opt_time(&next, "at")? })
 }
 
-async fn top_priority(c: &mut SqliteConnection, but: DeploymentId) -> Result<Option<i64>> {
+fn top_priority(c: &Db, but: DeploymentId) -> Result<Option<i64>> {
     let row = query(
         "SELECT max(priority) AS priority FROM (SELECT priority FROM deployment WHERE begun_at IS NULL AND ended_at IS NULL \
          AND parent IS NULL AND id <> $1 ORDER BY priority DESC LIMIT 1)",
     );
-    opt_int(&row.bind(but.to_string()).fetch_one(c).await?, "priority")
+    opt_int(&row.bind(but.to_string()).fetch_one(c)?, "priority")
 }
 
-async fn healths(c: &mut SqliteConnection) -> Result<BTreeMap<AgentId, Health>> {
-    let rows = query("SELECT * FROM agent_health").fetch_all(c).await?;
+fn healths(c: &Db) -> Result<BTreeMap<AgentId, Health>> {
+    let rows = query("SELECT * FROM agent_health").fetch_all(c)?;
     rows.iter().map(|row| Ok((parsed(row, "agent")?, json(row, "health")?))).collect()
 }
 
-async fn health(c: &mut SqliteConnection, agent: AgentId) -> Result<Health> {
-    let row =
-        query("SELECT health FROM agent_health WHERE agent = $1").bind(agent.to_string()).fetch_optional(c).await?;
+fn health(c: &Db, agent: AgentId) -> Result<Health> {
+    let row = query("SELECT health FROM agent_health WHERE agent = $1").bind(agent.to_string()).fetch_optional(c)?;
     row.map_or_else(|| Ok(Health::default()), |row| json(&row, "health"))
 }
 
-async fn save_health(c: &mut SqliteConnection, agent: AgentId, health: &Health) -> Result<()> {
+fn save_health(c: &Db, agent: AgentId, health: &Health) -> Result<()> {
     if *health == Health::default() {
-        query("DELETE FROM agent_health WHERE agent = $1").bind(agent.to_string()).execute(c).await?;
+        query("DELETE FROM agent_health WHERE agent = $1").bind(agent.to_string()).execute(c)?;
         return Ok(());
     }
     query("INSERT INTO agent_health (agent, health) VALUES ($1, $2) ON CONFLICT (agent) DO UPDATE SET health = $2")
         .bind(agent.to_string())
         .bind(to_json("health", health)?)
-        .execute(c)
-        .await?;
+        .execute(c)?;
     Ok(())
 }
 
-async fn queued_count(c: &mut SqliteConnection) -> Result<u64> {
-    let row = query("SELECT count(*) AS n FROM job WHERE phase = 'queued'").fetch_one(c).await?;
+fn queued_count(c: &Db) -> Result<u64> {
+    let row = query("SELECT count(*) AS n FROM job WHERE phase = 'queued'").fetch_one(c)?;
     count(&row, "n")
 }
 
 #[async_trait]
 impl Waits for Conn<'_> {
     async fn queued_count(&mut self) -> Result<u64> {
-        let done = queued_count(self.connection()).await;
+        let done = queued_count(self.connection());
         self.note(done)
     }
     async fn heads(&mut self, pool: &str) -> Result<Vec<JobRow>> {
-        let done = heads(self.connection(), pool).await;
+        let done = heads(self.connection(), pool);
         self.note(done)
     }
     async fn behind(&mut self, row: &JobRow) -> Result<Option<JobRow>> {
-        let done = behind(self.connection(), row).await;
+        let done = behind(self.connection(), row);
         self.note(done)
     }
     async fn occupied(&mut self) -> Result<Vec<Occupied>> {
-        let done = occupied(self.connection()).await;
+        let done = occupied(self.connection());
         self.note(done)
     }
     async fn waited_too_long(&mut self, began: Timestamp, now: Timestamp, limit: u32) -> Result<Vec<JobRow>> {
-        let done = waited_too_long(self.connection(), began, now, limit).await;
+        let done = waited_too_long(self.connection(), began, now, limit);
         self.note(done)
     }
     async fn next_to_give_up(&mut self, began: Timestamp, now: Timestamp) -> Result<Option<Timestamp>> {
-        let done = next_to_give_up(self.connection(), began, now).await;
+        let done = next_to_give_up(self.connection(), began, now);
         self.note(done)
     }
     async fn waited_for(&mut self) -> Result<Vec<String>> {
-        let done = waited_for(self.connection()).await;
+        let done = waited_for(self.connection());
         self.note(done)
     }
     async fn next_for(&mut self, key: &str, now: Timestamp) -> Result<Option<DeploymentId>> {
-        let done = next_for(self.connection(), key, now).await;
+        let done = next_for(self.connection(), key, now);
         self.note(done)
     }
     async fn children_for(&mut self, key: &str) -> Result<Vec<DeploymentId>> {
-        let done = children_for(self.connection(), key).await;
+        let done = children_for(self.connection(), key);
         self.note(done)
     }
     async fn reservation(&mut self, key: &str) -> Result<Option<ReservationRow>> {
-        let done = reservation(self.connection(), key).await;
+        let done = reservation(self.connection(), key);
         self.note(done)
     }
     async fn schedule(&mut self, since: Timestamp, now: Timestamp) -> Result<Schedule> {
-        let done = schedule(self.connection(), since, now).await;
+        let done = schedule(self.connection(), since, now);
         self.note(done)
     }
     async fn top_priority(&mut self, but: DeploymentId) -> Result<Option<i64>> {
-        let done = top_priority(self.connection(), but).await;
+        let done = top_priority(self.connection(), but);
         self.note(done)
     }
     async fn healths(&mut self) -> Result<BTreeMap<AgentId, Health>> {
-        let done = healths(self.connection()).await;
+        let done = healths(self.connection());
         self.note(done)
     }
     async fn health(&mut self, agent: AgentId) -> Result<Health> {
-        let done = health(self.connection(), agent).await;
+        let done = health(self.connection(), agent);
         self.note(done)
     }
     async fn save_health(&mut self, agent: AgentId, health: &Health) -> Result<()> {
-        let done = save_health(self.connection(), agent, health).await;
+        let done = save_health(self.connection(), agent, health);
         self.note(done)
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use sqlx::sqlite::SqliteConnectOptions;
-    use sqlx::{ConnectOptions as _, Connection as _};
-
     use super::super::column::plan;
+    use super::super::schema;
     use super::*;
 
-    #[tokio::test]
-    async fn no_queue_is_read_as_a_whole() {
-        let options = SqliteConnectOptions::new().in_memory(true).disable_statement_logging();
-        let mut c = SqliteConnection::connect_with(&options).await.unwrap();
-        sqlx::migrate!("migrations/sqlite").run(&mut c).await.unwrap();
+    #[test]
+    fn no_queue_is_read_as_a_whole() {
+        let c = Db::in_memory().unwrap();
+        schema::known().iter().for_each(|step| c.batch(&step.sql).unwrap());
         for sql in [HEADS, BEHIND, OCCUPIED, TOO_LONG, GIVES_UP, WAITED_FOR, NEXT_FOR] {
-            let steps = plan(&mut c, sql).await;
+            let steps = plan(&c, sql);
             let whole = |step: &&String| step.starts_with("SCAN job") || step.starts_with("SCAN waiting");
             let scans: Vec<_> = steps.iter().filter(whole).collect();
             assert!(scans.is_empty(), "{sql}: {steps:#?}");

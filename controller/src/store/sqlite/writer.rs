@@ -1,15 +1,16 @@
-//! The one task that writes, with group commit.
+//! The one thread that writes, with group commit.
 //!
 //! It takes every operation that waits, runs each in a savepoint of one transaction, commits once and answers all. So under
 //! load one fsync serves many operations, and without load none waits for company.
 
 use std::convert::Infallible;
+use std::fmt;
+use std::sync::Arc;
 
-use sqlx::Connection as _;
-use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection};
 use tokio::sync::{Mutex, mpsc, oneshot};
 
 use super::conn::Conn;
+use super::db::Db;
 use crate::store::{Error, Operation, Undo};
 use crate::tasks::{OnError, Tasks};
 
@@ -23,31 +24,36 @@ struct Request {
     answer: oneshot::Sender<Result<(), Error>>,
 }
 
-/// Handle of the writing task.
+/// Opens the connection anew.
+pub(super) type Open = Box<dyn Fn() -> Result<Db, Error> + Send>;
+
+/// Handle of the writing thread.
 #[derive(Debug)]
 pub(super) struct Writer {
     queue: mpsc::Sender<Request>,
     ended: Mutex<Option<oneshot::Receiver<()>>>,
 }
 
-impl std::fmt::Debug for Request {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+impl fmt::Debug for Request {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Request")
     }
 }
 
 impl Writer {
-    pub(super) fn start(connection: SqliteConnection, options: SqliteConnectOptions, tasks: &Tasks) -> Self {
+    pub(super) fn start(db: Db, open: Open, tasks: &Tasks) -> Result<Self, Error> {
         let (queue, requests) = mpsc::channel(QUEUE);
         let (end, ended) = oneshot::channel();
         let stop = tasks.token().clone();
-        tasks.spawn("store-writer", OnError::Stop, async move {
-            write_all(Connected { connection: Some(connection), options }, requests, &stop).await;
+        let task = async move {
+            write_all(Connected { db: Some(db), open }, requests, &stop).await;
             // Nobody may be waiting for the end.
             let _told = end.send(()).is_ok();
             Ok::<(), Infallible>(())
-        });
-        Self { queue, ended: Mutex::new(Some(ended)) }
+        };
+        // Statements and commits block it, and nothing else.
+        tasks.spawn_thread("store-writer", OnError::Stop, task).map_err(Error::Thread)?;
+        Ok(Self { queue, ended: Mutex::new(Some(ended)) })
     }
 
     pub(super) async fn run(&self, operation: Operation) -> Result<(), Error> {
@@ -56,7 +62,7 @@ impl Writer {
         answered.await.map_err(|_| Error::Closed)?
     }
 
-    /// Waits until the task has ended, which it does when the owner's token is cancelled.
+    /// Waits until the thread has ended, which it does when the owner's token is cancelled.
     pub(super) async fn close(&self) {
         if let Some(ended) = self.ended.lock().await.take() {
             let _ended = ended.await.is_ok();
@@ -66,25 +72,17 @@ impl Writer {
 
 /// The connection, made anew after a failure.
 struct Connected {
-    connection: Option<SqliteConnection>,
-    options: SqliteConnectOptions,
+    db: Option<Db>,
+    open: Open,
 }
 
 impl Connected {
-    async fn get(&mut self) -> Result<&mut SqliteConnection, Error> {
-        let connection = match self.connection.take() {
-            Some(connection) => connection,
-            None => SqliteConnection::connect_with(&self.options).await?,
+    fn get(&mut self) -> Result<&mut Db, Error> {
+        let db = match self.db.take() {
+            Some(db) => db,
+            None => (self.open)()?,
         };
-        Ok(self.connection.insert(connection))
-    }
-
-    async fn close(&mut self) {
-        if let Some(connection) = self.connection.take()
-            && let Err(error) = connection.close().await
-        {
-            tracing::warn!(%error, "a connection to the database was not closed in order");
-        }
+        Ok(self.db.insert(db))
     }
 }
 
@@ -106,14 +104,13 @@ async fn write_all(
         }
         commit(&mut connected, &mut batch).await;
     }
-    connected.close().await;
 }
 
 /// Runs a batch in one transaction and answers it.
 async fn commit(connected: &mut Connected, batch: &mut Vec<Request>) {
     let mut answers = Vec::with_capacity(batch.len());
-    let committed = match connected.get().await {
-        Ok(connection) => run_batch(connection, batch, &mut answers).await,
+    let committed = match connected.get() {
+        Ok(db) => run_batch(db, batch, &mut answers).await,
         Err(error) => Err(error),
     };
     answers.extend(batch.drain(..).map(|request| request.answer));
@@ -123,31 +120,31 @@ async fn commit(connected: &mut Connected, batch: &mut Vec<Request>) {
             operations = answers.len(),
             "a commit failed; nothing of it was kept"
         );
-        // sqlx and SQLite may not agree any more on whether a transaction is open.
-        connected.close().await;
+        // With it what is left of the transaction.
+        connected.db = None;
     }
     answer(answers, committed.err());
 }
 
 async fn run_batch(
-    connection: &mut SqliteConnection,
+    db: &mut Db,
     batch: &mut Vec<Request>,
     answers: &mut Vec<oneshot::Sender<Result<(), Error>>>,
 ) -> Result<(), Error> {
-    let mut tx = connection.begin_with("BEGIN IMMEDIATE").await?;
+    db.run("BEGIN IMMEDIATE")?;
     for request in batch.drain(..) {
         answers.push(request.answer);
-        in_savepoint(&mut tx, request.operation).await?;
+        in_savepoint(db, request.operation).await?;
     }
-    tx.commit().await?;
-    Ok(())
+    db.run("COMMIT")
 }
 
-/// An error of the commit goes to the first as it is and to the others in words: it cannot be copied.
+/// All of them hear why the commit failed.
 fn answer(answers: Vec<oneshot::Sender<Result<(), Error>>>, failed: Option<Error>) {
     let again = |failed: &Error| match failed {
         Error::Full => Error::Full,
-        other => Error::Database(sqlx::Error::Protocol(other.to_string())),
+        Error::Database(cause) => Error::Database(Arc::clone(cause)),
+        _ => Error::Closed,
     };
     let others: Vec<_> = answers.iter().skip(1).map(|_| failed.as_ref().map(again)).collect();
     for (answer, failed) in answers.into_iter().zip(std::iter::once(failed).chain(others)) {
@@ -156,16 +153,15 @@ fn answer(answers: Vec<oneshot::Sender<Result<(), Error>>>, failed: Option<Error
     }
 }
 
-async fn in_savepoint(tx: &mut sqlx::Transaction<'_, sqlx::Sqlite>, operation: Operation) -> Result<(), Error> {
-    let mut savepoint = tx.begin().await?;
-    let mut conn = Conn::new(&mut savepoint);
+async fn in_savepoint(db: &mut Db, operation: Operation) -> Result<(), Error> {
+    db.run("SAVEPOINT operation")?;
+    let mut conn = Conn::new(db);
     let done = operation(&mut conn).await;
     let full = conn.full();
-    match done {
-        Ok(()) => savepoint.commit().await?,
+    if done == Err(Undo) {
         // On a full disk SQLite undoes the whole transaction by itself; there is no savepoint to go back to then
         // (sqlite.org/lang_transaction.html, "Response To Errors Within A Transaction").
-        Err(Undo) => savepoint.rollback().await.map_err(|error| if full { Error::Full } else { error.into() })?,
+        db.run("ROLLBACK TO operation").map_err(|error| if full { Error::Full } else { error })?;
     }
-    Ok(())
+    db.run("RELEASE operation")
 }
