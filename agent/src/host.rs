@@ -1,8 +1,8 @@
 //! Facts about the host, for the controller to show and to place jobs by.
 
-use std::path::PathBuf;
-
 use sysinfo::{MemoryRefreshKind, RefreshKind, System};
+
+use crate::water::{Disks, Found};
 
 /// Facts about the host at one moment. Sizes in bytes.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -23,28 +23,22 @@ pub struct Facts {
     pub memory_available: u64,
     /// One-minute load average.
     pub load: f64,
-    /// Size of the file system that holds the agent's state.
-    pub disk_total: u64,
-    /// What is left of it for this process.
-    pub disk_available: u64,
-    /// Inodes of it; 0: it counts none.
-    pub inodes_total: u64,
-    /// What is left of them for this process.
-    pub inodes_available: u64,
+    /// What is left of the file systems that jobs need.
+    pub disks: Found,
 }
 
 /// Reads facts again and again at little cost: what does not change is read once.
 #[derive(Debug)]
 pub struct Probe {
     system: Option<System>,
-    state_dir: PathBuf,
+    disks: Disks,
     constant: Facts,
 }
 
 impl Probe {
-    /// A probe for the host of this process; the disk is the one that holds `state_dir`.
+    /// A probe for the host of this process.
     #[must_use]
-    pub fn new(state_dir: PathBuf) -> Self {
+    pub fn new(disks: Disks) -> Self {
         let kind = RefreshKind::nothing().with_memory(MemoryRefreshKind::nothing().with_ram());
         let constant = Facts {
             hostname: hostname(),
@@ -57,7 +51,7 @@ impl Probe {
                 .unwrap_or(1),
             ..Facts::default()
         };
-        Self { system: System::new_with_specifics(kind).ok(), state_dir, constant }
+        Self { system: System::new_with_specifics(kind).ok(), disks, constant }
     }
 
     /// The facts as they are now; what cannot be read is 0.
@@ -69,10 +63,7 @@ impl Probe {
             facts.memory_available = system.available_memory();
         }
         facts.load = System::load_average().map_or(0.0, |load| load.one);
-        if let Ok(left) = crate::water::left(&self.state_dir) {
-            (facts.disk_total, facts.disk_available) = (left.total, left.bytes);
-            (facts.inodes_total, facts.inodes_available) = (left.inodes_total, left.inodes);
-        }
+        facts.disks = self.disks.look().unwrap_or_default();
         facts
     }
 }
@@ -104,11 +95,9 @@ mod tests {
 
     #[test]
     fn knows_where_it_runs() {
-        let facts = Probe::new(std::env::temp_dir()).read();
-        assert!(
-            facts.cpus > 0 && facts.memory_total > 0 && facts.memory_available > 0 && facts.disk_total > 0,
-            "{facts:?}"
-        );
+        let facts = Probe::new(Disks::new(std::env::temp_dir(), None)).read();
+        assert!(facts.cpus > 0 && facts.memory_total > 0 && facts.memory_available > 0, "{facts:?}");
+        assert!(facts.disks.state.total > 0, "{facts:?}");
         assert!(!facts.hostname.is_empty() && !facts.kernel.is_empty() && !facts.arch.is_empty(), "{facts:?}");
         assert_eq!(boot_id().unwrap().len(), 36);
     }

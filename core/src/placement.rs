@@ -33,6 +33,9 @@ pub struct Placement {
 pub struct LowWater {
     /// What.
     pub what: Scarce,
+    /// Directory of the container engine whose file system it is; `None`: the one of the agent's own directory.
+    #[serde(default)]
+    pub engine_root: Option<String>,
     /// What is left.
     pub left: u64,
     /// Below this it stops.
@@ -97,7 +100,7 @@ pub struct Candidate {
     pub reserved: Resources,
     /// The most that one job gets; of what is 0 as much as there is.
     pub largest: Resources,
-    /// Bytes that its disk has left now, beyond its reserve; `None`: it has not said.
+    /// Bytes that its disk has left now, beyond its reserve, or its engine's disk if that is less; `None`: it has not said.
     pub disk_left: Option<u64>,
     /// What it has too little of.
     pub low: Vec<LowWater>,
@@ -255,17 +258,15 @@ impl std::fmt::Display for LowWater {
             Scarce::Disk => Bytes(amount).to_string(),
             Scarce::Inodes => amount.to_string(),
         };
-        write!(
-            f,
-            "its {} {} left, below {}; it takes jobs again at {}",
-            match self.what {
-                Scarce::Disk => "disk has",
-                Scarce::Inodes => "file system has inodes",
-            },
-            words(self.left),
-            words(self.low),
-            words(self.again)
-        )
+        let (place, has) = match self.what {
+            Scarce::Disk => ("disk", "has"),
+            Scarce::Inodes => ("file system", "has inodes"),
+        };
+        match &self.engine_root {
+            None => write!(f, "its {place} {has}")?,
+            Some(root) => write!(f, "the {place} of its engine (`{root}`) {has}")?,
+        }
+        write!(f, " {} left, below {}; it takes jobs again at {}", words(self.left), words(self.low), words(self.again))
     }
 }
 

@@ -57,7 +57,7 @@ fn each_predicate_rejects_alone() {
     let labels = BTreeMap::from([("zone".to_owned(), "a".to_owned())]);
     let request = Request { pool: "default", labels: &labels, steps: &steps, ..wish(2_000, 2, 10) };
     type Break = fn(&mut Candidate);
-    let low = |what| vec![LowWater { what, left: 1, low: 2, again: 3 }];
+    let low = |what| vec![LowWater { what, engine_root: None, left: 1, low: 2, again: 3 }];
     let scarce: [(&str, Scarce); 2] = [("disk", Scarce::Disk), ("inodes", Scarce::Inodes)];
     let cases: [(&str, Break); 21] = [
         ("label", |a| a.labels.clear()),
@@ -102,7 +102,16 @@ fn each_predicate_rejects_alone() {
 fn a_rejection_says_the_numbers() {
     let busy = Candidate {
         reserved: Resources { cpus: Cpus(3_000), memory: Bytes(7 * GIB), ..Resources::default() },
-        low: vec![LowWater { what: Scarce::Inodes, left: 900, low: 1_000, again: 1_200 }],
+        low: vec![
+            LowWater { what: Scarce::Inodes, engine_root: None, left: 900, low: 1_000, again: 1_200 },
+            LowWater {
+                what: Scarce::Disk,
+                engine_root: Some("/docker".to_owned()),
+                left: GIB,
+                low: 2 * GIB,
+                again: 3 * GIB,
+            },
+        ],
         disk_left: Some(20 * GIB),
         ..agent(1)
     };
@@ -114,6 +123,7 @@ fn a_rejection_says_the_numbers() {
             "has 1GiB of 8GiB memory free, the job asks for 2GiB",
             "its disk has 20GiB left beyond its reserve, the job asks for 50GiB",
             "its file system has inodes 900 left, below 1000; it takes jobs again at 1200",
+            "the disk of its engine (`/docker`) has 1GiB left, below 2GiB; it takes jobs again at 3GiB",
         ]
     );
     let words: Vec<_> = rejections(&agent(1), &wish(5_000, 0, 0)).into_iter().map(|one| one.message).collect();

@@ -21,6 +21,7 @@ use crate::session::{self, About, Client, Contact, Dialer, Link, Setup};
 use crate::status::{self, Facts};
 use crate::supervisor::{Board, Runtime, Shared, Stop, Supervisor, keep_ready, wanted_before};
 use crate::tasks::Tasks;
+use crate::water::Disks;
 
 /// Leaving may take this long.
 const LEAVE: Duration = Duration::from_secs(3);
@@ -95,6 +96,8 @@ pub async fn serve<R: Runtime>(
         let about = settings.about.borrow();
         (about.slots, about.boot_id.clone())
     };
+    // An engine that keeps its images elsewhere from now on was set up anew; the agent sees that at its next start.
+    let disks = Disks::new(settings.state_dir.clone(), engine.as_ref().and_then(|engine| engine.root.clone()));
     let board = Board::new(slots, engine);
     let (slots, mut about) = (board.clone(), settings.about.clone());
     tasks.spawn("slots", async move {
@@ -103,7 +106,7 @@ pub async fn serve<R: Runtime>(
             slots.set_slots(about.borrow_and_update().slots);
         }
     });
-    tasks.spawn("water", crate::water::follow(settings.state_dir.clone(), settings.about.clone(), board.clone()));
+    tasks.spawn("water", crate::water::follow(disks.clone(), settings.about.clone(), board.clone()));
     let mut held_back = settings.held_back.clone();
     board.hold_back(held_back.borrow_and_update().clone());
     let (link, ends) = Link::new();
@@ -135,7 +138,7 @@ pub async fn serve<R: Runtime>(
         dialer: settings.dialer.clone(),
         about: settings.about,
         snapshot: board.subscribe(),
-        probe: Probe::new(settings.state_dir.clone()),
+        probe: Probe::new(disks),
         retry: settings.retry,
         token: token.clone(),
     };

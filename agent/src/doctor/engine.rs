@@ -8,6 +8,7 @@ use longshore_core::id::AgentId;
 use super::{Check, host};
 use crate::config::Config;
 use crate::executor::probe::{EngineFacts, NoEngine, Runc, look};
+use crate::water::Sight;
 
 /// Releases of runc that have the fixes of CVE-2024-21626 (leaked descriptors) and of CVE-2025-31133, CVE-2025-52565 and
 /// CVE-2025-52881 (masked paths), by which a container got out: from each on, within its minor version.
@@ -27,10 +28,7 @@ pub(super) async fn checks(config: &Config, own: Option<AgentId>) -> Vec<Check> 
         host::judge_selinux(&host::selinux(config), facts.has("selinux")),
     ];
     let root = Path::new(&facts.root);
-    // An engine in a virtual machine has its directory elsewhere.
-    if let Ok(space) = host::space(root) {
-        checks.push(host::judge_disk("engine disk", root, space, config.limits.disk_reserve_bytes));
-    }
+    checks.push(disk(config, root, host::sight(&config.state_dir, root)));
     checks.push(others(&facts));
     checks
 }
@@ -58,6 +56,27 @@ fn unreached(socket: &Path, error: &NoEngine) -> Check {
             format!("`{at}` takes a connection, but the engine does not answer as it should: {error}"),
             "look at the engine (`docker info`, `journalctl -u docker`), or set `docker.socket` to the socket of a Docker engine",
         ),
+    }
+}
+
+/// The disk of images and of what containers write.
+fn disk(config: &Config, root: &Path, sight: Sight) -> Check {
+    let (name, at) = ("engine disk", root.display());
+    let unseen = |why: String| {
+        Check::warning(
+            name,
+            format!("{why}, so the agent cannot watch how full the disk of images and containers is"),
+            "watch that disk where the engine runs; an agent beside its engine watches it by itself",
+        )
+    };
+    match sight {
+        Sight::Same => Check::ok(name, format!("`{at}` is on the same file system as `state_dir`, see `disk`")),
+        Sight::None if root.as_os_str().is_empty() => unseen("the engine does not say where it keeps them".to_owned()),
+        Sight::None => unseen(format!("there is no `{at}` here that this user can look at")),
+        Sight::Other => match host::space(root) {
+            Ok(space) => host::judge_disk(name, root, space, config.limits.disk_reserve_bytes),
+            Err(error) => unseen(format!("the free space of `{at}` is not known: {error}")),
+        },
     }
 }
 

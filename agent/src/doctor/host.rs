@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use super::{Check, size};
 use crate::config::Config;
 use crate::status::{Live, is_running, said};
+use crate::water::{self, Sight};
 
 /// Less than this is said although steps still start.
 const COMFORT: u64 = 1 << 30;
@@ -97,8 +98,17 @@ pub(super) fn space(path: &Path) -> io::Result<Space> {
 
 /// The directory, or what is there of the way to it.
 fn nearest(path: &Path) -> (PathBuf, io::Result<Space>) {
-    let there = path.ancestors().find(|above| above.exists()).unwrap_or(path);
+    let there = there(path);
     (there.to_owned(), space(there))
+}
+
+fn there(path: &Path) -> &Path {
+    path.ancestors().find(|above| above.exists()).unwrap_or(path)
+}
+
+/// Where the engine's directory is, seen from the agent's, which need not be there yet.
+pub(super) fn sight(state_dir: &Path, engine_root: &Path) -> Sight {
+    water::sight(there(state_dir), engine_root)
 }
 
 pub(super) fn judge_disk(name: &'static str, path: &Path, space: Space, reserve: u64) -> Check {

@@ -6,7 +6,7 @@ use bollard::query_parameters::{CreateContainerOptionsBuilder, RemoveVolumeOptio
 use longshore_core::offer::Network;
 
 use super::engine::{is_missing, status};
-use super::files::{check_free, file_error};
+use super::files::file_error;
 use super::{Class, Created, Error, Executor, Image, Step, initbin, settings};
 
 impl Executor {
@@ -21,7 +21,7 @@ impl Executor {
         let (inner, config) = (&self.inner, self.current());
         // What the step asks for is checked before anything is made.
         settings::step_container(&config, inner.host, step, image, &config.state_dir, None)?;
-        check_free(&config.state_dir, config.limits.disk_reserve_bytes)?;
+        self.check_free(&config.limits)?;
         let dir = self.step_dir(step.fence.attempt, step.offer.index);
         dir.make()?;
         initbin::link(&inner.init, &dir)?;

@@ -12,6 +12,7 @@ impl Executor {
         Ok(Engine {
             version: version.version.unwrap_or_default(),
             api: format!("{}.{}", api.major_version, api.minor_version),
+            root: self.inner.engine_root.clone(),
         })
     }
 

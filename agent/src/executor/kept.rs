@@ -140,13 +140,17 @@ impl Executor {
     }
 
     /// Removes images that this agent has pulled and no job here needs, the longest unused first: down to the configured bytes when
-    /// the agent is idle, and in any case as long as its disk has less room than is kept free.
+    /// the agent is idle, and in any case as long as the disk that holds them has less room than is kept free.
     pub async fn collect_images(&self, idle: bool) -> Collected {
         let config = self.current();
         let budget = config.limits.image_cache_bytes;
-        // Twice what a step needs to begin: room is made before jobs fail.
-        let low =
-            || free(&config.state_dir).is_some_and(|free| free < config.limits.disk_reserve_bytes.saturating_mul(2));
+        let limits = &config.limits;
+        // Twice what a step needs to begin, so that room is made before jobs fail; and enough that low water, at which no job comes
+        // any more after which images could go, is left behind.
+        let enough = limits.disk_reserve_bytes.saturating_mul(2);
+        let enough = enough.max(limits.disk_low_water_bytes.saturating_add(limits.disk_low_water_bytes / 4));
+        let root = self.inner.engine_root.as_ref().filter(|root| root.exists()).unwrap_or(&config.state_dir);
+        let low = || free(root).is_some_and(|free| free < enough);
         let ids = self.inner.kept.lock().await.oldest();
         let mut collected = Collected::default();
         for id in ids {

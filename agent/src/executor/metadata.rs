@@ -12,7 +12,6 @@ use futures_util::StreamExt as _;
 use longshore_core::init::{PROGRAM, reach};
 
 use super::engine::is_missing;
-use super::files::check_free;
 use super::{Error, Executor, initbin, settings};
 
 /// The metadata services of clouds: of AWS, Azure, Google and others; over IPv6; of ECS tasks; Azure's agent.
@@ -57,8 +56,7 @@ impl Executor {
     /// # Errors
     /// What keeps it from being run.
     pub async fn well(&self) -> Result<(), Error> {
-        let config = self.current();
-        check_free(&config.state_dir, config.limits.disk_reserve_bytes)?;
+        self.check_free(&self.current().limits)?;
         // A name of its own: the look at the metadata services may be under way.
         let (name, code) = self.run_probe(WELL, &[NOWHERE]).await?;
         if code == 0 {

@@ -111,7 +111,7 @@ pub struct Limits {
     pub memory_bytes: Option<u64>,
     /// CPUs of a container, such as 1.5; `None`: all.
     pub cpus: Option<f64>,
-    /// Bytes that have to be free on the state directory's file system before a step is prepared.
+    /// Bytes that have to be free on the file systems of the state directory and of the engine before a step is prepared.
     pub disk_reserve_bytes: u64,
     /// Most bytes that a package may unpack to.
     pub package_bytes: u64,
@@ -168,6 +168,8 @@ pub struct Engine {
     pub version: String,
     /// The API version that is spoken with it.
     pub api: String,
+    /// Where it keeps images and containers, if it says.
+    pub root: Option<PathBuf>,
 }
 
 /// One step of one attempt.
@@ -212,6 +214,8 @@ struct Inner {
     /// With the mounts, limits and the profile of now.
     current: RwLock<Arc<Config>>,
     host: settings::Host,
+    /// Where the engine keeps images and containers, if it says.
+    engine_root: Option<PathBuf>,
     /// The verified copy of init.
     init: PathBuf,
     /// Id of the network `longshore`, once known.
@@ -268,6 +272,7 @@ impl Executor {
             current: RwLock::new(Arc::new(config.clone())),
             config,
             host,
+            engine_root: info.docker_root_dir.filter(|root| !root.is_empty()).map(PathBuf::from),
             init,
             network: Mutex::default(),
             pulls: Mutex::default(),
@@ -297,6 +302,16 @@ impl Executor {
     /// The configuration as it is now.
     fn current(&self) -> Arc<Config> {
         Arc::clone(&self.inner.current.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Refuses to go on when the disk has less than its reserve, or the engine's disk has.
+    fn check_free(&self, limits: &Limits) -> Result<(), Error> {
+        files::check_free(&self.inner.config.state_dir, limits.disk_reserve_bytes)?;
+        match &self.inner.engine_root {
+            Some(root) if root.exists() => files::check_free(root, limits.disk_reserve_bytes),
+            // It is not on this host.
+            _ => Ok(()),
+        }
     }
 
     /// Directory of one step of one attempt: `attempts/<attempt id>/steps/<index>` in the state directory.

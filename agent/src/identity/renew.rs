@@ -124,11 +124,16 @@ mod tests {
     }
 
     fn sign(csr_pem: &str, agent: AgentId) -> String {
+        sign_with(csr_pem, agent, |_| ())
+    }
+
+    fn sign_with(csr_pem: &str, agent: AgentId, change: impl FnOnce(&mut rcgen::CertificateParams)) -> String {
         let key = rcgen::KeyPair::generate().unwrap();
         let issuer = rcgen::Issuer::new(rcgen::CertificateParams::new(vec![]).unwrap(), key);
         let mut request = rcgen::CertificateSigningRequestParams::from_pem(csr_pem).unwrap();
         let uri = format!("longshore://agent/{agent}");
         request.params.subject_alt_names = vec![rcgen::SanType::URI(uri.try_into().unwrap())];
+        change(&mut request.params);
         request.signed_by(&issuer).unwrap().pem()
     }
 
@@ -142,13 +147,13 @@ mod tests {
         }
     }
 
-    fn identity(agent: AgentId) -> Identity {
+    fn identity(agent: AgentId, sign: impl FnOnce(&str) -> String) -> Identity {
         let new = key::csr().unwrap();
         Identity {
             agent,
             controller: "c".to_owned(),
             pool: "p".to_owned(),
-            certificate_pem: sign(&new.csr_pem, agent),
+            certificate_pem: sign(&new.csr_pem),
             key_pem: new.key_pem,
             ca_pem: "ca".to_owned(),
         }
@@ -158,7 +163,7 @@ mod tests {
     async fn a_renewal_has_a_new_key_and_is_on_disk_before_it_is_in_force() {
         let dir = tempfile::tempdir().unwrap();
         let agent = AgentId::new(Timestamp::from_micros(1), [1; 10]);
-        let old = identity(agent);
+        let old = identity(agent, |csr| sign(csr, agent));
         let authority = Authority { agent, installed: Mutex::default() };
         let new = once(dir.path(), &old, &authority).await.unwrap();
         assert_ne!(new.key_pem, old.key_pem);
@@ -173,7 +178,8 @@ mod tests {
         let (agent, other) =
             (AgentId::new(Timestamp::from_micros(1), [1; 10]), AgentId::new(Timestamp::from_micros(2), [2; 10]));
         let authority = Authority { agent: other, installed: Mutex::default() };
-        let error = once(dir.path(), &identity(agent), &authority).await.unwrap_err().to_string();
+        let error =
+            once(dir.path(), &identity(agent, |csr| sign(csr, agent)), &authority).await.unwrap_err().to_string();
         assert!(error.contains("does not name"), "{error}");
         assert!(authority.installed.lock().unwrap().is_empty() && !dir.path().join(super::super::FILE).exists());
         assert!(
@@ -219,15 +225,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let (agent, began) = (AgentId::new(Timestamp::from_micros(1), [1; 10]), tokio::time::Instant::now());
         let year = Year { agent, began, seen: Mutex::default() };
-        let new = key::csr().unwrap();
-        let first = Identity {
-            agent,
-            controller: "c".to_owned(),
-            pool: "p".to_owned(),
-            certificate_pem: year.sign(&new.csr_pem),
-            key_pem: new.key_pem,
-            ca_pem: "ca".to_owned(),
-        };
+        let first = identity(agent, |csr| year.sign(csr));
         let (installed, mut seen) = tokio::sync::watch::channel(None);
         let back = std::sync::Arc::new(Back { agent, began, proven: Mutex::default(), installed });
         let kept = keep_fresh_by(move || clock(began), dir.path(), first.clone(), std::sync::Arc::clone(&back));
@@ -266,14 +264,10 @@ mod tests {
 
     impl Year {
         fn sign(&self, csr_pem: &str) -> String {
-            let key = rcgen::KeyPair::generate().unwrap();
-            let issuer = rcgen::Issuer::new(rcgen::CertificateParams::new(vec![]).unwrap(), key);
-            let mut request = rcgen::CertificateSigningRequestParams::from_pem(csr_pem).unwrap();
-            let uri = format!("longshore://agent/{}", self.agent);
-            request.params.subject_alt_names = vec![rcgen::SanType::URI(uri.try_into().unwrap())];
             let from = rcgen::date_time_ymd(2026, 1, 1) + self.began.elapsed();
-            (request.params.not_before, request.params.not_after) = (from, from + Duration::from_secs(24 * HOUR));
-            request.signed_by(&issuer).unwrap().pem()
+            sign_with(csr_pem, self.agent, |params| {
+                (params.not_before, params.not_after) = (from, from + Duration::from_secs(24 * HOUR));
+            })
         }
 
         /// Fifteen hours of each month: nearly what is left when a renewal is due.
@@ -309,15 +303,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let (agent, began) = (AgentId::new(Timestamp::from_micros(1), [1; 10]), tokio::time::Instant::now());
         let year = std::sync::Arc::new(Year { agent, began, seen: Mutex::default() });
-        let new = key::csr().unwrap();
-        let first = Identity {
-            agent,
-            controller: "c".to_owned(),
-            pool: "p".to_owned(),
-            certificate_pem: year.sign(&new.csr_pem),
-            key_pem: new.key_pem,
-            ca_pem: "ca".to_owned(),
-        };
+        let first = identity(agent, |csr| year.sign(csr));
         year.seen.lock().unwrap().in_force = Some(first.clone());
         let now = move || clock(began);
         let kept = keep_fresh_by(now, dir.path(), first, std::sync::Arc::clone(&year));

@@ -65,7 +65,7 @@ impl About {
     /// What the host has for all jobs together.
     #[must_use]
     pub fn room(&self, facts: &Facts) -> Resources {
-        let (memory, disk) = (Bytes(facts.memory_total), Bytes(facts.disk_total));
+        let (memory, disk) = (Bytes(facts.memory_total), Bytes(facts.disks.least().0));
         Resources { cpus: Cpus(u64::from(facts.cpus) * 1_000), memory, disk }.less(self.reserve)
     }
 }

@@ -56,7 +56,7 @@ fn held(held: &Held) -> v1::HeldAttempt {
 }
 
 fn host(about: &About, snapshot: &Snapshot, facts: Facts) -> v1::HostFacts {
-    let engine = snapshot.engine.clone();
+    let (engine, state) = (snapshot.engine.clone(), facts.disks.state);
     v1::HostFacts {
         hostname: facts.hostname,
         os: facts.os,
@@ -66,14 +66,21 @@ fn host(about: &About, snapshot: &Snapshot, facts: Facts) -> v1::HostFacts {
         memory_total: facts.memory_total,
         memory_available: facts.memory_available,
         load: facts.load,
-        disk_total: facts.disk_total,
-        disk_available: facts.disk_available,
+        disk_total: state.total,
+        disk_available: state.bytes,
         engine_version: engine.as_ref().map(|engine| engine.version.clone()).unwrap_or_default(),
         engine_api: engine.map(|engine| engine.api).unwrap_or_default(),
-        inodes_total: facts.inodes_total,
-        inodes_available: facts.inodes_available,
+        inodes_total: state.inodes_total,
+        inodes_available: state.inodes,
         low: snapshot.low.iter().cloned().map(Into::into).collect(),
-        disk_spare: Some(facts.disk_available.saturating_sub(about.reserve.disk.0)),
+        disk_spare: Some(facts.disks.least().1.saturating_sub(about.reserve.disk.0)),
+        engine_disk: facts.disks.engine.map(|(root, left)| v1::EngineDisk {
+            root,
+            total: left.total,
+            available: left.bytes,
+            inodes_total: left.inodes_total,
+            inodes_available: left.inodes,
+        }),
     }
 }
 

@@ -93,6 +93,8 @@ impl Facts {
             slots: self.about.borrow_and_update().slots,
             free_slots: snapshot.free_slots,
             engine: snapshot.engine.as_ref().map(|engine| engine.version.clone()),
+            engine_root: snapshot.engine.and_then(|engine| engine.root),
+            low: snapshot.low.iter().map(ToString::to_string).collect(),
             plugins: snapshot.plugins.clone(),
             images: snapshot.images,
             jobs: jobs.collect(),

@@ -12,6 +12,7 @@ use crate::config::Config;
 use crate::executor::probe::{Present, present};
 use crate::identity::{Error, Identity};
 use crate::ledger::{Entry, Ledger};
+use crate::water::{Disks, Left};
 
 /// A running agent without a file.
 const STARTING: &str =
@@ -35,18 +36,33 @@ pub struct Status {
     /// What it says of itself; none: it does not run, or is still starting.
     pub live: Option<Live>,
     /// Attempts that it has promised something of and not reported to the end, by its ledger.
-    pub attempts: Vec<Left>,
+    pub attempts: Vec<Promised>,
     /// Names of attempts in the ledger that cannot be read.
     pub unreadable: Vec<String>,
     /// Its containers, running or not; none: the engine was not asked or did not answer.
     pub containers: Option<Vec<Present>>,
+    /// What is left of the file system that holds the agent's state, and of the engine's where that is another one. Of the engine's
+    /// only a running agent knows where it is.
+    pub disks: Vec<Disk>,
     /// What could not be found out, and why.
     pub unknown: Vec<String>,
 }
 
+/// A file system that jobs need.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Disk {
+    /// `state` or `engine`.
+    pub of: &'static str,
+    /// The directory on it.
+    pub path: String,
+    /// What is left.
+    #[serde(flatten)]
+    pub left: Left,
+}
+
 /// An attempt in the ledger.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct Left {
+pub struct Promised {
     /// The attempt.
     pub attempt: String,
     /// Its job.
@@ -96,6 +112,7 @@ pub async fn look(config: &Config) -> io::Result<Status> {
         },
         None => None,
     };
+    let disks = disks(dir, live.as_ref(), &mut unknown);
     Ok(Status {
         version: env!("CARGO_PKG_VERSION"),
         running,
@@ -104,9 +121,10 @@ pub async fn look(config: &Config) -> io::Result<Status> {
         pool: identity.as_ref().map(|identity| identity.pool.clone()),
         certificate_until: identity.and_then(|identity| Some(identity.validity().ok()?.until)),
         live,
-        attempts: entries.into_iter().map(left).collect(),
+        attempts: entries.into_iter().map(promised).collect(),
         unreadable,
         containers,
+        disks,
         unknown,
     })
 }
@@ -128,12 +146,27 @@ fn note(state_dir: &Path, error: &io::Error, unknown: &mut Vec<String>) -> Optio
     None
 }
 
-fn left(entry: Entry) -> Left {
+fn disks(state_dir: &Path, live: Option<&Live>, unknown: &mut Vec<String>) -> Vec<Disk> {
+    let root = live.and_then(|live| live.engine_root.clone());
+    match Disks::new(state_dir.to_owned(), root).look() {
+        Ok(found) => {
+            let engine = found.engine.map(|(path, left)| Disk { of: "engine", path, left });
+            let state = Disk { of: "state", path: state_dir.display().to_string(), left: found.state };
+            std::iter::once(state).chain(engine).collect()
+        }
+        Err(error) => {
+            unknown.push(format!("what is left of the disk of `{}`: {error}", state_dir.display()));
+            Vec::new()
+        }
+    }
+}
+
+fn promised(entry: Entry) -> Promised {
     let (step, intent, started) = match entry.reached {
         Some(reached) => (Some(reached.step), Some(reached.intent), reached.started),
         None => (None, None, None),
     };
-    Left {
+    Promised {
         attempt: entry.offer.fence.attempt.to_string(),
         job: entry.offer.job.to_string(),
         project: entry.offer.project,
@@ -156,6 +189,11 @@ impl fmt::Display for Status {
             (Some(live), _) => self.running(f, &who, live)?,
             (None, true) => writeln!(f, "{who}: starting")?,
             (None, false) => self.ended(f, &who)?,
+        }
+        for Disk { of, path, left } in &self.disks {
+            let name = if *of == "engine" { "engine disk" } else { "disk" };
+            let inodes = if left.inodes_total == 0 { String::new() } else { format!(" and {} inodes", left.inodes) };
+            writeln!(f, "{name:<14}`{path}` has {} MiB{inodes} free", left.bytes >> 20)?;
         }
         if let Some(until) = self.certificate_until {
             writeln!(f, "certificate   to {until}")?;
@@ -192,6 +230,9 @@ impl Status {
         }
         if let Some(reason) = &live.told {
             writeln!(f, "draining      the controller has no more jobs for it: {reason}")?;
+        }
+        for low in &live.low {
+            writeln!(f, "low           takes no more jobs: {low}")?;
         }
         for job in &live.jobs {
             let left = self.attempts.iter().find(|left| left.attempt == job.attempt.to_string());

@@ -6,13 +6,15 @@
 mod keep;
 mod look;
 
+use std::path::PathBuf;
+
 use longshore_core::id::AttemptId;
 use longshore_core::plugins::Readiness;
 use longshore_core::time::Timestamp;
 use serde::{Deserialize, Serialize};
 
 pub use keep::{Facts, clear, keep};
-pub use look::{Left, Status, look, said};
+pub use look::{Disk, Promised, Status, look, said};
 
 pub use crate::lifecycle::is_running;
 
@@ -53,6 +55,10 @@ pub struct Live {
     pub free_slots: u32,
     /// Version of the container engine.
     pub engine: Option<String>,
+    /// Where the engine says that it keeps images and containers.
+    pub engine_root: Option<PathBuf>,
+    /// What there is too little of, so that it takes no more jobs.
+    pub low: Vec<String>,
     /// How far it is with its pool's plugins.
     pub plugins: Readiness,
     /// Images that it has pulled and keeps for later jobs.

@@ -220,9 +220,8 @@ mod tests {
     #[test]
     fn too_little_disk_refuses_until_there_is_more() {
         let board = Board::new(1, None);
-        let low =
-            LowWater { what: longshore_core::placement::Scarce::Disk, left: 1 << 20, low: 2 << 20, again: 3 << 20 };
-        board.low(vec![low]);
+        let what = longshore_core::placement::Scarce::Disk;
+        board.low(vec![LowWater { what, engine_root: None, left: 1 << 20, low: 2 << 20, again: 3 << 20 }]);
         assert_eq!(board.refuses().unwrap(), "its disk has 1MiB left, below 2MiB; it takes jobs again at 3MiB");
         board.low(vec![]);
         assert_eq!(board.refuses(), None);

@@ -102,6 +102,26 @@ async fn a_host_that_has_everything_is_well() {
 }
 
 #[tokio::test]
+async fn the_engines_disk_is_looked_at_where_it_is_another_one_and_seen() {
+    for (root, result, words) in [
+        ("/nowhere", Level::Warning, "there is no `/nowhere` here"),
+        ("/proc", Level::Error, "`/proc` has 0 KiB free"),
+        ("", Level::Warning, "does not say where"),
+    ] {
+        let host = Host::new().await;
+        let info = INFO.replace("/nowhere", root);
+        host.engine(Box::leak(info.into_boxed_str()), VERSION);
+        let report = host.examine().await;
+        let said = found(&report, "engine disk");
+        assert!(level(&report, "engine disk") == result && said.contains(words), "{report}");
+    }
+    let host = Host::new().await;
+    let info = INFO.replace("/nowhere", host.dir.path().to_str().unwrap());
+    host.engine(Box::leak(info.into_boxed_str()), VERSION);
+    assert!(found(&host.examine().await, "engine disk").contains("same file system"));
+}
+
+#[tokio::test]
 async fn an_old_engine_is_an_error_and_its_runc_a_warning() {
     let host = Host::new().await;
     host.engine(

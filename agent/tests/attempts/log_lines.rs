@@ -1,8 +1,7 @@
 //! The agent's log as JSON: every line can be read, and says what it is about.
 
-use std::io::Write;
 use std::process::Stdio;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::time::Duration;
 
 use longshore_agent::lifecycle::StateDir;
@@ -16,27 +15,12 @@ use crate::controller::Controller;
 use crate::engine::{self, INFO, VERSION};
 use crate::world::{World, offer};
 
-#[derive(Clone, Default)]
-struct Buffer(Arc<Mutex<Vec<u8>>>);
-
-impl Write for Buffer {
-    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
-        self.0.lock().unwrap().extend_from_slice(bytes);
-        Ok(bytes.len())
-    }
-
-    fn flush(&mut self) -> std::io::Result<()> {
-        Ok(())
-    }
-}
-
 #[tokio::test]
 async fn lines_about_an_attempt_name_it_and_its_deployment_and_its_step() {
-    let buffer = Buffer::default();
-    let writer = buffer.clone();
+    let written = tempfile::NamedTempFile::new().unwrap();
     let filter = longshore_logging::EnvFilter::new("info");
     // Of this thread, on which all of the agent runs but its control stream.
-    let log = tracing::subscriber::set_default(longshore_logging::json_to(filter, move || writer.clone()));
+    let log = tracing::subscriber::set_default(longshore_logging::json_to(filter, Arc::new(written.reopen().unwrap())));
     let mut world = World::new().await;
     world.controller.plan(|state| {
         state.confirm.push_back(Some(Err(Status::unavailable("restart"))));
@@ -55,7 +39,7 @@ async fn lines_about_an_attempt_name_it_and_its_deployment_and_its_step() {
     }
     world.finish().await;
     drop(log);
-    let text = String::from_utf8(buffer.0.lock().unwrap().clone()).unwrap();
+    let text = std::fs::read_to_string(written.path()).unwrap();
     assert!(!text.contains("canary-55"), "what jobs print is no affair of the agent's log");
     let lines: Vec<Value> = text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
     let (attempt, deployment) = (offer.fence.attempt.to_string(), offer.deployment.to_string());

@@ -179,7 +179,8 @@ impl Runtime for FakeRuntime {
     type Watch = Lengths;
 
     async fn engine(&self) -> Result<Engine, Error> {
-        Ok(Engine { version: "fake".to_owned(), api: "1.41".to_owned() })
+        // A file system that is never the one of a state directory, and has no room.
+        Ok(Engine { version: "fake".to_owned(), api: "1.41".to_owned(), root: Some("/proc".into()) })
     }
     async fn probe(&self) -> Result<(), Error> {
         match self.ill.lock().unwrap().clone() {

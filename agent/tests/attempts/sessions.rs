@@ -107,7 +107,8 @@ async fn too_little_disk_is_told_at_once_and_no_offer_is_taken_until_there_is_mo
     let low = |seen: &Seen| match seen {
         Seen::Said(v1::session_request::Message::Heartbeat(beat)) => {
             let low = &beat.host.as_ref()?.low;
-            Some(low.iter().map(|low| low.what.clone()).collect::<Vec<_>>()).filter(|low| !low.is_empty())
+            let low = low.iter().map(|low| (low.what.clone(), low.engine_root.clone())).collect::<Vec<_>>();
+            Some(low).filter(|low| !low.is_empty())
         }
         _ => None,
     };
@@ -116,9 +117,13 @@ async fn too_little_disk_is_told_at_once_and_no_offer_is_taken_until_there_is_mo
     let (room, largest) = (hello.room.unwrap(), hello.largest.unwrap());
     let host = hello.host.unwrap();
     assert_eq!((room.memory_bytes, largest.cpus_milli), (host.memory_total - (1 << 20), 1_500));
-    assert_eq!(host.disk_spare, Some(host.disk_available));
+    // Of the two disks the engine's has less, so that is what jobs have.
+    let engine = host.engine_disk.unwrap();
+    assert!(host.disk_available > 0 && engine.root == "/proc" && engine.available == 0, "{engine:?}");
+    assert_eq!((room.disk_bytes, host.disk_spare), (0, Some(0)));
     if host.low.is_empty() {
-        assert_eq!(world.controller.wait(low).await, ["disk"]);
+        let both = ["", "/proc"].map(|root| ("disk".to_owned(), root.to_owned()));
+        assert_eq!(world.controller.wait(low).await, both);
     }
     let offer = offer(1, 1);
     world.controller.say(v1::session_response::Message::Offer(offer.clone().into()));

@@ -4,6 +4,7 @@ use longshore_agent::config::{Config, Flags};
 use longshore_agent::lifecycle::StateDir;
 use longshore_agent::status::{Status, look};
 use longshore_agent::supervisor::Stop;
+use longshore_agent::water::Marks;
 use longshore_proto::v1;
 use longshore_proto::v1::session_response::Message as Down;
 
@@ -57,6 +58,19 @@ async fn a_running_agent_says_what_it_does_and_the_ledger_what_is_left() {
     assert_eq!((live.slots, live.free_slots, live.pid, live.jobs.len()), (1, 1, std::process::id(), 0));
     assert!(live.last_heard_at.is_some() && live.since >= live.started_at && live.draining.is_none());
     assert!(idle.running && idle.certificate_until.is_some() && idle.pool.as_deref() == Some("default"));
+
+    let disks: Vec<_> = idle.disks.iter().map(|disk| (disk.of, disk.path.as_str())).collect();
+    assert_eq!(disks, [("state", world.dir.path().to_str().unwrap()), ("engine", "/proc")]);
+    world.about.send_modify(|about| about.marks = Marks { bytes: 1, inodes: 0 });
+    let low = world.status(|status| status.live.as_ref().is_some_and(|live| !live.low.is_empty())).await.to_string();
+    for words in
+        ["\ndisk          `", "\nengine disk   `/proc` has 0 MiB free", "takes no more jobs: the disk of its engine"]
+    {
+        assert!(low.contains(words), "{words}: {low}");
+    }
+    world.about.send_modify(|about| about.marks = Marks::default());
+    let live = |status: &Status| status.live.as_ref().is_some_and(|live| live.low.is_empty() && live.connected);
+    world.status(live).await;
 
     let offer = offer(1, 1);
     world.offer(&offer).await;

@@ -4,10 +4,11 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
-use bollard::Docker;
-use longshore_agent::executor::{End, Limits};
+use longshore_agent::executor::{Class, End, Error, Limits};
+use longshore_agent::water::{Disks, Gauge, Marks};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
+use tokio::net::UnixDatagram;
 
 use crate::bench::{Bench, TINY, plan};
 
@@ -17,7 +18,17 @@ struct Engine {
 }
 
 impl Engine {
+    fn new() -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        std::fs::create_dir(dir.path().join("data")).unwrap();
+        Self { dir, process: None }
+    }
+
+    /// Starts it and waits for its own word that it is ready.
     async fn start(&mut self) {
+        let notify = self.dir.path().join("notify");
+        std::fs::remove_file(&notify).ok();
+        let said = UnixDatagram::bind(&notify).unwrap();
         let path = |name: &str| self.dir.path().join(name).display().to_string();
         let log = std::fs::File::options().create(true).append(true).open(self.dir.path().join("log")).unwrap();
         // In a network of its own: without a bridge, an engine removes `docker0`, which is the host's engine's.
@@ -26,22 +37,22 @@ impl Engine {
         command.args(["--bridge=none", "--iptables=false", "--ip6tables=false", "--storage-driver=vfs"]);
         command.args(["--data-root", &path("data"), "--exec-root", &path("exec"), "--pidfile", &path("pid")]);
         command.args(["-H", &format!("unix://{}", path("sock"))]);
+        command.env("NOTIFY_SOCKET", &notify);
         command.stdin(Stdio::null()).stdout(log.try_clone().unwrap()).stderr(log);
         self.process = Some(command.spawn().expect("this test needs `dockerd` (Debian: docker.io) and root"));
         let ready = async {
+            let mut message = [0; 4_096];
             loop {
-                if let Ok(docker) = Docker::connect_with_unix(&path("sock"), 5, bollard::API_DEFAULT_VERSION)
-                    && docker.ping().await.is_ok()
-                {
+                let length = said.recv(&mut message).await.unwrap();
+                if message[..length].split(|byte| *byte == b'\n').any(|line| line == b"READY=1") {
                     return;
                 }
-                tokio::time::sleep(Duration::from_millis(50)).await;
             }
         };
         let log = || std::fs::read_to_string(self.dir.path().join("log")).unwrap_or_default();
         tokio::time::timeout(Duration::from_secs(60), ready)
             .await
-            .unwrap_or_else(|_| panic!("dockerd does not answer:\n{}", log()));
+            .unwrap_or_else(|_| panic!("dockerd does not become ready:\n{}", log()));
     }
 
     fn signal(&mut self, signal: Signal) {
@@ -89,7 +100,7 @@ fn unmount(below: &Path) {
 #[tokio::test]
 async fn an_engine_restarted_in_the_middle_is_never_a_success() {
     for how in [Signal::SIGTERM, Signal::SIGKILL] {
-        let mut engine = Engine { dir: tempfile::tempdir().unwrap(), process: None };
+        let mut engine = Engine::new();
         engine.start().await;
         let bench = Bench::on(&engine.socket(), Limits::default()).await;
         let script = "trap 'exit 0' INT; echo ready; sleep 600 & wait $!; exit 3";
@@ -106,4 +117,24 @@ async fn an_engine_restarted_in_the_middle_is_never_a_success() {
         }
         drop(bench);
     }
+}
+
+#[tokio::test]
+async fn a_full_disk_of_the_engine_is_seen_and_said_before_anything_is_made() {
+    let mut engine = Engine::new();
+    let data = engine.dir.path().join("data");
+    let mounted = Command::new("mount").args(["-t", "tmpfs", "-o", "size=128m", "tmpfs"]).arg(&data).status().unwrap();
+    assert!(mounted.success(), "root may mount a tmpfs");
+    engine.start().await;
+    let limits = Limits { disk_reserve_bytes: 256 << 20, ..Limits::default() };
+    let bench = Bench::on(&engine.socket(), limits).await;
+    let error = bench.created(&mut bench.attempt(), &plan(TINY, "true")).await.unwrap_err();
+    assert!(matches!(&error, Error::DiskFull { path, .. } if *path == data), "{error}");
+    assert_eq!((error.class(), bench.executor.list().await.unwrap().len()), (Class::AgentFault, 0));
+    let root = bench.executor.engine().await.unwrap().root;
+    let found = Disks::new(bench.dir.path().to_owned(), root).look().unwrap();
+    assert_eq!(found.least().0, 128 << 20);
+    let low = Gauge::default().judge(Marks { bytes: 256 << 20, inodes: 1 }, &found);
+    assert_eq!(low.len(), 1, "{low:?}");
+    assert_eq!(low[0].engine_root.as_deref(), data.to_str(), "{low:?}");
 }

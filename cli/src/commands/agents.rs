@@ -134,6 +134,11 @@ fn shown(agent: &Value, now: Timestamp) -> String {
         format!("version   {}", field("version")),
         format!("last seen {}", text(agent, "seen_at").map_or_else(|| "never".to_owned(), |at| moment(&at))),
     ];
+    if let Some(plugins) = agent.get("plugins").filter(|plugins| !plugins.is_null()) {
+        let ready = plugins.get("ready").and_then(Value::as_bool) == Some(true);
+        let state = if ready { "ready" } else { "not ready, so it is given no job" };
+        lines.push(format!("plugins   {state}: {}", text(plugins, "message").unwrap_or_default()));
+    }
     for (name, value) in agent.get("labels").and_then(Value::as_object).into_iter().flatten() {
         lines.push(format!("label     {name}={}", value.as_str().unwrap_or_default()));
     }
@@ -213,6 +218,20 @@ mod tests {
         let shown = shown(&agent(kernel), now);
         assert!(shown.contains("state     draining: no jobs, because anna wants it: new kernel"), "{shown}");
         assert_eq!(draining(&agent(Value::Null), now), None);
+    }
+
+    #[test]
+    fn plugins_of_the_pool_are_a_line_where_it_lists_some() {
+        let now = "2026-11-28T21:00:00Z".parse().unwrap();
+        let line = |plugins: Value| {
+            let shown = shown(&json!({"id": "agt_1", "plugins": plugins}), now);
+            shown.lines().find(|line| line.starts_with("plugins")).map(str::to_owned)
+        };
+        assert_eq!(line(Value::Null), None);
+        let ready = json!({"ready": true, "digest": "ab", "message": "2 plugins"});
+        assert_eq!(line(ready).unwrap(), "plugins   ready: 2 plugins");
+        let busy = json!({"ready": false, "digest": "ab", "message": "1 of 2 plugins are there"});
+        assert_eq!(line(busy).unwrap(), "plugins   not ready, so it is given no job: 1 of 2 plugins are there");
     }
 
     #[test]

@@ -14,6 +14,7 @@ use tokio_util::sync::CancellationToken;
 use tonic::{Code, Status, Streaming};
 use tracing::Instrument as _;
 
+use super::flow::give;
 use super::service::about;
 use super::status::{failed, invalid, status};
 use crate::engine::Engine;
@@ -115,15 +116,7 @@ impl Shipment {
             other => failed(&other),
         })?;
         metrics::counter!("longshore_log_bytes_total").increment(bytes as u64);
-        give(&self.acks_tx, Ok(ack(durable))).await
-    }
-}
-
-/// A window that stays shut must not keep a file open, nor a task.
-async fn give<T>(to: &mpsc::Sender<T>, what: T) -> Result<(), Status> {
-    match tokio::time::timeout(STALLED, to.send(what)).await {
-        Ok(sent) => sent.map_err(|_| Status::new(Code::Cancelled, "the agent went away")),
-        Err(_) => Err(Status::new(Code::DeadlineExceeded, "the agent takes nothing of what it asked for")),
+        give(&self.acks_tx, Ok(ack(durable)), STALLED).await
     }
 }
 
@@ -156,7 +149,7 @@ pub(super) async fn fetch(
             let last = piece.is_err();
             let piece = if cutoff.is_cancelled() { Err(status(Error::Unknown)) } else { piece };
             let last = last || piece.is_err();
-            let sent = cutoff.run_until_cancelled(give(&pieces_tx, piece)).await;
+            let sent = cutoff.run_until_cancelled(give(&pieces_tx, piece, STALLED)).await;
             if !matches!(sent, Some(Ok(()))) || last {
                 return Ok(());
             }

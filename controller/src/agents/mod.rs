@@ -1,6 +1,7 @@
 //! The agent plane: gRPC requests to calls of the engine and back. Decides nothing.
 
 mod artifact;
+mod flow;
 mod gate;
 mod log;
 mod pace;

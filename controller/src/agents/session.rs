@@ -3,6 +3,8 @@
 //! One task a stream. It ends when the agent goes, when a newer stream of the same agent comes, when the agent is cut off, and
 //! when the controller stops.
 
+use std::time::Duration;
+
 use futures_util::StreamExt as _;
 use futures_util::stream::BoxStream;
 use longshore_core::compat::lacks;
@@ -15,6 +17,7 @@ use tokio_util::sync::CancellationToken;
 use tonic::{Code, Status, Streaming};
 use tracing::Instrument as _;
 
+use super::flow::give;
 use super::status::{invalid, status};
 use super::wire;
 use crate::engine::Engine;
@@ -22,6 +25,8 @@ use crate::engine::plane::{Error, Line};
 
 /// Messages that wait for HTTP/2's window.
 const AHEAD: usize = 32;
+/// How long an agent may take none of them. It hears of nothing meanwhile, and must not pass for connected.
+const STALLED: Duration = Duration::from_secs(30);
 
 /// What is sent down. A channel keeps room for 32 of them or more as long as its stream is open, so they are small.
 type Down = Result<Box<v1::SessionResponse>, Status>;
@@ -117,7 +122,12 @@ impl Session {
     }
 
     async fn send(&self, message: v1::SessionResponse) -> Result<(), Status> {
-        self.down_tx.send(Ok(Box::new(message))).await.map_err(|_| Status::new(Code::Cancelled, "the agent went away"))
+        tokio::select! {
+            biased;
+            () = self.cutoff.cancelled() => Err(status(Error::Unknown)),
+            sent = give(&self.down_tx, Ok(Box::new(message)), STALLED) => sent,
+            () = self.line.cut.cancelled() => Err(replaced()),
+        }
     }
 }
 

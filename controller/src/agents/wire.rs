@@ -117,6 +117,10 @@ fn facts(host: &v1::HostFacts) -> serde_json::Value {
         "disk_total": host.disk_total, "disk_available": host.disk_available,
         "inodes_total": host.inodes_total, "inodes_available": host.inodes_available,
         "engine_version": host.engine_version, "engine_api": host.engine_api,
+        "engine_disk": host.engine_disk.as_ref().map(|disk| json!({
+            "root": disk.root, "total": disk.total, "available": disk.available,
+            "inodes_total": disk.inodes_total, "inodes_available": disk.inodes_available,
+        })),
     })
 }
 

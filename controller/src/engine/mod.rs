@@ -119,9 +119,9 @@ pub use sources::MadeView;
 pub use tokens::NewToken;
 pub use view::{
     AgentView, AppliedView, ApprovalView, AttemptView, AuditPage, AuditView, ChildReleaseView, DeploymentView,
-    DrainingView, EventView, GrantView, HeldPackageView, LocalView, LockView, LogView, PlanView, ProgressView,
-    ProjectView, ReleaseStepView, ReleaseView, RoleView, SourceView, SpecView, StepView, TeamView, TokenView, UserView,
-    VariableView,
+    DrainingView, EventView, GrantView, HeldPackageView, LocalView, LockView, LogView, PlanView, PluginsView,
+    ProgressView, ProjectView, ReleaseStepView, ReleaseView, RoleView, SourceView, SpecView, StepView, TeamView,
+    TokenView, UserView, VariableView,
 };
 
 type Result<T, E = Error> = std::result::Result<T, E>;

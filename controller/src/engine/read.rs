@@ -458,6 +458,7 @@ impl Engine {
             AgentView {
                 quarantined: fleet.quarantined(row.id).filter(|_| row.revoked_at.is_none()),
                 low: ability.iter().flat_map(|ability| &ability.disk.low).map(ToString::to_string).collect(),
+                plugins: ability.as_ref().and_then(Ability::plugins),
                 room: ability.as_ref().map(|ability| ability.room),
                 reserved,
                 ephemeral: origin.is_some_and(|origin| origin.ephemeral),

@@ -16,6 +16,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::fleet::Fleet;
 use super::plane::{Disk, Draining};
+use super::view::PluginsView;
 use crate::clock::Clock;
 use crate::store::rows::{Drained, OutboxRow, ToAgent};
 
@@ -71,6 +72,14 @@ impl Ability {
     fn drains(&self) -> Option<String> {
         let told = self.drained.as_ref().map(words);
         self.draining.as_ref().map(|draining| draining.reason.clone()).or(told)
+    }
+
+    /// How far it is with the plugins that its pool lists; `None`: it lists none.
+    pub(super) fn plugins(&self) -> Option<PluginsView> {
+        let digest = Some(&self.wanted_plugins).filter(|digest| !digest.is_empty())?.clone();
+        let why_not = plugins::objection(&digest, self.plugins.as_ref());
+        let told = self.plugins.as_ref().filter(|told| told.digest == digest).map(|told| told.message.clone());
+        Some(PluginsView { ready: why_not.is_none(), digest, message: told.or(why_not).unwrap_or_default() })
     }
 }
 

@@ -345,6 +345,9 @@ pub struct AgentView {
     pub quarantined: Option<String>,
     /// What its host has too little of, so that it takes no jobs.
     pub low: Vec<String>,
+    /// How far it is with its pool's plugins; absent when the pool lists none, or while it is not connected.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub plugins: Option<PluginsView>,
     /// What it has for all jobs together: `cpus`, `memory`, `disk`; `null` while it is not connected.
     #[schema(value_type = Option<Object>)]
     pub room: Option<Resources>,
@@ -380,6 +383,17 @@ pub struct AgentView {
     pub attempts: Vec<String>,
     /// Why it takes no more jobs; null: it takes them.
     pub draining: Option<DrainingView>,
+}
+
+/// How far an agent is with its pool's plugins.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
+pub struct PluginsView {
+    /// Every plugin that the pool lists is there and verified; before, it is given no job.
+    pub ready: bool,
+    /// Digest of the set that the pool lists.
+    pub digest: String,
+    /// How far it is or why it is not ready, for people.
+    pub message: String,
 }
 
 /// That an agent takes no more jobs.

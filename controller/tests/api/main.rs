@@ -6,6 +6,7 @@ mod agent;
 mod artifacts;
 mod attacks;
 mod auth;
+mod bounds;
 #[path = "../../src/identity/cloud/testing.rs"]
 #[expect(dead_code, reason = "the tests of the verifier need more of it")]
 mod clouds;

@@ -7,6 +7,9 @@ use longshore_core::resources::{Bytes, Cpus, Resources};
 use super::{Error, fence, id};
 use crate::v1;
 
+/// Bytes of a path (`PATH_MAX`).
+const MAX_ROOT: usize = 4_096;
+
 /// Executor profile from its word.
 fn profile(text: &str) -> Result<Profile, Error> {
     match text {
@@ -144,7 +147,8 @@ impl From<v1::Resources> for Resources {
 
 impl From<LowWater> for v1::LowWater {
     fn from(low: LowWater) -> Self {
-        Self { what: low.what.as_str().to_owned(), left: low.left, low: low.low, again: low.again }
+        let engine_root = low.engine_root.unwrap_or_default();
+        Self { what: low.what.as_str().to_owned(), engine_root, left: low.left, low: low.low, again: low.again }
     }
 }
 
@@ -157,6 +161,10 @@ impl TryFrom<v1::LowWater> for LowWater {
             "inodes" => Scarce::Inodes,
             other => return Err(Error::value("low.what", other)),
         };
-        Ok(Self { what, left: wire.left, low: wire.low, again: wire.again })
+        let engine_root = Some(wire.engine_root).filter(|root| !root.is_empty());
+        if let Some(root) = engine_root.as_ref().filter(|root| root.len() > MAX_ROOT) {
+            return Err(Error::value("low.engine_root", root));
+        }
+        Ok(Self { what, engine_root, left: wire.left, low: wire.low, again: wire.again })
     }
 }

@@ -312,7 +312,7 @@ async fn an_agent_with_too_little_disk_gets_nothing_until_it_has_more() {
         let said = Said::Heartbeat { facts: Some(json!({})), engine: true, free: 1, disk };
         sim.say(&world.engine, said).await.unwrap();
     };
-    let low = |what, left| LowWater { what, left, low: 2 * GIB, again: 3 * GIB };
+    let low = |what, left| LowWater { what, engine_root: None, left, low: 2 * GIB, again: 3 * GIB };
     let disk = plane::Disk { left: Some(GIB), low: vec![low(Scarce::Disk, GIB), low(Scarce::Inodes, 9)] };
     beat(&world, &sim, disk).await;
     let id = world.go("aa", 0, 0).await;

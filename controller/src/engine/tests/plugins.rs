@@ -31,20 +31,36 @@ async fn rejected(world: &World, id: DeploymentId) -> Vec<(String, String)> {
     all.map(|found| (found.predicate, found.message)).collect()
 }
 
+/// What the list of agents says of the first one's plugins: ready, and the words.
+async fn shown(world: &World) -> Option<(bool, String)> {
+    let plugins = world.engine.agents().await.unwrap().remove(0).plugins?;
+    assert!(!plugins.digest.is_empty());
+    Some((plugins.ready, plugins.message))
+}
+
 #[tokio::test]
 async fn an_agent_gets_no_job_before_it_has_the_pool_s_plugins() {
     let mut world = World::new().await;
     let mut sim = world.agent().await;
     let wanted = vec![plugin("random")];
+    assert_eq!(shown(&world).await, None, "the pool lists none");
     set(&world, wanted.clone()).await;
     assert_eq!(sim.told().await, ToAgent::Plugins(wanted.clone()));
+    assert_eq!(shown(&world).await, Some((false, "has not begun with the pool's plugins yet".to_owned())));
     let id = world.deploy().await;
     let why = rejected(&world, id).await;
     assert!(why[0].0 == "plugins" && why[0].1.contains("not begun"), "{why:?}");
     sim.say(&world.engine, readiness(&wanted, false, "0 of 1 plugins are there")).await.unwrap();
     let why = rejected(&world, id).await;
     assert!(why[0].0 == "plugins" && why[0].1.contains("0 of 1 plugins"), "{why:?}");
+    assert_eq!(shown(&world).await, Some((false, "0 of 1 plugins are there".to_owned())));
     sim.say(&world.engine, readiness(&wanted, true, "1 plugins")).await.unwrap();
+    assert_eq!(shown(&world).await, Some((true, "1 plugins".to_owned())));
+    let listed = serde_json::to_value(world.engine.agents().await.unwrap().remove(0)).unwrap();
+    assert_eq!(listed["plugins"]["ready"], json!(true));
+    set(&world, vec![]).await;
+    assert!(serde_json::to_value(world.engine.agents().await.unwrap().remove(0)).unwrap().get("plugins").is_none());
+    set(&world, wanted).await;
     let offer = sim.offer().await;
     assert_eq!(offer.deployment, id);
 }
