@@ -133,6 +133,11 @@ pub enum Proof {
     NewBoot,
     /// The agent is back, and its engine has no container of the attempt.
     Absent,
+    /// The cloud says that the agent's machine is terminated: it is no more, and cannot be started again.
+    Terminated {
+        /// The machine, as the cloud names it.
+        machine: String,
+    },
     /// A person took the responsibility.
     Override {
         /// Who.
@@ -351,6 +356,7 @@ fn offered(attempt: &Attempt, event: &Event, now: Timestamp) -> Result<Decision,
         }
         Event::Silent => Ok(attempt.abandon("the agent left before it answered the offer", now)),
         Event::LimitPassed => Ok(attempt.abandon("the agent did not answer the offer in time", now)),
+        Event::Proven(proof @ Proof::Terminated { .. }) => Ok(attempt.abandon(&proof.words(), now)),
         Event::Proven(_) => Ok(attempt.abandon("the agent came back without it", now)),
         Event::CancelAsked => Ok(attempt.cancel_unstarted(now)),
         // The answer was lost with the old stream: holding it is an answer.
@@ -378,6 +384,9 @@ fn preparing(attempt: &Attempt, event: &Event, now: Timestamp) -> Result<Decisio
         }
         Event::Silent => Ok(attempt.abandon("the agent left before anything was started", now)),
         Event::LimitPassed => Ok(attempt.abandon("the agent took too long to prepare it", now)),
+        Event::Proven(proof @ Proof::Terminated { .. }) => {
+            Ok(attempt.abandon(&format!("{}, before anything was started", proof.words()), now))
+        }
         Event::Proven(_) => Ok(attempt.abandon("the agent came back without it, before anything was started", now)),
         Event::CancelAsked => Ok(attempt.cancel_unstarted(now)),
         Event::Back => Ok(attempt.to(State::Preparing, attempt.since, vec![])),
@@ -507,12 +516,24 @@ fn step_ended(attempt: &Attempt, step: u32, verdict: &Verdict, next: Option<u32>
 }
 
 impl Proof {
+    /// What it says, for people.
+    fn words(&self) -> String {
+        match self {
+            Self::NewBoot => "the agent's host was booted anew while the step ran".to_owned(),
+            Self::Absent => "the agent's engine has no container of the step any more, and no exit was recorded".to_owned(),
+            Self::Terminated { machine } => format!("the cloud says that the agent's machine `{machine}` is terminated"),
+            Self::Override { by, reason } => format!("declared lost by {by}: {reason}"),
+        }
+    }
+
     fn outcome(&self) -> Outcome {
+        let words = self.words();
         Outcome::Lost {
             reason: match self {
-                Self::NewBoot => "the agent's host was booted anew while the step ran; what the step had done by then stays done".to_owned(),
-                Self::Absent => "the agent's engine has no container of the step any more, and no exit was recorded; what the step had done by then stays done".to_owned(),
-                Self::Override { by, reason } => format!("declared lost by {by}: {reason}"),
+                Self::Override { .. } => words,
+                Self::NewBoot | Self::Absent | Self::Terminated { .. } => {
+                    format!("{words}; what the step had done by then stays done")
+                }
             },
         }
     }
@@ -685,6 +706,24 @@ mod tests {
         // A person was first, and has the cause.
         let asked = decide(&running, &Event::CancelAsked, now).unwrap().next;
         assert_eq!(decide(&asked, &cancels("spot notice"), now).unwrap().next, asked);
+    }
+
+    #[test]
+    fn a_terminated_machine_ends_whatever_its_agent_had() {
+        let now = Timestamp::from_micros(9);
+        let proof = Event::Proven(Proof::Terminated { machine: "aws/1/i-2".to_owned() });
+        let says = "the cloud says that the agent's machine `aws/1/i-2` is terminated";
+        let ends: Vec<_> = states()[..5]
+            .iter()
+            .map(|state| match decide(&attempt(state.clone()), &proof, now).unwrap().next.state {
+                State::Ended { outcome } => (outcome.reason().unwrap().starts_with(says), outcome),
+                other => panic!("{other:?}"),
+            })
+            .collect();
+        assert!(ends.iter().all(|(said, _)| *said), "{ends:?}");
+        // What was not started goes back to the queue, what was started is never begun anew.
+        assert!(ends[..2].iter().all(|(_, end)| matches!(end, Outcome::Abandoned { declined: false, .. })), "{ends:?}");
+        assert!(ends[2..].iter().all(|(_, end)| matches!(end, Outcome::Lost { .. })), "{ends:?}");
     }
 
     proptest! {
