@@ -18,7 +18,7 @@ use crate::engine::{self, Engine, Silent};
 use crate::identity::cloud::{Fate, Verifier};
 use crate::tasks::{OnError, Tasks};
 
-/// Between two looks at who is silent.
+/// Between two looks at who is silent, or a lease if that is shorter.
 const LOOK: Duration = Duration::from_secs(15);
 /// Between two questions about one agent, and to a region that did not answer.
 const AGAIN: Duration = Duration::from_secs(60);
@@ -58,10 +58,11 @@ pub struct Machines {
 /// Starts asking.
 pub fn start(engine: Engine, verifier: Arc<Verifier>, clock: Clock, tasks: &Tasks) {
     let mut machines = Machines::new(engine, verifier, clock);
+    let pause = machines.engine.settings().lease.min(LOOK);
     tasks.spawn_until_stop("machines", OnError::Log, async move {
         loop {
             machines.look().await;
-            machines.clock.sleep(LOOK).await;
+            machines.clock.sleep(pause).await;
         }
         // It never ends by itself.
         #[expect(unreachable_code, reason = "says of what kind the error is that never comes")]
@@ -82,6 +83,12 @@ impl Machines {
             let error = &error as &dyn std::error::Error;
             tracing::warn!(error, "it cannot be stored what became of machines; it is tried again");
         }
+    }
+
+    /// Of how many silent agents it asked lately.
+    #[cfg(test)]
+    pub(crate) fn asked_about(&self) -> usize {
+        self.asked.len()
     }
 
     async fn try_look(&mut self) -> Result<(), engine::Error> {
@@ -186,7 +193,7 @@ impl Machines {
             tracing::warn!(
                 agent = %silent.agent,
                 machine = silent.machine,
-                "EC2 does not know the machine of a silent agent: that proves nothing, so what it had stays as it is; `longshore resolve` \
+                "EC2 does not know the machine of a silent agent: that proves nothing, so what it had stays as it is; `longshore deployment resolve` \
                  ends it on a person's word"
             );
         }

@@ -483,7 +483,7 @@ async fn nothing_is_asked_without_access_and_a_rule_with_a_network_is_access() {
     let fake = FakeAws::instance(INSTANCE);
     let (machines, mut asker, _sim, _id) = silenced(&fake, false).await;
     asker.look().await;
-    assert_eq!(fake.asked(), []);
+    assert_eq!((asker.asked_about(), fake.asked()), (0, vec![]), "nor anybody else, who may be no cloud");
     assert!(machines.world.engine.silent_machines().await.unwrap().agents.len() == 1);
     let vpc = Some("vpc-0123456789abcdef0".to_owned());
     let conditions = Conditions::Aws { account: ACCOUNT.to_owned(), region: Some(REGION.to_owned()), role: None, vpc };
