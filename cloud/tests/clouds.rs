@@ -99,7 +99,8 @@ async fn ec2_says_where_an_instance_is() {
     let now = at("2026-11-28T21:00:00Z");
     let network = Some("vpc-0123456789abcdef0".to_owned());
     let found = ec2.instance(&who, INSTANCE, now).await.unwrap();
-    assert_eq!(found, Some(Instance { state: "running".to_owned(), vpc: network }));
+    let owner = Some("111122223333".to_owned());
+    assert_eq!(found, Some(Instance { state: "running".to_owned(), owner, vpc: network }));
     assert_eq!(ec2.instance(&who, "i-0ffffffffffffffff", now).await.unwrap(), None);
     fake.with(|machine| machine.placed = ("terminated", None));
     assert_eq!(ec2.instance(&who, INSTANCE, now).await.unwrap().unwrap().vpc, None);

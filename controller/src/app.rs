@@ -31,7 +31,7 @@ use crate::store::{self, Measured, Store};
 use crate::tasks::{OnError, Tasks};
 use crate::trace::{self, Traces};
 use crate::{agents, telemetry};
-use crate::{scaler, secrets};
+use crate::{machines, scaler, secrets};
 
 /// Name of the database's file.
 const DATABASE: &str = "controller.db";
@@ -153,6 +153,7 @@ impl App {
         };
         let engine = Engine::start(parts).await?;
         scaler::start(engine.clone(), config.scaling, clock.clone(), &tasks);
+        machines::start(engine.clone(), Arc::clone(&verifier), clock.clone(), &tasks);
         engine.ensure_admin().await?;
         admin_token(&data_dir, &store, &engine, &clock).await?;
         let traces = traces(&engine, config.tracing.as_ref()).await?;

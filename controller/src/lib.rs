@@ -14,6 +14,7 @@ pub mod engine;
 pub mod hex;
 pub mod identity;
 pub mod logs;
+pub mod machines;
 pub mod manager;
 pub mod scaler;
 pub mod secrets;

@@ -11,6 +11,8 @@
 //! report or a proof ends the attempt; no clock does. A cancel is a mark beside the state, because it has to outlive
 //! the way through `Unknown` and back.
 
+mod cause;
+
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
@@ -18,6 +20,8 @@ use serde::{Deserialize, Serialize};
 use crate::id::{AgentId, AttemptId, DeploymentId, JobId};
 use crate::step::{End, Verdict, canceled_by, order_of};
 use crate::time::Timestamp;
+
+pub use cause::Cause;
 
 /// Host name of an attempt's containers: by it Pulumi's own lock says whose it is.
 #[must_use]
@@ -109,6 +113,9 @@ pub enum Outcome {
         /// The agent did not take it, so the job was never tried: that says nothing against the job.
         #[serde(default)]
         declined: bool,
+        /// The agent took it and has to leave before anything was started: that says nothing against the job either.
+        #[serde(default)]
+        given_back: bool,
     },
 }
 
@@ -133,6 +140,11 @@ pub enum Proof {
     NewBoot,
     /// The agent is back, and its engine has no container of the attempt.
     Absent,
+    /// The cloud says that the agent's machine is terminated: it is no more, and cannot be started again.
+    Terminated {
+        /// The machine, as the cloud names it.
+        machine: String,
+    },
     /// A person took the responsibility.
     Override {
         /// Who.
@@ -172,8 +184,8 @@ pub enum Event {
         step: u32,
         /// Why.
         reason: String,
-        /// Another agent may do better.
-        agent_fault: bool,
+        /// Whose affair that is.
+        cause: Cause,
     },
     /// A person asks for a cancel.
     CancelAsked,
@@ -347,10 +359,12 @@ fn offered(attempt: &Attempt, event: &Event, now: Timestamp) -> Result<Decision,
         Event::Accepted => Ok(attempt.to(State::Preparing, now, vec![Effect::Claimed])),
         Event::Declined { reason } => {
             let reason = format!("agent `{}` declined: {reason}", attempt.agent);
-            Ok(attempt.end(Outcome::Abandoned { reason, declined: true }, now, vec![Effect::TellRevoke]))
+            let outcome = Outcome::Abandoned { reason, declined: true, given_back: false };
+            Ok(attempt.end(outcome, now, vec![Effect::TellRevoke]))
         }
         Event::Silent => Ok(attempt.abandon("the agent left before it answered the offer", now)),
         Event::LimitPassed => Ok(attempt.abandon("the agent did not answer the offer in time", now)),
+        Event::Proven(proof @ Proof::Terminated { .. }) => Ok(attempt.abandon(&proof.words(), now)),
         Event::Proven(_) => Ok(attempt.abandon("the agent came back without it", now)),
         Event::CancelAsked => Ok(attempt.cancel_unstarted(now)),
         // The answer was lost with the old stream: holding it is an answer.
@@ -370,14 +384,22 @@ fn preparing(attempt: &Attempt, event: &Event, now: Timestamp) -> Result<Decisio
         Event::Confirm { step } => {
             Ok(attempt.to(State::Running { step: *step, between: false }, now, vec![Effect::Grant { step: *step }]))
         }
-        Event::NotStarted { agent_fault: true, reason, .. } | Event::Declined { reason } => {
+        Event::NotStarted { cause: Cause::Leaving, reason, .. } => {
+            let reason = format!("agent `{}` gave it back: {reason}", attempt.agent);
+            let outcome = Outcome::Abandoned { reason, declined: false, given_back: true };
+            Ok(attempt.end(outcome, now, vec![Effect::TellRevoke]))
+        }
+        Event::NotStarted { cause: Cause::Agent, reason, .. } | Event::Declined { reason } => {
             Ok(attempt.abandon(&format!("agent `{}` could not prepare it: {reason}", attempt.agent), now))
         }
-        Event::NotStarted { agent_fault: false, reason, .. } => {
+        Event::NotStarted { cause: Cause::Step, reason, .. } => {
             Ok(attempt.end(Outcome::Failed { reason: reason.clone() }, now, vec![]))
         }
         Event::Silent => Ok(attempt.abandon("the agent left before anything was started", now)),
         Event::LimitPassed => Ok(attempt.abandon("the agent took too long to prepare it", now)),
+        Event::Proven(proof @ Proof::Terminated { .. }) => {
+            Ok(attempt.abandon(&format!("{}, before anything was started", proof.words()), now))
+        }
         Event::Proven(_) => Ok(attempt.abandon("the agent came back without it, before anything was started", now)),
         Event::CancelAsked => Ok(attempt.cancel_unstarted(now)),
         Event::Back => Ok(attempt.to(State::Preparing, attempt.since, vec![])),
@@ -507,12 +529,28 @@ fn step_ended(attempt: &Attempt, step: u32, verdict: &Verdict, next: Option<u32>
 }
 
 impl Proof {
+    /// What it says, for people.
+    fn words(&self) -> String {
+        match self {
+            Self::NewBoot => "the agent's host was booted anew while the step ran".to_owned(),
+            Self::Absent => {
+                "the agent's engine has no container of the step any more, and no exit was recorded".to_owned()
+            }
+            Self::Terminated { machine } => {
+                format!("the cloud says that the agent's machine `{machine}` is terminated")
+            }
+            Self::Override { by, reason } => format!("declared lost by {by}: {reason}"),
+        }
+    }
+
     fn outcome(&self) -> Outcome {
+        let words = self.words();
         Outcome::Lost {
             reason: match self {
-                Self::NewBoot => "the agent's host was booted anew while the step ran; what the step had done by then stays done".to_owned(),
-                Self::Absent => "the agent's engine has no container of the step any more, and no exit was recorded; what the step had done by then stays done".to_owned(),
-                Self::Override { by, reason } => format!("declared lost by {by}: {reason}"),
+                Self::Override { .. } => words,
+                Self::NewBoot | Self::Absent | Self::Terminated { .. } => {
+                    format!("{words}; what the step had done by then stays done")
+                }
             },
         }
     }
@@ -542,7 +580,8 @@ impl Attempt {
     /// Nothing was started, and the fence keeps it so: the agent may be told late or never.
     fn abandon(&self, reason: &str, now: Timestamp) -> Decision {
         let reason = reason.to_owned();
-        self.end(Outcome::Abandoned { reason, declined: false }, now, vec![Effect::TellRevoke])
+        let outcome = Outcome::Abandoned { reason, declined: false, given_back: false };
+        self.end(outcome, now, vec![Effect::TellRevoke])
     }
 
     fn cancel_unstarted(&self, now: Timestamp) -> Decision {
@@ -607,14 +646,15 @@ mod tests {
             ended(0, End::Succeeded, Some(1)),
             ended(0, End::Succeeded, None),
             ended(0, End::Failed, None),
-            Event::NotStarted { step: 0, reason: why(), agent_fault: true },
-            Event::NotStarted { step: 1, reason: why(), agent_fault: false },
+            Event::NotStarted { step: 0, reason: why(), cause: Cause::Agent },
+            Event::NotStarted { step: 1, reason: why(), cause: Cause::Step },
             Event::CancelAsked,
             Event::Silent,
             Event::Back,
             Event::Proven(Proof::Absent),
             Event::LimitPassed,
             Event::AgentCancels { cause: why() },
+            Event::NotStarted { step: 0, reason: why(), cause: Cause::Leaving },
         ]
     }
 
@@ -646,13 +686,13 @@ mod tests {
         assert_eq!(
             table,
             [
-                // acc decl conf0 conf1 end>1 end fail not0 not1 cancel silent back proof limit leaves
-                [p, a, r, r, "-", "-", "-", a, f, "canceled", a, p, a, a, "-"],
-                ["-", a, r, r, "-", "-", "-", a, f, "canceled", a, p, a, a, "-"],
-                ["-", "-", "-", "-", b, s, f, f, f, r, u, r, l, u, r],
-                ["-", "-", "-", r, "-", "-", "-", "-", f, "canceled", u, b, l, u, "canceled"],
-                ["-", "-", "-", "-", b, s, f, f, f, u, u, r, l, u, u],
-                ["-"; 15],
+                // acc decl conf0 conf1 end>1 end fail not0 not1 cancel silent back proof limit leaves given
+                [p, a, r, r, "-", "-", "-", a, f, "canceled", a, p, a, a, "-", a],
+                ["-", a, r, r, "-", "-", "-", a, f, "canceled", a, p, a, a, "-", a],
+                ["-", "-", "-", "-", b, s, f, f, f, r, u, r, l, u, r, f],
+                ["-", "-", "-", r, "-", "-", "-", "-", f, "canceled", u, b, l, u, "canceled", "-"],
+                ["-", "-", "-", "-", b, s, f, f, f, u, u, r, l, u, u, f],
+                ["-"; 16],
             ]
         );
     }
@@ -687,11 +727,60 @@ mod tests {
         assert_eq!(decide(&asked, &cancels("spot notice"), now).unwrap().next, asked);
     }
 
+    #[test]
+    fn what_is_given_back_is_nobodys_fault() {
+        for (said, cause, again, fault) in [
+            ((false, false), Cause::Step, false, false),
+            ((false, true), Cause::Step, false, false),
+            // An agent that does not know the second word.
+            ((true, false), Cause::Agent, true, true),
+            ((true, true), Cause::Leaving, true, false),
+        ] {
+            assert_eq!(Cause::said(said.0, said.1), cause);
+            assert_eq!((cause.is_elsewhere_better(), cause.is_agents_fault()), (again, fault), "{cause:?}");
+            let event = Event::NotStarted { step: 0, reason: why(), cause };
+            for state in [State::Offered, State::Preparing] {
+                let next = decide(&attempt(state), &event, Timestamp::from_micros(9)).unwrap().next.state;
+                let State::Ended { outcome } = next else { panic!("{next:?}") };
+                let given = matches!(outcome, Outcome::Abandoned { declined: false, given_back: true, .. });
+                assert_eq!(given, cause == Cause::Leaving, "{outcome:?}");
+                assert_eq!(matches!(outcome, Outcome::Abandoned { .. }), again, "{outcome:?}");
+            }
+        }
+        // As it was stored before there was a word for it.
+        let old = r#"{"outcome": "abandoned", "reason": "why"}"#;
+        let expected = Outcome::Abandoned { reason: why(), declined: false, given_back: false };
+        assert_eq!(serde_json::from_str::<Outcome>(old).unwrap(), expected);
+    }
+
+    #[test]
+    fn a_terminated_machine_ends_whatever_its_agent_had() {
+        let now = Timestamp::from_micros(9);
+        let proof = Event::Proven(Proof::Terminated { machine: "aws/1/i-2".to_owned() });
+        let says = "the cloud says that the agent's machine `aws/1/i-2` is terminated";
+        let ends: Vec<_> = states()[..5]
+            .iter()
+            .map(|state| match decide(&attempt(state.clone()), &proof, now).unwrap().next.state {
+                State::Ended { outcome } => (outcome.reason().unwrap().starts_with(says), outcome),
+                other => panic!("{other:?}"),
+            })
+            .collect();
+        assert!(ends.iter().all(|(said, _)| *said), "{ends:?}");
+        // What was not started goes back to the queue, what was started is never begun anew.
+        assert!(
+            ends[..2]
+                .iter()
+                .all(|(_, end)| matches!(end, Outcome::Abandoned { declined: false, given_back: false, .. })),
+            "{ends:?}"
+        );
+        assert!(ends[2..].iter().all(|(_, end)| matches!(end, Outcome::Lost { .. })), "{ends:?}");
+    }
+
     proptest! {
         /// Whatever comes in whatever order: the end stays the end, secrets are released at most once a step, what was started is
         /// never abandoned, and only a proof or a report ends the unknown.
         #[test]
-        fn promises_hold_for_any_history(history in proptest::collection::vec(0..15_usize, 0..40)) {
+        fn promises_hold_for_any_history(history in proptest::collection::vec(0..16_usize, 0..40)) {
             let all = events();
             let mut current = attempt(State::Offered);
             let (mut grants, mut started) = (Vec::new(), false);

@@ -9,7 +9,8 @@ use crate::id::{AttemptId, DeploymentId, JobId};
 use crate::time::Timestamp;
 
 /// Attempts that may be given up between claim and start until the job itself fails: a job that takes its agents with it
-/// is not passed on for ever. An offer that was declined does not count: the job waits, and says for what.
+/// is not passed on for ever. An offer that was declined does not count: the job waits, and says for what. Nor does what an agent gave
+/// back because it has to leave.
 pub const MAX_ABANDONED: u32 = 10;
 /// How long a job may wait in the queue before it fails, if nothing shorter was asked for.
 pub const MAX_QUEUED: Duration = Duration::from_secs(7 * 24 * 3_600);
@@ -143,12 +144,16 @@ pub fn decide(job: &Job, event: &Event, now: Timestamp) -> Result<Decision, Reje
             },
             now,
         )),
-        (State::Assigned { .. }, Event::AttemptOver(Outcome::Abandoned { reason, declined: true })) => {
+        (State::Assigned { .. }, Event::AttemptOver(Outcome::Abandoned { reason, declined: true, .. })) => {
             Ok(job.to(State::Queued, now, back_to_the_queue(reason)))
         }
-        (State::Assigned { .. }, Event::AttemptOver(Outcome::Abandoned { reason, declined: false })) => {
-            Ok(job.requeue(reason, now))
+        (State::Assigned { .. }, Event::AttemptOver(Outcome::Abandoned { reason, given_back: true, .. })) => {
+            let mut decision = job.to(State::Queued, now, back_to_the_queue(reason));
+            // It was claimed.
+            decision.next.waits_since = now;
+            Ok(decision)
         }
+        (State::Assigned { .. }, Event::AttemptOver(Outcome::Abandoned { reason, .. })) => Ok(job.requeue(reason, now)),
         (State::Assigned { .. }, Event::AttemptOver(outcome)) => Ok(job.end(outcome.clone(), now)),
         (State::Assigned { attempt }, Event::CancelAsked) => {
             Ok(job.to(job.state.clone(), job.since, vec![Effect::CancelAttempt(*attempt)]))
@@ -240,8 +245,12 @@ mod tests {
         Outcome::Lost { reason: "gone".to_owned() }
     }
 
+    fn over(declined: bool, given_back: bool) -> Event {
+        Event::AttemptOver(Outcome::Abandoned { reason: "left".to_owned(), declined, given_back })
+    }
+
     fn abandoned() -> Event {
-        Event::AttemptOver(Outcome::Abandoned { reason: "left".to_owned(), declined: false })
+        over(false, false)
     }
 
     #[test]
@@ -297,26 +306,28 @@ mod tests {
     }
 
     #[test]
-    fn declined_offers_are_no_reason_to_fail() {
+    fn declined_and_given_back_is_no_reason_to_fail() {
         let mut current = job(State::Queued);
         let now = Timestamp::from_micros(9);
-        let declined = Event::AttemptOver(Outcome::Abandoned { reason: "no slot".to_owned(), declined: true });
+        let (declined, given_back) = (over(true, false), over(false, true));
         for _ in 0..=MAX_ABANDONED {
             current = decide(&current, &Event::Assign { attempt: attempt() }, now).unwrap().next;
             current = decide(&current, &declined, now).unwrap().next;
+            current = decide(&current, &Event::Assign { attempt: attempt() }, now).unwrap().next;
+            current = decide(&current, &given_back, now).unwrap().next;
         }
         assert_eq!((current.state, current.abandoned), (State::Queued, 0));
     }
 
     #[test]
     fn a_declined_offer_does_not_end_the_wait_and_a_claim_does() {
-        let after = |declined| {
+        let after = |declined, given_back| {
             let (at, later) = (Timestamp::from_micros(5), Timestamp::from_micros(9));
             let assigned = decide(&job(State::Queued), &Event::Assign { attempt: attempt() }, at).unwrap().next;
-            let over = Event::AttemptOver(Outcome::Abandoned { reason: "left".to_owned(), declined });
-            decide(&assigned, &over, later).unwrap().next.waits_since
+            decide(&assigned, &over(declined, given_back), later).unwrap().next.waits_since
         };
-        assert_eq!((after(true), after(false)), (Timestamp::from_micros(1), Timestamp::from_micros(9)));
+        assert_eq!((after(true, false), after(false, false)), (Timestamp::from_micros(1), Timestamp::from_micros(9)));
+        assert_eq!(after(false, true), Timestamp::from_micros(9), "what is given back was claimed");
     }
 
     #[test]

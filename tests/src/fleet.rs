@@ -196,7 +196,7 @@ impl Fleet {
 
 impl Drop for Fleet {
     fn drop(&mut self) {
-        let agents = docker::agent_ids(&self.cli(&["agents", "-o", "json"]).text());
+        let agents = docker::agent_ids(&self.cli(&["agents", "--all", "-o", "json"]).text());
         for child in self.agents.values_mut() {
             if child.try_wait().unwrap().is_none() {
                 signal(child, Signal::SIGCONT);

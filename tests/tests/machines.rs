@@ -4,7 +4,7 @@
 
 use std::process::Command;
 
-use longshore_cloud_fakes::{Answer, Fake};
+use longshore_cloud_fakes::{Answer, Aws, Fake};
 use longshore_tests::fleet::Fleet;
 use longshore_tests::process::{run, wait_for};
 use nix::sys::signal::Signal;
@@ -147,4 +147,34 @@ fn a_machine_joins_works_leaves_and_stays_out_when_it_is_cut_off() {
     let refused = lines.filter(|line| line["action"] == "agent.enroll" && line["outcome"] == "refused");
     let conditions: Vec<_> = refused.map(|line| line["detail"]["condition"].clone()).collect();
     assert!(conditions.contains(&json!("aws-account")) && conditions.contains(&json!("machine")), "{conditions:?}");
+}
+
+#[test]
+fn a_machine_that_the_cloud_says_is_terminated_frees_its_stack() {
+    const INSTANCE: &str = "i-0123456789abcdef0";
+    let (region, ec2) = (Region::new(), Aws::instance(INSTANCE));
+    let more = format!(
+        "[join.aws]\nec2_endpoint = {0:?}\nmetadata_endpoint = {0:?}\ncertificates.{REGION} = {1:?}\n",
+        ec2.endpoint(),
+        region.path("region.pem")
+    );
+    let mut fleet = Fleet::start_with("2s", &more);
+    let made = fleet.json(&["join-rule", "create", "--aws-account", ACCOUNT, "--aws-region", REGION]);
+    let instance = region.instance(INSTANCE);
+    let more = format!("join = \"aws\"\njoin_endpoint = {:?}\n", instance.endpoint());
+    fleet.write_agent("worker", made["ca_pem"].as_str().unwrap(), (&more, ""));
+    fleet.start_agent("worker");
+    wait_for("the machine", || agents(&fleet, &[]).into_iter().find(|agent| agent["state"] == "connected"));
+    fleet.apply(&longshore_tests::spec("shop", "echo begun; sleep 600", "", ""));
+    let id = fleet.deploy("shop");
+    fleet.wait(&id, "running", |show| show["state"] == "running" && show["steps"][0]["state"] == "running");
+
+    // Gone without a word, and EC2 knows it.
+    assert_eq!(ec2.asked(), [], "nobody asks about a machine that is heard");
+    ec2.with(|machine| machine.placed = ("terminated", None));
+    fleet.signal("worker", Signal::SIGKILL);
+    let lost = fleet.wait(&id, "lost", |show| show["state"] == "lost");
+    assert!(lost.to_string().contains("is terminated; what the step had done by then stays done"), "{lost}");
+    assert!(agents(&fleet, &[]).is_empty());
+    assert_eq!(agents(&fleet, &["--all"])[0]["gone"], "terminated");
 }

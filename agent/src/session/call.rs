@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use longshore_core::attempt::Cause;
 use longshore_core::engine_event::Summary;
 use longshore_core::fence::Fence;
 use longshore_core::init::ExitRecord;
@@ -154,8 +155,8 @@ pub enum Ending {
     NotStarted {
         /// What failed, what was left untouched, what to do next.
         reason: String,
-        /// Another agent may do better.
-        agent_fault: bool,
+        /// Whose affair that is.
+        cause: Cause,
     },
 }
 

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use longshore_core::attempt::Cause;
 use longshore_core::time::Timestamp;
 use longshore_proto::convert::{self, required};
 use longshore_proto::{CAPABILITIES, CAPABILITY_LEAVING_V1, v1};
@@ -223,9 +224,12 @@ pub(super) fn complete(report: &Report) -> v1::CompleteRequest {
         Ending::Lost { reason, spool_bytes, canceled } => {
             Outcome::Lost(v1::Lost { reason: reason.clone(), spool_bytes: *spool_bytes, canceled: *canceled })
         }
-        Ending::NotStarted { reason, agent_fault } => {
-            Outcome::NotStarted(v1::NotStarted { reason: reason.clone(), agent_fault: *agent_fault })
-        }
+        Ending::NotStarted { reason, cause } => Outcome::NotStarted(v1::NotStarted {
+            reason: reason.clone(),
+            // A controller that does not know the second word takes it for a failure, and queues the job anew as well.
+            agent_fault: cause.is_elsewhere_better(),
+            leaving: *cause == Cause::Leaving,
+        }),
     };
     let took = report.took.iter().cloned().map(Into::into).collect();
     v1::CompleteRequest { fence: Some(report.fence.into()), step: report.step, outcome: Some(outcome), took }

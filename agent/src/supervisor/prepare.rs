@@ -6,6 +6,7 @@
 
 use std::path::PathBuf;
 
+use longshore_core::attempt::Cause;
 use longshore_core::init::control::Deadlines;
 use longshore_core::offer::Grant;
 
@@ -39,19 +40,24 @@ impl Fault {
             Self::Package(error) => {
                 let agent_fault = matches!(error, package::Error::Write { .. } | package::Error::Damaged { .. });
                 let cause = std::error::Error::source(&error).map(|cause| format!(": {cause}")).unwrap_or_default();
-                Ok(Ending::NotStarted { reason: format!("{error}{cause}"), agent_fault })
+                let reason = format!("{error}{cause}");
+                Ok(Ending::NotStarted { reason, cause: whose(agent_fault) })
             }
         }
     }
 }
 
 fn not_started(error: &ExecutorError) -> Ending {
-    Ending::NotStarted { reason: error.full(), agent_fault: error.class() == Class::AgentFault }
+    Ending::NotStarted { reason: error.full(), cause: whose(error.class() == Class::AgentFault) }
+}
+
+const fn whose(agent_fault: bool) -> Cause {
+    if agent_fault { Cause::Agent } else { Cause::Step }
 }
 
 fn canceled_before(cause: Option<String>) -> Ending {
     let cause = cause.map(|cause| format!(" by its agent: {cause}")).unwrap_or_default();
-    Ending::NotStarted { reason: format!("canceled before the step was started{cause}"), agent_fault: false }
+    Ending::NotStarted { reason: format!("canceled before the step was started{cause}"), cause: Cause::Step }
 }
 
 fn disk(error: &std::io::Error) -> Ending {
@@ -59,7 +65,7 @@ fn disk(error: &std::io::Error) -> Ending {
         reason: format!(
             "the agent's disk does not take its ledger ({error}), so nothing was started; free some space on the agent's host"
         ),
-        agent_fault: true,
+        cause: Cause::Agent,
     }
 }
 
@@ -77,7 +83,7 @@ impl<R: Runtime> Attempt<R> {
             match orders.wait_for(stops).await.map(|orders| orders.clone()) {
                 Ok(Orders { give_back: Some(reason), .. }) if fresh => Ending::NotStarted {
                     reason: format!("it was not started, because this agent has to leave: {reason}"),
-                    agent_fault: true,
+                    cause: Cause::Leaving,
                 },
                 Ok(orders) => canceled_before(orders.cancel.and_then(|order| order.cause)),
                 Err(_) => std::future::pending().await,
@@ -177,7 +183,7 @@ impl<R: Runtime> Attempt<R> {
                 spool_bytes: 0,
                 canceled: false,
             }),
-            Verdict::Canceled(reason) => Ok(Ending::NotStarted { reason: format!("canceled before the step was started: {reason}"), agent_fault: false }),
+            Verdict::Canceled(reason) => Ok(Ending::NotStarted { reason: format!("canceled before the step was started: {reason}"), cause: Cause::Step }),
             Verdict::Failed(reason) => Err(Halt::Recorded(reason)),
         }
     }

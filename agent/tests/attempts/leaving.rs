@@ -124,7 +124,7 @@ async fn what_was_not_started_is_given_back() {
     world.offer(&offer).await;
     fake.with(spot(3_600));
     let Some(Outcome::NotStarted(not)) = world.controller.completed().await.outcome else { panic!("started") };
-    assert!(not.agent_fault && not.reason.contains("has to leave: spot notice"), "{}", not.reason);
+    assert!(not.agent_fault && not.leaving && not.reason.contains("has to leave: spot notice"), "{}", not.reason);
     world.finish().await;
 }
 

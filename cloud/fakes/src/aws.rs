@@ -31,6 +31,10 @@ pub struct AwsMachine {
     pub heartbeats: u32,
     /// State and network, as EC2 has them.
     pub placed: (&'static str, Option<String>),
+    /// The account that EC2 says it is of.
+    pub owner: &'static str,
+    /// The role may not ask EC2.
+    pub ec2_denied: bool,
     /// The API refuses whatever is asked.
     pub api_down: bool,
     /// Every path of the metadata answers this instead.
@@ -53,6 +57,8 @@ impl Aws {
             completed: false,
             heartbeats: 0,
             placed: ("running", Some("vpc-0123456789abcdef0".to_owned())),
+            owner: "111122223333",
+            ec2_denied: false,
             api_down: false,
             garbage: None,
             tokens: 0,
@@ -140,6 +146,7 @@ impl AwsMachine {
             of("AutoScalingGroupName", GROUP) && of("LifecycleHookName", HOOK) && of("InstanceId", &self.instance);
         match action.as_str() {
             "DescribeAutoScalingInstances" => self.describe(&action),
+            "DescribeInstances" if self.ec2_denied => denied(),
             "DescribeInstances" if of("InstanceId.1", &self.instance) => self.instances(),
             "DescribeInstances" => error("InvalidInstanceID.NotFound", "The instance ID does not exist"),
             "DescribeLifecycleHooks" => self.hooks(&action),
@@ -173,10 +180,10 @@ impl AwsMachine {
         let vpc = vpc.as_ref().map(|vpc| format!("<vpcId>{vpc}</vpcId>")).unwrap_or_default();
         Answer::ok(format!(
             "<DescribeInstancesResponse xmlns=\"http://ec2.amazonaws.com/doc/2016-11-15/\"><requestId>r</requestId><reservationSet><item>\
-             <reservationId>r-1</reservationId><groupSet><item><groupId>sg-1</groupId></item></groupSet><instancesSet><item>\
+             <reservationId>r-1</reservationId><ownerId>{}</ownerId><groupSet><item><groupId>sg-1</groupId></item></groupSet><instancesSet><item>\
              <instanceId>{}</instanceId><instanceState><code>16</code><name>{state}</name></instanceState>{vpc}\
              </item></instancesSet></item></reservationSet></DescribeInstancesResponse>",
-            self.instance
+            self.owner, self.instance
         ))
     }
 
@@ -214,6 +221,15 @@ fn done(action: &str, result: &str) -> Answer {
         "<{action}Response xmlns=\"http://autoscaling.amazonaws.com/doc/2011-01-01/\">{result}\
          <ResponseMetadata><RequestId>7c6e177f-f082-11e1-ac58-3714bEXAMPLE</RequestId></ResponseMetadata></{action}Response>"
     ))
+}
+
+/// EC2's own form of a refusal.
+fn denied() -> Answer {
+    Answer::refuse(
+        403,
+        "<?xml version=\"1.0\" encoding=\"UTF-8\"?><Response><Errors><Error><Code>UnauthorizedOperation</Code>\
+         <Message>You are not authorized to perform this operation.</Message></Error></Errors><RequestID>r</RequestID></Response>",
+    )
 }
 
 fn error(code: &str, message: &str) -> Answer {

@@ -34,6 +34,8 @@ pub struct Group {
     pub ended: Vec<String>,
     /// Everything but the credentials is refused with this status.
     pub refuses: Option<u16>,
+    /// What changes it is done, and the connection is cut before the answer.
+    pub loses: bool,
 }
 
 impl Groups {
@@ -42,8 +44,13 @@ impl Groups {
     pub fn of(kind: Kind, machines: &[&str]) -> Self {
         let machines: Vec<String> = machines.iter().map(|name| (*name).to_owned()).collect();
         let capacity = u32::try_from(machines.len()).unwrap();
-        let group = Group { kind, capacity, min: 0, max: 50, machines, ended: Vec::new(), refuses: None };
-        Self::start(group, |group, asked| Some(group.answer(asked)))
+        let group = Group { kind, capacity, min: 0, max: 50, machines, ended: Vec::new(), refuses: None, loses: false };
+        Self::start(group, |group, asked| {
+            let before = (group.capacity, group.ended.len());
+            let answer = group.answer(asked);
+            let lost = group.loses && before != (group.capacity, group.ended.len());
+            (!lost).then_some(answer)
+        })
     }
 }
 

@@ -15,6 +15,8 @@ pub struct Ec2(QueryApi);
 pub struct Instance {
     /// As in `running` or `terminated`.
     pub state: String,
+    /// The account that it is of, by its reservation.
+    pub owner: Option<String>,
     /// The network it is in; an instance that is terminated is in none.
     pub vpc: Option<String>,
 }
@@ -40,7 +42,8 @@ impl Ec2 {
             let mut found = items.filter(|item| text(*item, "instanceId").as_deref() == Some(id));
             let Some(item) = found.next() else { return Some(None) };
             let state = text(descend(item, "instanceState")?, "name")?;
-            Some(Some(Instance { state, vpc: text(item, "vpcId").filter(|vpc| !vpc.is_empty()) }))
+            let owner = item.ancestors().skip(1).find_map(|node| text(node, "ownerId"));
+            Some(Some(Instance { state, owner, vpc: text(item, "vpcId").filter(|vpc| !vpc.is_empty()) }))
         })
     }
 }

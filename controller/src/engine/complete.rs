@@ -110,8 +110,8 @@ impl Engine {
         }
         let cause = self.cause_of_cancel(&row);
         let mut ended = match report.ending {
-            Ending::NotStarted { reason, agent_fault } => {
-                return self.not_started(agent, (said, slot), (reason, agent_fault), took).await;
+            Ending::NotStarted { reason, cause } => {
+                return self.not_started(agent, (said, slot), (reason, cause), took).await;
             }
             Ending::Exited { record, spool_bytes, summary, canceled, started_at, ended_at } => {
                 took.extend(Took::new("run", started_at, ended_at));
@@ -295,27 +295,32 @@ impl Engine {
         &self,
         agent: AgentId,
         (said, slot): (Fence, u32),
-        (reason, agent_fault): (String, bool),
+        (reason, cause): (String, attempt::Cause),
         took: Vec<Took>,
     ) -> Result<Option<u32>> {
+        if cause == attempt::Cause::Leaving {
+            // Before the job is back in the queue: that it drains may be heard later, on its stream.
+            self.0.sessions.declines(agent, &reason);
+        }
         let done = self
             .change(&agent.to_string(), move |tx, cx| {
                 Box::pin(async move {
                     let row = own(tx, agent, &said).await?;
                     let mut step = step_row(tx, &row.attempt, slot).await?;
                     // Another agent may do better, and nothing was started yet: then the job goes back to the queue.
-                    let again = agent_fault && matches!(row.attempt.state, State::Offered | State::Preparing);
+                    let again = cause.is_elsewhere_better() && matches!(row.attempt.state, State::Offered | State::Preparing);
                     if !again {
                         step.reason = Some(reason.clone());
                         cannot_go_on(tx, cx, &row.attempt, slot, &mut step).await?;
                     }
-                    let detail = json!({ "step": step.name, "attempt": row.attempt.id, "slot": slot, "reason": reason, "agent_fault": agent_fault, "took": took });
+                    let (fault, leaving) = (cause.is_agents_fault(), cause == attempt::Cause::Leaving);
+                    let detail = json!({ "step": step.name, "attempt": row.attempt.id, "slot": slot, "reason": reason, "agent_fault": fault, "leaving": leaving, "took": took });
                     cx.event(tx, "step.not_started", Some(step.deployment), detail).await?;
-                    if agent_fault {
+                    if fault {
                         quarantine::failed(tx, cx, agent, &reason).await?;
                     }
                     let reason = format!("step `{}`: {reason}", step.name);
-                    on_attempt(tx, cx, &row.attempt, &attempt::Event::NotStarted { step: slot, reason, agent_fault })
+                    on_attempt(tx, cx, &row.attempt, &attempt::Event::NotStarted { step: slot, reason, cause })
                         .await?;
                     Ok::<_, Error>(())
                 })

@@ -272,7 +272,7 @@ impl Engine {
                     cannot_go_on(tx, cx, &row.attempt, wish.step, &mut step).await?;
                 }
                 let reason = format!("step `{}`: {reason}", step.name);
-                let event = attempt::Event::NotStarted { step: wish.step, reason, agent_fault: false };
+                let event = attempt::Event::NotStarted { step: wish.step, reason, cause: attempt::Cause::Step };
                 on_attempt(tx, cx, &row.attempt, &event).await?;
                 Ok::<_, Error>(())
             })

@@ -102,6 +102,7 @@ pub use channels::Subject;
 pub use cloud::{AccountView, NewAccount};
 pub use error::Error;
 pub use explain::{ExplainView, VariableExplained};
+pub(crate) use gone::Silent;
 pub use join_rules::NewJoinRule;
 pub use libraries::LibraryView;
 pub use live::{Change, Changes};

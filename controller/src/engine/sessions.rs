@@ -294,6 +294,13 @@ impl Sessions {
         self.lock().seen.insert(agent, seen);
     }
 
+    /// An agent takes no more for now, until it says anew how it is.
+    pub(super) fn declines(&self, agent: AgentId, reason: &str) {
+        if let Some(session) = self.lock().sessions.get_mut(&agent) {
+            session.ability.declined = Some(reason.to_owned());
+        }
+    }
+
     /// When each agent was last heard of since the start.
     pub(super) fn seen(&self) -> HashMap<AgentId, Duration> {
         self.lock().seen.clone()

@@ -360,7 +360,7 @@ pub struct AgentView {
     pub rule: Option<String>,
     /// The machine that it is, as it was proven: `aws/ACCOUNT/INSTANCE`, `gcp/PROJECT/NUMBER`, `azure/SUBSCRIPTION/VM`.
     pub machine: Option<String>,
-    /// How it is known that it is gone: `left`, `replaced` or `silent`.
+    /// How it is known that it is gone: `left`, `replaced`, `silent` or `terminated`.
     pub gone: Option<String>,
     /// Two processes have lately been seen with its identity; the second one is refused.
     pub cloned: bool,

@@ -147,8 +147,9 @@ impl Scaler {
         for machine in &mut seen.signals.machines {
             machine.member &= seen.instances.contains_key(&machine.id);
         }
-        // Else what it was last told, or what is there.
-        seen.signals.capacity = look.capacity.or(seen.last_set).unwrap_or_else(|| seen.members());
+        // Else what it was last told, or what is there: of an order that failed it is not known whether it was done.
+        let told = || seen.last_set.unwrap_or(0).max(seen.members());
+        seen.signals.capacity = look.capacity.unwrap_or_else(told);
         if self.finish(&group, &seen).await? {
             return Ok(());
         }
@@ -200,7 +201,7 @@ impl Scaler {
                     since: self.clock.now(),
                     told_at: None,
                 });
-                self.remove(group, seen, &rows.collect::<Vec<_>>()).await
+                self.remove(group, seen, &rows.collect::<Vec<_>>(), false).await
             }
         }
     }
@@ -225,12 +226,18 @@ impl Scaler {
         if open.is_empty() || waits || seen.signals.doubt.is_some() {
             return Ok(false);
         }
-        self.remove(group, seen, &open).await?;
+        self.remove(group, seen, &open, true).await?;
         Ok(true)
     }
 
-    /// Tells the group to end machines of agents that are held.
-    async fn remove(&mut self, group: &Group<'_>, seen: &Scaled, rows: &[ScaleInRow]) -> Result<(), engine::Error> {
+    /// Tells the group to end machines of agents that are held. `again`: it may have been told before, and its answer was lost.
+    async fn remove(
+        &mut self,
+        group: &Group<'_>,
+        seen: &Scaled,
+        rows: &[ScaleInRow],
+        again: bool,
+    ) -> Result<(), engine::Error> {
         if rows.is_empty() {
             return Ok(());
         }
@@ -247,6 +254,8 @@ impl Scaler {
         for row in rows {
             match removed.remove(&row.instance) {
                 Some(Ok(true)) => self.engine.told_group(row.agent).await?,
+                // What is no more in it was ended, or is let go when it stays for long: no job is begun on it meanwhile.
+                Some(Ok(false)) if again => self.engine.told_group(row.agent).await?,
                 Some(Ok(false)) => {
                     let why = "the group has no machine of that name".to_owned();
                     self.engine.unhold(row, Some(why)).await?;

@@ -62,6 +62,8 @@ pub enum Gone {
     Replaced,
     /// It held nothing and was silent for long.
     Silent,
+    /// The cloud says that its machine is terminated.
+    Terminated,
 }
 
 impl Gone {
@@ -72,6 +74,7 @@ impl Gone {
             Self::Left => "left",
             Self::Replaced => "replaced",
             Self::Silent => "silent",
+            Self::Terminated => "terminated",
         }
     }
 }
@@ -80,7 +83,7 @@ impl std::str::FromStr for Gone {
     type Err = String;
 
     fn from_str(text: &str) -> std::result::Result<Self, String> {
-        let all = [Self::Left, Self::Replaced, Self::Silent];
+        let all = [Self::Left, Self::Replaced, Self::Silent, Self::Terminated];
         all.into_iter().find(|gone| gone.as_str() == text).ok_or_else(|| format!("`{text}` is no way to be gone"))
     }
 }

@@ -1,5 +1,6 @@
 //! How a step ended, as the agent reports it.
 
+use longshore_core::attempt::Cause;
 use longshore_core::engine_event::Summary;
 use longshore_core::fence::Fence;
 use longshore_core::init::ExitRecord;
@@ -53,8 +54,8 @@ pub enum Ending {
     NotStarted {
         /// Why.
         reason: String,
-        /// Another agent may do better.
-        agent_fault: bool,
+        /// Whose affair that is.
+        cause: Cause,
     },
 }
 
@@ -86,7 +87,9 @@ impl TryFrom<v1::CompleteRequest> for Completion {
             Outcome::Lost(lost) => {
                 Ending::Lost { reason: lost.reason, spool_bytes: lost.spool_bytes, canceled: lost.canceled }
             }
-            Outcome::NotStarted(not) => Ending::NotStarted { reason: not.reason, agent_fault: not.agent_fault },
+            Outcome::NotStarted(not) => {
+                Ending::NotStarted { reason: not.reason, cause: Cause::said(not.agent_fault, not.leaving) }
+            }
         };
         Ok(Self { fence: fence(wire.fence)?, step: wire.step, ending, took: took(wire.took) })
     }

@@ -150,3 +150,46 @@ async fn a_person_drains_an_agent_over_restarts_and_takes_it_back() {
     assert!(world.engine.drain_agent(sim.id, "x".to_owned(), "anna").await.is_err());
     assert!(world.engine.drain_agent(world.clock.agent_id(), "x".to_owned(), "anna").await.is_err());
 }
+
+#[tokio::test]
+async fn what_an_agent_gives_back_counts_neither_against_the_job_nor_against_it() {
+    let mut world = World::new().await;
+    let mut sim = world.agent().await;
+    let id = world.deploy().await;
+    for epoch in 1..=12 {
+        let offer = sim.offer().await;
+        assert_eq!((offer.deployment, offer.fence.epoch), (id, epoch));
+        sim.give_back(&world.engine, offer.fence).await.unwrap();
+        assert!(matches!(sim.told().await, ToAgent::Revoke { .. }));
+        let said = rejected(&world, id, &sim).await;
+        assert!(
+            said.iter().any(|words| words.contains("declined the last offer (this agent has to leave)")),
+            "{said:?}"
+        );
+        sim.heartbeat(&world.engine).await;
+    }
+    let agent = world.engine.agents().await.unwrap().remove(0);
+    assert_eq!((agent.state.as_str(), agent.quarantined), ("connected", None));
+    let events = world.engine.timeline(id).await.unwrap();
+    let told: Vec<_> = events.iter().filter(|event| event.action == "step.not_started").collect();
+    assert_eq!(
+        (told.len(), &told[0].detail["leaving"], &told[0].detail["agent_fault"]),
+        (12, &json!(true), &json!(false))
+    );
+    let queued = events.iter().find(|event| event.action == "attempt.ended").unwrap().detail.to_string();
+    assert!(queued.contains("gave it back: step `one`: this agent has to leave"), "{queued}");
+    // One that does not say so counts as ever.
+    for _ in 0..3 {
+        let offer = sim.offer().await;
+        sim.accept(&world.engine, offer.fence).await;
+        sim.not_started(&world.engine, offer.fence, 0, true).await.unwrap();
+        assert!(matches!(sim.told().await, ToAgent::Revoke { .. }));
+        sim.heartbeat(&world.engine).await;
+    }
+    assert_eq!(world.engine.agents().await.unwrap()[0].state, "quarantined");
+    let mut other = world.agent().await;
+    let offer = other.offer().await;
+    assert_eq!(offer.fence.epoch, 16);
+    other.work(&world.engine, &offer, &[]).await;
+    world.until(id, "succeeded").await;
+}

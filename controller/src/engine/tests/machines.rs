@@ -3,6 +3,10 @@
 use longshore_core::join::{Conditions, binding, rejoin_text};
 use rcgen::{CertificateParams, KeyPair, SigningKey as _};
 
+use std::sync::{Mutex, PoisonError};
+
+use longshore_cloud_fakes::Aws as FakeAws;
+
 use super::*;
 use crate::data_dir::DataDir;
 use crate::engine::plane::{Joined, ProofJoin};
@@ -10,11 +14,12 @@ use crate::engine::{AgentView, NewJoinRule};
 use crate::identity::Ca;
 use crate::identity::cloud::testing::{ACCOUNT, Form, INSTANCE, REGION, Signer, identity_document, lines, signed};
 use crate::identity::cloud::{Proof, Settings as Clouds, Verifier};
+use crate::machines::Machines as Asker;
 
 struct Machines {
     world: World,
     ca: Ca,
-    verifier: Verifier,
+    verifier: Arc<Verifier>,
     signer: Signer,
     _folder: tempfile::TempDir,
 }
@@ -48,7 +53,7 @@ impl Machines {
         let path = folder.path().join("region.pem");
         std::fs::write(&path, &signer.pem).unwrap();
         clouds.aws.add_region(REGION, &path).unwrap();
-        let verifier = Verifier::new(clouds, world.clock.clone()).unwrap();
+        let verifier = Arc::new(Verifier::new(clouds, world.clock.clone()).unwrap());
         let machines = Self { world, ca, verifier, signer, _folder: folder };
         machines.rule("default", ACCOUNT).await;
         machines
@@ -354,4 +359,187 @@ async fn one_that_is_silent_for_long_vanishes_only_without_attempts() {
     machines.world.clock.advance(Duration::from_secs(3_600));
     machines.world.engine.tick().await.unwrap();
     assert_eq!(machines.listed().await, [joined.agent.to_string()]);
+}
+
+/// Settings by which EC2 is the fake; and whether the controller has credentials for it.
+fn clouds(fake: &FakeAws, access: bool) -> Clouds {
+    let endpoint: longshore_cloud::Endpoint = fake.endpoint().parse().unwrap();
+    let mut clouds = Clouds::default();
+    clouds.aws.ec2_endpoint = Some(endpoint.clone());
+    clouds.aws.metadata_endpoint = access.then_some(endpoint);
+    clouds
+}
+
+/// How often EC2 was asked about instances.
+fn questions(fake: &FakeAws) -> usize {
+    fake.asked().iter().filter(|asked| asked.parameter("Action").as_deref() == Some("DescribeInstances")).count()
+}
+
+/// A machine that joined, began a deployment and fell silent: the deployment is `unknown`.
+async fn silenced(fake: &FakeAws, access: bool) -> (Machines, Asker, Sim, DeploymentId) {
+    let mut machines = Machines::with(clouds(fake, access)).await;
+    let joined = machines.join(&Key::new()).await.unwrap();
+    let mut sim = Sim::new(joined.agent, 1);
+    sim.hello(&machines.world.engine, &[]).await;
+    let (id, _) = machines.world.running(&mut sim).await;
+    let line = sim.line.take().unwrap();
+    machines.world.engine.goodbye(joined.agent, line.number());
+    machines.world.clock.advance(Duration::from_secs(31));
+    machines.world.until(id, "unknown").await;
+    let asker = Asker::new(machines.world.engine.clone(), Arc::clone(&machines.verifier), machines.world.clock.clone());
+    (machines, asker, sim, id)
+}
+
+#[tokio::test]
+async fn a_machine_that_the_cloud_says_is_terminated_frees_what_it_held_and_leaves_the_list() {
+    let fake = FakeAws::instance(INSTANCE);
+    let (machines, mut asker, sim, id) = silenced(&fake, true).await;
+    for state in ["running", "stopping", "stopped", "shutting-down"] {
+        fake.with(|machine| machine.placed = (state, None));
+        asker.look().await;
+        assert_eq!(machines.world.view(id).await.state, "unknown", "{state} is no proof");
+        machines.world.clock.advance(Duration::from_secs(60));
+    }
+    assert_eq!(questions(&fake), 4);
+    fake.with(|machine| machine.placed = ("terminated", None));
+    asker.look().await;
+    let view = machines.world.view(id).await;
+    assert_eq!((view.state.as_str(), standing(&view).as_str()), ("lost", "one:lost two:skipped"));
+    let reason = view.steps[0].reason.clone().unwrap();
+    let machine = format!("aws/{ACCOUNT}/{INSTANCE}");
+    assert!(reason.contains(&format!("the cloud says that the agent's machine `{machine}` is terminated")), "{reason}");
+    assert_eq!(machines.world.engine.locks().await.unwrap(), []);
+    let timeline = machines.world.engine.timeline(id).await.unwrap();
+    assert!(
+        timeline.iter().any(|event| event.action == "attempt.ended" && event.detail.to_string().contains(&machine))
+    );
+    assert!(!machines.listed().await.contains(&sim.id.to_string()));
+    assert_eq!(machines.all().await[0].gone.as_deref(), Some("terminated"));
+    let audit = machines.audit("agent.gone").await;
+    assert_eq!((audit.len(), &audit[0]["reason"], &audit[0]["machine"]), (1, &json!("terminated"), &json!(machine)));
+    assert_eq!(audit[0]["message"], "the cloud says that its machine is terminated");
+    assert_eq!(audit[0]["attempts"].as_array().unwrap().len(), 1);
+    // It is known what became of it: it is not asked about any more.
+    machines.world.clock.advance(Duration::from_secs(600));
+    asker.look().await;
+    assert_eq!((questions(&fake), machines.audit("agent.gone").await.len()), (5, 1));
+}
+
+#[tokio::test]
+async fn an_agent_is_asked_about_after_its_lease_and_at_most_once_a_minute() {
+    let fake = FakeAws::instance(INSTANCE);
+    fake.with(|machine| machine.placed = ("terminated", None));
+    let mut machines = Machines::with(clouds(&fake, true)).await;
+    let joined = machines.join(&Key::new()).await.unwrap();
+    let mut sim = Sim::new(joined.agent, 1);
+    sim.hello(&machines.world.engine, &[]).await;
+    let (id, offer) = machines.world.running(&mut sim).await;
+    let verifier = Arc::clone(&machines.verifier);
+    let mut asker = Asker::new(machines.world.engine.clone(), verifier, machines.world.clock.clone());
+    asker.look().await;
+    assert_eq!(questions(&fake), 0, "it is connected");
+    let line = sim.line.take().unwrap();
+    machines.world.engine.goodbye(joined.agent, line.number());
+    machines.world.clock.advance(Duration::from_secs(30));
+    asker.look().await;
+    assert_eq!(questions(&fake), 0, "its lease has not lapsed");
+    fake.with(|machine| machine.placed = ("running", None));
+    machines.world.clock.advance(Duration::from_secs(1));
+    for seconds in [0, 15, 30, 14, 1, 59] {
+        machines.world.clock.advance(Duration::from_secs(seconds));
+        asker.look().await;
+    }
+    assert_eq!(questions(&fake), 2);
+    // It comes back meanwhile, and what it has goes on.
+    machines.world.until(id, "unknown").await;
+    sim.hello(&machines.world.engine, &[offer.fence]).await;
+    fake.with(|machine| machine.placed = ("terminated", None));
+    machines.world.clock.advance(Duration::from_secs(1));
+    asker.look().await;
+    assert!(!machines.world.engine.terminated(sim.id, &format!("aws/{ACCOUNT}/{INSTANCE}")).await.unwrap());
+    assert_eq!((questions(&fake), machines.world.view(id).await.state.as_str()), (2, "running"));
+    assert_eq!(machines.listed().await, [sim.id.to_string()]);
+}
+
+#[tokio::test]
+async fn an_instance_that_is_not_known_or_of_another_account_proves_nothing() {
+    let fake = FakeAws::instance("i-0ffffffffffffffff");
+    let (machines, mut asker, sim, id) = silenced(&fake, true).await;
+    asker.look().await;
+    assert_eq!(questions(&fake), 1);
+    fake.with(|machine| {
+        (machine.instance, machine.owner) = (INSTANCE.to_owned(), "999922223333");
+        machine.placed = ("terminated", None);
+    });
+    machines.world.clock.advance(Duration::from_secs(60));
+    asker.look().await;
+    assert!(!machines.world.engine.terminated(sim.id, "aws/111122223333/i-1").await.unwrap(), "another machine");
+    assert_eq!((questions(&fake), machines.world.view(id).await.state.as_str()), (2, "unknown"));
+    assert_eq!(machines.listed().await, [sim.id.to_string()]);
+}
+
+#[tokio::test]
+async fn nothing_is_asked_without_access_and_a_rule_with_a_network_is_access() {
+    let fake = FakeAws::instance(INSTANCE);
+    let (machines, mut asker, _sim, _id) = silenced(&fake, false).await;
+    asker.look().await;
+    assert_eq!((asker.asked_about(), fake.asked()), (0, vec![]), "nor anybody else, who may be no cloud");
+    assert!(machines.world.engine.silent_machines().await.unwrap().agents.len() == 1);
+    let vpc = Some("vpc-0123456789abcdef0".to_owned());
+    let conditions = Conditions::Aws { account: ACCOUNT.to_owned(), region: Some(REGION.to_owned()), role: None, vpc };
+    let rule = NewJoinRule { pool: "inside".to_owned(), labels: BTreeMap::new(), conditions };
+    let rule = machines.world.engine.add_join_rule(rule, "anna").await.unwrap().id;
+    assert!(machines.world.engine.silent_machines().await.unwrap().networks);
+    machines.world.engine.revoke_join_rule(rule, "anna").await.unwrap();
+    assert!(!machines.world.engine.silent_machines().await.unwrap().networks);
+}
+
+/// Lines of the program's log.
+#[derive(Debug, Clone, Default)]
+struct Lines(Arc<Mutex<Vec<u8>>>);
+
+impl std::io::Write for Lines {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
+impl Lines {
+    fn with(&self, what: &str) -> usize {
+        let bytes = self.0.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        String::from_utf8(bytes).unwrap().lines().filter(|line| line.contains(what)).count()
+    }
+}
+
+#[tokio::test]
+async fn what_cannot_be_asked_changes_nothing_and_is_said_once_with_what_is_missing() {
+    let fake = FakeAws::instance(INSTANCE);
+    fake.with(|machine| (machine.placed, machine.ec2_denied) = (("terminated", None), true));
+    let (machines, mut asker, sim, id) = silenced(&fake, true).await;
+    let lines = Lines::default();
+    let writer = lines.clone();
+    let log = tracing_subscriber::fmt().with_writer(move || writer.clone()).with_ansi(false).finish();
+    let _log = tracing::subscriber::set_default(log);
+    for _ in 0..3 {
+        asker.look().await;
+        asker.look().await;
+        machines.world.clock.advance(Duration::from_secs(60));
+    }
+    assert_eq!((questions(&fake), machines.world.view(id).await.state.as_str()), (3, "unknown"));
+    assert_eq!(machines.listed().await, [sim.id.to_string()]);
+    assert_eq!(lines.with("need the permission `ec2:DescribeInstances`"), 1);
+    // Another failure is said too, and the answer ends it.
+    fake.with(|machine| (machine.ec2_denied, machine.api_down) = (false, true));
+    asker.look().await;
+    assert_eq!(lines.with("EC2 does not say what became of machines"), 2);
+    fake.with(|machine| machine.api_down = false);
+    machines.world.clock.advance(Duration::from_secs(60));
+    asker.look().await;
+    assert_eq!(lines.with("EC2 says again what became of machines"), 1);
+    assert_eq!(machines.world.view(id).await.state, "lost");
 }

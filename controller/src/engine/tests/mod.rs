@@ -34,6 +34,7 @@ mod waits;
 use std::collections::BTreeSet;
 use std::time::Duration;
 
+use longshore_core::attempt::Cause;
 use longshore_core::engine_event::Summary;
 use longshore_core::fence::Fence;
 use longshore_core::id::{AgentId, DeploymentId};
@@ -439,8 +440,16 @@ impl Sim {
         step: u32,
         agent_fault: bool,
     ) -> Result<Option<u32>, plane::Error> {
-        let ending = Ending::NotStarted { reason: "image `tiny` is not there".to_owned(), agent_fault };
+        let cause = Cause::said(agent_fault, false);
+        let ending = Ending::NotStarted { reason: "image `tiny` is not there".to_owned(), cause };
         engine.complete(self.id, Completion { fence, step, ending, took: took("ship", 11, 12) }).await
+    }
+
+    /// Accepts an offer and gives it back, since it has to leave.
+    async fn give_back(&self, engine: &Engine, fence: Fence) -> Result<Option<u32>, plane::Error> {
+        self.accept(engine, fence).await;
+        let ending = Ending::NotStarted { reason: "this agent has to leave".to_owned(), cause: Cause::Leaving };
+        engine.complete(self.id, Completion { fence, step: 0, ending, took: vec![] }).await
     }
 
     /// Accepts an offer and runs what it is told to run, with these exit codes, then 0; answers the slots that ran.

@@ -307,6 +307,128 @@ async fn a_group_that_refuses_or_does_not_answer_loses_nothing() {
     assert_eq!(fake.with(|group| group.ended.clone()), ["i-0000000a"]);
 }
 
+fn clouds() -> [(GroupKind, Target); 3] {
+    let gcp = Target::Gcp {
+        project: "shop".to_owned(),
+        location: "zones/europe-west3-a".to_owned(),
+        group: "workers".to_owned(),
+    };
+    let azure = Target::Azure {
+        subscription: "sub".to_owned(),
+        resource_group: "shop".to_owned(),
+        scale_set: "workers".to_owned(),
+    };
+    [(GroupKind::Aws, aws()), (GroupKind::Gcp, gcp), (GroupKind::Azure, azure)]
+}
+
+/// How often the group was told how many machines it shall have.
+fn orders(fake: &Groups) -> usize {
+    let told = |asked: &&longshore_cloud_fakes::Asked| {
+        asked.parameter("Action").as_deref() == Some("SetDesiredCapacity")
+            || asked.path.contains("/resize")
+            || asked.method == "PATCH"
+    };
+    fake.asked().iter().filter(told).count()
+}
+
+#[tokio::test]
+async fn an_order_to_grow_whose_answer_is_lost_is_not_given_twice_nor_beyond_the_most() {
+    for (kind, target) in clouds() {
+        let mut world = World::new().await;
+        world.apply(ONE).await;
+        let fake = Groups::of(kind, &[]);
+        fake.with(|group| group.loses = true);
+        let mut scaler = world.scaler(&fake);
+        world.scale(Scaling { max: 2, ..on(target) }).await;
+        world.deploy_to("dev").await;
+        scaler.tick().await;
+        assert_eq!((actions(&world.seen().await), orders(&fake)), (vec!["grow", "failed"], 1), "{kind:?}");
+        // Neither at once, nor by a scaler that remembers nothing, nor when the pause is over: what is there is read.
+        scaler.tick().await;
+        scaler = world.scaler(&fake);
+        for _ in 0..5 {
+            scaler.tick().await;
+            world.clock.advance(MINUTE);
+        }
+        let view = world.seen().await;
+        assert_eq!((fake.with(|group| group.capacity), orders(&fake)), (1, 1), "{kind:?}: {view:?}");
+        assert_eq!(
+            (view.scaler.as_ref().unwrap().absent, view.scaler.unwrap().decision.as_deref()),
+            (Some(1), Some("enough"))
+        );
+        // More jobs than machines that there may be.
+        world.deploy_to("staging").await;
+        world.deploy_to("live").await;
+        for _ in 0..5 {
+            scaler.tick().await;
+            world.clock.advance(MINUTE);
+        }
+        let view = world.seen().await;
+        assert_eq!((view.helped, fake.with(|group| group.capacity), orders(&fake)), (3, 2, 2), "{kind:?}");
+        assert_eq!(view.scaler.unwrap().decision.as_deref(), Some("at_most"));
+    }
+}
+
+#[tokio::test]
+async fn an_order_to_shrink_whose_answer_is_lost_is_done_once_and_its_machine_gets_no_more_jobs() {
+    for (kind, target) in clouds() {
+        let mut world = World::new().await;
+        world.apply(ONE).await;
+        let fake = Groups::of(kind, &["i-0000000a"]);
+        let mut scaler = world.scaler(&fake);
+        world.scale(on(target)).await;
+        let mut sim = world.member("i-0000000a").await;
+        scaler.tick().await;
+        world.pass_time(&[&sim], 3 * MINUTE).await;
+        fake.with(|group| group.loses = true);
+        scaler.tick().await;
+        assert_eq!(fake.with(|group| (group.capacity, group.ended.len())), (0, 1), "{kind:?}");
+        assert!(!world.seen().await.scaler.unwrap().leaving[0].told, "{kind:?}: nobody said that it was done");
+        fake.with(|group| group.loses = false);
+        world.pass_time(&[&sim], MINUTE).await;
+        scaler.tick().await;
+        let leaving = world.seen().await.scaler.unwrap().leaving;
+        assert!(leaving.len() == 1 && leaving[0].told, "{kind:?}: the group has it no more: {leaving:?}");
+        // A job that comes now waits for another machine.
+        world.deploy_to("dev").await;
+        scaler.tick().await;
+        assert_eq!(fake.with(|group| (group.capacity, group.ended.len())), (1, 1), "{kind:?}");
+        assert!(sim.line.as_mut().unwrap().messages.try_recv().is_err(), "{kind:?}: its machine goes");
+    }
+}
+
+#[tokio::test]
+async fn a_command_that_failed_after_it_was_done_is_not_taken_for_fewer_machines_than_are_there() {
+    let mut world = World::new().await;
+    world.apply(ONE).await;
+    let said = world.folder.path().join("said");
+    let script =
+        format!("echo \"$LONGSHORE_ACTION $LONGSHORE_CURRENT $LONGSHORE_DESIRED\" >> '{}'; false", said.display());
+    let commands = BTreeMap::from([("mine".to_owned(), ["sh", "-c", &script].map(str::to_owned).to_vec())]);
+    let settings = scaler::Settings { commands, ..scaler::Settings::default() };
+    let mut scaler = Scaler::new(world.engine.clone(), settings, world.clock.clone());
+    world.scale(on(Target::Command { name: "mine".to_owned() })).await;
+    world.deploy_to("dev").await;
+    world.deploy_to("staging").await;
+    scaler.tick().await;
+    // It says that it failed, and both machines come.
+    let (mut one, mut two) = (world.member("m-1").await, world.member("m-2").await);
+    for sim in [&mut one, &mut two] {
+        let offer = sim.offer().await;
+        sim.accept(&world.engine, offer.fence).await;
+        sim.confirm(&world.engine, offer.fence, 0, "n0").await.unwrap();
+    }
+    world.deploy_to("live").await;
+    world.clock.advance(MINUTE);
+    for sim in [&one, &two] {
+        let busy = Said::Heartbeat { facts: None, engine: true, free: 0, disk: plane::Disk::default() };
+        sim.say(&world.engine, busy).await.unwrap();
+    }
+    scaler.tick().await;
+    let lines = std::fs::read_to_string(said).unwrap();
+    assert_eq!(lines.lines().collect::<Vec<_>>(), ["grow 0 2", "grow 2 3"]);
+}
+
 /// A store that takes no changes while it is told so: a full disk.
 #[derive(Debug)]
 struct Full {

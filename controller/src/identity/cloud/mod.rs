@@ -101,6 +101,17 @@ pub struct Attested {
     pub alone_since: Option<Timestamp>,
 }
 
+/// What a cloud says of a machine.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Fate {
+    /// It is no more, and cannot be started again.
+    Terminated,
+    /// It is there in whatever state, maybe about to go.
+    There,
+    /// It does not know it, which proves nothing.
+    NotKnown,
+}
+
 /// Why a proof is none.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Refused {
@@ -263,6 +274,32 @@ impl Verifier {
         let _turn = self.calls.acquire().await;
         *vpc = ec2::vpc_of(&self.settings.aws, region, instance, self.clock.now()).await?;
         Ok(())
+    }
+
+    /// Whether the configuration says that the controller may ask EC2, whatever join rules say.
+    #[must_use]
+    pub fn may_ask_ec2(&self) -> bool {
+        self.settings.aws.metadata_endpoint.is_some() || crate::scaler::aws_environment().is_some()
+    }
+
+    /// Regions whose documents can be verified.
+    #[must_use]
+    pub fn regions(&self) -> Vec<String> {
+        self.settings.aws.keys.keys().cloned().collect()
+    }
+
+    /// Asks EC2 of a region what became of an instance of an account.
+    ///
+    /// # Errors
+    /// Why it did not say.
+    pub async fn fate(
+        &self,
+        region: &str,
+        account: &str,
+        instance: &str,
+    ) -> std::result::Result<Fate, longshore_cloud::Error> {
+        let _turn = self.calls.acquire().await;
+        ec2::fate_of(&self.settings.aws, (region, account, instance), self.clock.now()).await
     }
 
     async fn gcp(

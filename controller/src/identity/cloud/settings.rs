@@ -34,7 +34,7 @@ pub struct Aws {
     pub keys: BTreeMap<String, Vec<Vec<u8>>>,
     /// Where STS is asked, instead of its own address.
     pub sts_endpoint: Option<String>,
-    /// Where EC2 is asked for an instance's network, instead of its own address.
+    /// Where EC2 is asked about instances, instead of its own address.
     pub ec2_endpoint: Option<longshore_cloud::Endpoint>,
     /// Where the controller's own credentials come from when the environment has none, instead of its instance's metadata service.
     pub metadata_endpoint: Option<longshore_cloud::Endpoint>,
