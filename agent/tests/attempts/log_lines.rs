@@ -34,7 +34,7 @@ impl Write for Buffer {
 async fn lines_about_an_attempt_name_it_and_its_deployment_and_its_step() {
     let buffer = Buffer::default();
     let writer = buffer.clone();
-    let filter = longshore_logging::EnvFilter::new("info");
+    let filter = "info".parse().unwrap();
     // Of this thread, on which all of the agent runs but its control stream.
     let log = tracing::subscriber::set_default(longshore_logging::json_to(filter, move || writer.clone()));
     let mut world = World::new().await;
