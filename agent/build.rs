@@ -2,21 +2,24 @@
 //!
 //! It is another program than the agent (static, small, without the agent's dependencies), so a second
 //! cargo builds it, in a target directory of its own below `OUT_DIR`. `LONGSHORE_INIT` tells the agent's
-//! source where the result is: `include_bytes!(env!("LONGSHORE_INIT"))`.
+//! source where the result is, compressed: `include_bytes!(env!("LONGSHORE_INIT"))`; `LONGSHORE_INIT_SHA256` is the SHA-256
+//! of what comes out of it.
 
+use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+
+use sha2::{Digest as _, Sha256};
 
 /// No dynamic libraries, no position independence (its relocations would be a twentieth of the file) and no tables for
 /// unwinding (panics abort).
 const FLAGS: [&str; 3] = ["-Ctarget-feature=+crt-static", "-Crelocation-model=static", "-Cforce-unwind-tables=no"];
-/// Largest size in bytes: what every agent carries, and every container maps.
+/// Largest size in bytes: what every container maps.
 const MOST: u64 = 1_600_000;
 
 fn main() {
-    match build() {
-        Ok(program) => println!("cargo::rustc-env=LONGSHORE_INIT={}", program.display()),
-        Err(error) => println!("cargo::error={}", error.replace('\n', "\ncargo::error=")),
+    if let Err(error) = build().and_then(|program| pack(&program)) {
+        println!("cargo::error={}", error.replace('\n', "\ncargo::error="));
     }
 }
 
@@ -66,6 +69,20 @@ fn build() -> Result<PathBuf, String> {
     let program = directory.join(&target).join("init/longshore-init");
     check(&program)?;
     Ok(program)
+}
+
+/// Compresses it and tells the agent's source of it.
+fn pack(program: &Path) -> Result<(), String> {
+    let packed = PathBuf::from(variable("OUT_DIR")?).join("init.gz");
+    let failed = |error: std::io::Error| format!("cannot compress longshore-init: {error}");
+    let bytes = std::fs::read(program).map_err(failed)?;
+    let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::best());
+    encoder.write_all(&bytes).map_err(failed)?;
+    std::fs::write(&packed, encoder.finish().map_err(failed)?).map_err(failed)?;
+    let sha256: String = Sha256::digest(&bytes).iter().map(|byte| format!("{byte:02x}")).collect();
+    println!("cargo::rustc-env=LONGSHORE_INIT={}", packed.display());
+    println!("cargo::rustc-env=LONGSHORE_INIT_SHA256={sha256}");
+    Ok(())
 }
 
 /// Where cargo keeps the sources of dependencies.

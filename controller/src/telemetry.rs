@@ -2,7 +2,6 @@
 
 pub use longshore_logging::Format;
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
-use tracing_subscriber::EnvFilter;
 
 use crate::config::Log;
 
@@ -28,7 +27,7 @@ pub enum Error {
 /// # Errors
 /// When it was done before in this process.
 pub fn init_log(log: &Log) -> Result<(), Error> {
-    let filter = EnvFilter::try_new(&log.level).map_err(Error::Level)?;
+    let filter = log.level.parse().map_err(Error::Level)?;
     longshore_logging::init(filter, log.format).map_err(Error::Log)
 }
 

@@ -95,11 +95,11 @@ mod tests {
     use tracing::subscriber::with_default;
 
     use super::*;
-    use crate::{EnvFilter, json_to};
+    use crate::json_to;
 
     fn lines(level: &str, work: impl FnOnce()) -> Vec<Value> {
         let log = tempfile::NamedTempFile::new().unwrap();
-        with_default(json_to(EnvFilter::new(level), Arc::new(log.reopen().unwrap())), work);
+        with_default(json_to(level.parse().unwrap(), Arc::new(log.reopen().unwrap())), work);
         let text = std::fs::read_to_string(log.path()).unwrap();
         text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
     }
@@ -152,6 +152,34 @@ mod tests {
             tracing::error_span!("call", agent = "agt_1").in_scope(|| tracing::warn!("careful"));
         });
         assert_eq!(lines[0]["agent"], "agt_1");
+    }
+
+    #[test]
+    fn what_is_logged_is_said_for_everything_and_for_targets() {
+        let logged = |filter| {
+            let lines = lines(filter, || {
+                tracing::error!("one");
+                tracing::info!("two");
+                tracing::debug!(target: "other::part", "three");
+                tracing::trace!("four");
+            });
+            lines.iter().map(|line| line["message"].as_str().unwrap().to_owned()).collect::<Vec<_>>().join(" ")
+        };
+        for (filter, wanted) in [
+            ("info", "one two"),
+            ("INFO, ", "one two"),
+            ("info, other=debug", "one two three"),
+            ("warn,other::part=trace", "one three"),
+            ("longshore_logging", "one two four"),
+            ("trace,longshore_logging=off", "three"),
+            ("off", ""),
+            ("", "one"),
+        ] {
+            assert_eq!(logged(filter), wanted, "{filter}");
+        }
+        for bad in ["a=b=c", "longshore_agent=loud"] {
+            assert!(bad.parse::<crate::Filter>().is_err(), "{bad}");
+        }
     }
 
     #[derive(Debug)]

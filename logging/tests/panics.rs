@@ -2,7 +2,7 @@
 
 use std::process::Command;
 
-use longshore_logging::{EnvFilter, Format};
+use longshore_logging::Format;
 use serde_json::Value;
 
 const CHILD: &str = "LONGSHORE_TEST_PANICS";
@@ -10,7 +10,7 @@ const CHILD: &str = "LONGSHORE_TEST_PANICS";
 #[test]
 fn a_panic_is_a_line_with_the_ids_of_what_it_happened_in() {
     if std::env::var_os(CHILD).is_some() {
-        longshore_logging::init(EnvFilter::new("warn"), Format::Json).unwrap();
+        longshore_logging::init("warn".parse().unwrap(), Format::Json).unwrap();
         tracing::error_span!("attempt", attempt = "att_1").in_scope(|| panic!("nothing was expected of {}", 7));
     }
     let own = std::env::current_exe().unwrap();

@@ -1,26 +1,39 @@
 //! The program that is PID 1 of every job container: embedded in the agent, laid out once, linked into each step.
 //!
-//! Invariant: what is linked has the very bytes that this agent was built with; it is compared at each start of the agent.
+//! Invariant: what is linked has the very bytes that this agent was built with; it is compared, by its SHA-256, at each start of
+//! the agent. The embedded copy is compressed, and no page of it is read while the one that is laid out is right.
 
-use std::fs::{Permissions, hard_link};
-use std::io;
+use std::fs::{File, Permissions, hard_link};
+use std::io::{self, Read as _};
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 
+use flate2::read::GzDecoder;
+
 use super::files::file_error;
+use super::plugins::Hashing;
 use super::{Error, StepDir};
 
-/// `longshore-init`, static.
-static INIT: &[u8] = include_bytes!(env!("LONGSHORE_INIT"));
+/// `longshore-init`, static, as gzip.
+static PACKED: &[u8] = include_bytes!(env!("LONGSHORE_INIT"));
+/// SHA-256 of what is packed, in hex.
+const SHA256: &str = env!("LONGSHORE_INIT_SHA256");
+
+/// The program's bytes.
+fn unpacked() -> io::Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    GzDecoder::new(PACKED).read_to_end(&mut bytes)?;
+    Ok(bytes)
+}
 
 /// Lays the verified copy out and returns its path.
 pub(super) fn lay_out(state_dir: &Path) -> Result<PathBuf, Error> {
     let path = state_dir.join("init");
-    let same = || Ok::<_, io::Error>(std::fs::read(&path)? == INIT && mode(&path)? == 0o755);
+    let same = || Ok::<_, io::Error>(Hashing::new(File::open(&path)?).finish()? == SHA256 && mode(&path)? == 0o755);
     if !same().unwrap_or(false) {
         let write = || {
             crate::durable::make_dir(state_dir)?;
-            crate::durable::write(&path, INIT)?;
+            crate::durable::write(&path, &unpacked()?)?;
             std::fs::set_permissions(&path, Permissions::from_mode(0o755))
         };
         write().map_err(file_error("write", &path))?;
@@ -54,10 +67,11 @@ pub(super) fn tar(path: &str) -> io::Result<Vec<u8>> {
         header.set_mode(0o755);
         tar.append_data(&mut header, parent, io::empty())?;
     }
+    let init = unpacked()?;
     let mut header = tar::Header::new_gnu();
-    header.set_size(INIT.len() as u64);
+    header.set_size(init.len() as u64);
     header.set_mode(0o755);
-    tar.append_data(&mut header, path, INIT)?;
+    tar.append_data(&mut header, path, init.as_slice())?;
     tar.into_inner()
 }
 
@@ -79,7 +93,10 @@ mod tests {
         std::fs::remove_file(&path).unwrap();
         std::fs::write(&path, b"something else").unwrap();
         lay_out(dir.path()).unwrap();
-        assert!(std::fs::read(&path).unwrap() == INIT && std::fs::read(step.mnt().join("init")).unwrap() == INIT);
+        let init = unpacked().unwrap();
+        assert!(std::fs::read(&path).unwrap() == init && std::fs::read(step.mnt().join("init")).unwrap() == init);
+        // Else it would be laid out anew at every start.
+        assert_eq!(Hashing::new(init.as_slice()).finish().unwrap(), SHA256);
         assert_eq!(mode(&path).unwrap(), 0o755);
         link(&path, &step).unwrap();
     }

@@ -28,7 +28,6 @@ pub fn die_with_parent() -> std::io::Result<()> {
 /// # Errors
 /// When something has taken the process's log before.
 pub fn init_log(format: longshore_logging::Format) -> Result<(), tracing_subscriber::util::TryInitError> {
-    let filter = tracing_subscriber::EnvFilter::try_from_env("LONGSHORE_LOG")
-        .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("info"));
-    longshore_logging::init(filter, format)
+    let set = std::env::var("LONGSHORE_LOG").ok().and_then(|text| text.parse().ok());
+    longshore_logging::init(set.unwrap_or_default(), format)
 }

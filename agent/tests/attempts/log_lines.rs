@@ -18,7 +18,7 @@ use crate::world::{World, offer};
 #[tokio::test]
 async fn lines_about_an_attempt_name_it_and_its_deployment_and_its_step() {
     let written = tempfile::NamedTempFile::new().unwrap();
-    let filter = longshore_logging::EnvFilter::new("info");
+    let filter = "info".parse().unwrap();
     // Of this thread, on which all of the agent runs but its control stream.
     let log = tracing::subscriber::set_default(longshore_logging::json_to(filter, Arc::new(written.reopen().unwrap())));
     let mut world = World::new().await;

@@ -407,7 +407,7 @@ fn source(
 
 fn check_log(file: file::Log) -> Result<Log, Error> {
     let level = file.level.unwrap_or_else(|| "info".to_owned());
-    tracing_subscriber::EnvFilter::try_new(&level).map_err(|e| {
+    level.parse::<longshore_logging::Filter>().map_err(|e| {
         field("log.level", format!("`{level}` is no filter ({e}): write `info`, or `info,longshore_controller=debug`"))
     })?;
     Ok(Log { level, format: file.format.unwrap_or_default() })

@@ -18,6 +18,7 @@ use bollard::models::{Mount as EngineMount, MountType, MountVolumeOptions, Volum
 use longshore_core::init::PLUGINS;
 use longshore_core::plugins::{self as core, Plugin};
 
+pub(super) use self::tree::Hashing;
 use super::{Error, Executor, Step, settings};
 use crate::{durable, tasks};
 

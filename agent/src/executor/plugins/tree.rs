@@ -17,18 +17,18 @@ const MAX_BYTES: u64 = 4 << 30;
 const MAX_DEPTH: usize = 40;
 
 /// Reads a stream and makes its SHA-256.
-pub(super) struct Hashing<R> {
+pub(in crate::executor) struct Hashing<R> {
     from: R,
     hash: Sha256,
 }
 
 impl<R: Read> Hashing<R> {
-    pub(super) fn new(from: R) -> Self {
+    pub(in crate::executor) fn new(from: R) -> Self {
         Self { from, hash: Sha256::new() }
     }
 
     /// Reads the rest too: the checksum is of all of it.
-    pub(super) fn finish(mut self) -> io::Result<String> {
+    pub(in crate::executor) fn finish(mut self) -> io::Result<String> {
         io::copy(&mut self, &mut io::sink())?;
         Ok(hex(self.hash))
     }
