@@ -117,7 +117,7 @@ impl Shape {
             place.ok_or_else(|| Error::from(rusqlite::Error::InvalidParameterName(format!("parameter {index}"))))
         };
         let places = (1..=statement.parameter_count()).map(place).collect::<Result<_>>()?;
-        Ok(Self { places, columns: statement.column_names().into_iter().map(str::to_owned).collect() })
+        Ok(Self { places, columns: statement.column_names().map(str::to_owned).collect() })
     }
 }
 
