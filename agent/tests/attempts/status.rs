@@ -62,6 +62,8 @@ async fn a_running_agent_says_what_it_does_and_the_ledger_what_is_left() {
     let disks: Vec<_> = idle.disks.iter().map(|disk| (disk.of, disk.path.as_str())).collect();
     assert_eq!(disks, [("state", world.dir.path().to_str().unwrap()), ("engine", "/proc")]);
     world.about.send_modify(|about| about.marks = Marks { bytes: 1, inodes: 0 });
+    // Each change of the settings opens a new stream.
+    world.controller.hello().await;
     let low = world.status(|status| status.live.as_ref().is_some_and(|live| !live.low.is_empty())).await.to_string();
     for words in
         ["\ndisk          `", "\nengine disk   `/proc` has 0 MiB free", "takes no more jobs: the disk of its engine"]
@@ -69,6 +71,7 @@ async fn a_running_agent_says_what_it_does_and_the_ledger_what_is_left() {
         assert!(low.contains(words), "{words}: {low}");
     }
     world.about.send_modify(|about| about.marks = Marks::default());
+    world.controller.hello().await;
     let live = |status: &Status| status.live.as_ref().is_some_and(|live| live.low.is_empty() && live.connected);
     world.status(live).await;
 
