@@ -78,7 +78,7 @@ fn directions() -> anyhow::Result<()> {
             if name.starts_with("longshore") && !allowed.contains(&name.as_str()) {
                 bail!("`{folder}` depends on `{name}`; it may use {allowed:?}");
             }
-            if folder == "core" && ["tokio", "tonic", "sqlx", "bollard", "reqwest"].contains(&name.as_str()) {
+            if folder == "core" && ["tokio", "tonic", "rusqlite", "bollard", "reqwest"].contains(&name.as_str()) {
                 bail!("`core` does no I/O, and depends on `{name}`");
             }
         }

@@ -4,6 +4,7 @@ use std::io::{BufRead as _, BufReader, Write as _};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::mpsc::{Receiver, Sender, channel};
 
 use longshore_agent::executor::{Class, Error};
 
@@ -17,6 +18,12 @@ struct Registry {
 
 impl Registry {
     fn start(status: &'static str, code: &'static str) -> Self {
+        Self::held(status, code).0
+    }
+
+    /// One that answers no question for a manifest before the other half is dropped.
+    fn held(status: &'static str, code: &'static str) -> (Self, Sender<()>) {
+        let (open, held) = channel::<()>();
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let at = listener.local_addr().unwrap();
         let asked = Arc::new(AtomicUsize::new(0));
@@ -24,10 +31,10 @@ impl Registry {
         // Ends with the test's process.
         std::thread::spawn(move || {
             for stream in listener.incoming().flatten() {
-                answer(&stream, status, code, &count);
+                answer(&stream, status, code, (&count, &held));
             }
         });
-        Self { at, asked }
+        (Self { at, asked }, open)
     }
 
     fn image(&self) -> String {
@@ -36,7 +43,7 @@ impl Registry {
 }
 
 /// One request a connection. A TLS client hello is no request and gets nothing, so the engine turns to plain HTTP.
-fn answer(stream: &TcpStream, status: &str, code: &str, count: &AtomicUsize) {
+fn answer(stream: &TcpStream, status: &str, code: &str, (count, held): (&AtomicUsize, &Receiver<()>)) {
     let mut lines = BufReader::new(stream).split(b'\n');
     let first = lines.next().and_then(Result::ok).unwrap_or_default();
     let Ok(first) = String::from_utf8(first) else { return };
@@ -46,6 +53,8 @@ fn answer(stream: &TcpStream, status: &str, code: &str, count: &AtomicUsize) {
     while lines.next().and_then(Result::ok).is_some_and(|line| line != b"\r") {}
     let (status, body) = if first.contains("/manifests/") {
         count.fetch_add(1, Ordering::SeqCst);
+        // Nothing is ever sent: this ends with the other half.
+        held.recv().ok();
         (status, format!(r#"{{"errors":[{{"code":"{code}","message":"says the registry"}}]}}"#))
     } else {
         ("200 OK", "{}".to_owned())
@@ -100,9 +109,13 @@ async fn a_registry_that_cannot_be_reached_is_tried_again_and_said() {
 #[tokio::test]
 async fn those_who_need_an_image_at_once_share_one_pull() {
     let bench = Bench::new().await;
-    let (alone, shared) = (Registry::start("404 Not Found", "X"), Registry::start("404 Not Found", "X"));
-    refused(&bench, &alone.image()).await;
+    let (alone, (shared, open)) = (Registry::start("404 Not Found", "X"), Registry::held("404 Not Found", "X"));
     let image = shared.image();
-    tokio::join!(refused(&bench, &image), refused(&bench, &image), refused(&bench, &image));
+    // The pull does not end before all three wait for it: that takes less than a whole pull of another image.
+    let opened = async {
+        refused(&bench, &alone.image()).await;
+        drop(open);
+    };
+    tokio::join!(refused(&bench, &image), refused(&bench, &image), refused(&bench, &image), opened);
     assert_eq!(shared.asked.load(Ordering::SeqCst), alone.asked.load(Ordering::SeqCst));
 }

@@ -56,13 +56,12 @@ async fn an_agent_gets_no_job_before_it_has_the_pool_s_plugins() {
     assert_eq!(shown(&world).await, Some((false, "0 of 1 plugins are there".to_owned())));
     sim.say(&world.engine, readiness(&wanted, true, "1 plugins")).await.unwrap();
     assert_eq!(shown(&world).await, Some((true, "1 plugins".to_owned())));
+    let offer = sim.offer().await;
+    assert_eq!(offer.deployment, id);
     let listed = serde_json::to_value(world.engine.agents().await.unwrap().remove(0)).unwrap();
     assert_eq!(listed["plugins"]["ready"], json!(true));
     set(&world, vec![]).await;
     assert!(serde_json::to_value(world.engine.agents().await.unwrap().remove(0)).unwrap().get("plugins").is_none());
-    set(&world, wanted).await;
-    let offer = sim.offer().await;
-    assert_eq!(offer.deployment, id);
 }
 
 #[tokio::test]
