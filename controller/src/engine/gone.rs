@@ -10,10 +10,10 @@ use std::time::Duration;
 use longshore_core::attempt::{Event, Proof};
 use longshore_core::id::{AgentId, AttemptId};
 use longshore_core::join::Conditions;
+use longshore_core::time::Timestamp;
 use serde_json::json;
 
 use super::cascade::on_attempt;
-
 use super::plane;
 use super::{Engine, Result};
 use crate::store::joins::{Gone, OriginRow};
@@ -107,7 +107,8 @@ impl Engine {
             !holders.contains(&origin.agent) && silence.is_some_and(|silence| since.min(silence) >= after)
         };
         for origin in origins.iter().filter(silent) {
-            self.vanished(origin.agent).await?;
+            let seen = rows.get(&origin.agent).and_then(|row| row.seen_at);
+            self.vanished(origin.agent, seen).await?;
         }
         Ok(pause)
     }
@@ -191,14 +192,16 @@ impl Engine {
         .await
     }
 
-    async fn vanished(&self, agent: AgentId) -> Result<()> {
+    async fn vanished(&self, agent: AgentId, seen: Option<Timestamp>) -> Result<()> {
         tracing::info!(%agent, "an ephemeral agent was silent for long and holds nothing; it leaves the list");
         self.change("controller", move |tx, cx| {
             Box::pin(async move {
                 let Some(mut origin) = tx.origin(agent).await?.filter(|origin| origin.gone.is_none()) else {
                     return Ok(());
                 };
-                if holders(&tx.live_attempts().await?).contains(&agent) {
+                // It attested anew or said hello since it was looked at.
+                let heard = tx.agent(agent).await?.is_none_or(|row| row.seen_at != seen);
+                if heard || holders(&tx.live_attempts().await?).contains(&agent) {
                     return Ok(());
                 }
                 origin.gone = Some((cx.now, Gone::Silent));
