@@ -159,13 +159,13 @@ fn data_without_data_takes_no_memory() {
         let server = running().await;
         let (identity, ca) = enrolled(&server).await;
         // A session, and a call that waits for the rest of its message: frames without content, and of one byte, which is read.
-        for (rpc, body, data, end) in
-            [("Session", hello(), &b""[..], Some(CALM)), ("ShipLog", h2::message(8 << 20, b""), &b"x"[..], None)]
-        {
+        for (rpc, body, data) in [("Session", hello(), &b""[..]), ("ShipLog", h2::message(8 << 20, b""), &b"x"[..])] {
             let (mut up, down) = h2::open(server.agents, &ca, Some(&identity), &[]).await;
             assert!(up.send(&call(rpc, 1, &body)).await);
             let code = bounded(&server, thrown(up, down, &h2::frame(h2::DATA, 0, 1, data))).await;
-            assert_eq!(code, end, "{rpc}");
+            // What is read may be taken to its end; where the reader is too slow for it, it is cut off as well.
+            let taken = rpc == "ShipLog" && code.is_none();
+            assert!(taken || code == Some(CALM), "{rpc}: {code:?}");
         }
     });
 }
